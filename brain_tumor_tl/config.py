@@ -1,0 +1,314 @@
+"""The typed schema of `conf/`: every key's type, allowed range and meaning. The values are in the YAML files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+
+from brain_tumor_tl.names import nearest
+
+
+def conf_dir() -> Path:
+    """Return the folder of the YAML files: the package's own copy in a wheel, else the checkout's `conf/`.
+
+    Raises:
+        FileNotFoundError: Neither is there, so the installation is damaged.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"Expected the configuration in {package / 'conf'} or {package.parent / 'conf'}, found neither. "
+        "Install the package again."
+    )
+
+
+def option(
+    meaning: str,
+    *,
+    choices: tuple[Any, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declare one key: its meaning for `--help` and the values it may take.
+
+    Args:
+        meaning: One sentence without a full stop.
+        choices: The only values allowed; empty for any.
+        low: The least value allowed.
+        high: The greatest value allowed.
+        above: Values must be greater than this.
+        below: Values must be less than this.
+    """
+    rule = {"choices": choices, "low": low, "high": high, "above": above, "below": below}
+    return dataclasses.field(default=MISSING, metadata={"meaning": meaning, **rule})
+
+
+@dataclass
+class DataConfig:
+    """Where the images are, how they are read and how they are split."""
+
+    source: str = option(
+        "where images come from: `folder` as it is, `kaggle` downloaded when absent, `phantom` drawn when absent",
+        choices=("folder", "kaggle", "phantom"),
+    )
+    root: str | None = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
+    url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
+    classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
+    image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
+    batch_size: int = option("images in an optimizer step, over all devices together", low=1)
+    normalize: str = option(
+        "`unit` scales intensities to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and deviation",
+        choices=("unit", "imagenet"),
+    )
+    split: str = option("how images are split: `random` over all of them, as the study does", choices=("random",))
+    test_fraction: float = option("share of all images in the test part", above=0, below=1)
+    val_fraction: float = option(
+        "share of all images in a validation part; 0 watches the test part instead, as the study does", low=0, below=1
+    )
+    stratify: bool = option("give each part the same share of every class")
+    on_bad_file: str = option(
+        "`error` refuses to start on an unreadable file, `skip` leaves it out and lists it in bad_files.csv",
+        choices=("error", "skip"),
+    )
+    cache_dir: str = option("folder of decoded images, features, downloads and phantoms, shared by all runs")
+    phantoms_per_class: int = option("synthetic images that data=phantom draws for each class", low=0)
+    phantom_size: int = option("height and width in pixels of a synthetic image", low=0)
+
+
+@dataclass
+class ModelConfig:
+    """Which network, and what it starts from."""
+
+    name: str = option("any classification network of torchvision.models")
+    weights: str | None = option("a torchvision weight name, a file with a state dict, or null for random weights")
+    options: dict[str, Any] = option("open table of arguments for torchvision's builder (+model.options.dropout=0.5)")
+
+
+@dataclass
+class MethodConfig:
+    """How the network is transferred."""
+
+    name: str = option("the method's name in folders and tables")
+    freeze: bool = option("hold the backbone, BatchNorm statistics included, and train the head alone")
+    cache_features: Any = option(
+        "compute a frozen backbone's features once: `auto` does so whenever the method freezes, `true` insists on it",
+        choices=("auto", True, False),
+    )
+
+
+@dataclass
+class OptimizerConfig:
+    """What moves the weights."""
+
+    name: str = option("any class of torch.optim")
+    lr: float = option("learning rate", above=0)
+    options: dict[str, Any] = option("open table of further arguments of the optimizer (+optimizer.options.weight_decay=0.01)")
+
+
+@dataclass
+class SchedulerConfig:
+    """What moves the learning rate."""
+
+    name: str | None = option("any class of torch.optim.lr_scheduler, or null for a constant learning rate")
+    interval: str = option("take a scheduler step after each `epoch` or each optimizer `step`", choices=("epoch", "step"))
+    options: dict[str, Any] = option("open table of the scheduler's arguments; `auto` stands for the run's number of steps")
+
+
+@dataclass
+class LossConfig:
+    """Cross-entropy and its weights."""
+
+    class_weights: Any = option("null, `balanced` (by the training part's counts) or one weight for each class")
+    label_smoothing: float = option("share of the target spread over all classes", low=0, below=1)
+
+
+@dataclass
+class TrainerConfig:
+    """Lightning's Trainer."""
+
+    accelerator: str = option("auto, cpu, gpu or mps", choices=("auto", "cpu", "gpu", "mps", "cuda"))
+    devices: Any = option("number of devices, a list of their numbers, or auto")
+    num_nodes: int = option("number of machines", low=1)
+    strategy: str = option("auto, ddp or another Lightning strategy")
+    precision: str = option("auto, 32-true, bf16-mixed or 16-mixed", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
+    channels_last: Any = option("lay images out with channels last, which is faster in bf16", choices=("auto", True, False))
+    max_epochs: int = option("passes over the training part", low=1)
+    max_steps: int = option("stop after this many optimizer steps; -1 for no limit", low=-1)
+    max_time: str | None = option("stop after this time, as DD:HH:MM:SS")
+    limit_train_batches: Any = option("train on this many batches (int) or this share of them (float)")
+    limit_val_batches: Any = option("watch only this many batches (int) or this share of them (float)")
+    limit_test_batches: Any = option("test on only this many batches (int) or this share of them (float)")
+    gradient_clip_val: float | None = option("clip gradients to this", above=0)
+    gradient_clip_algorithm: str | None = option("clip by `norm` or by `value`", choices=("norm", "value"))
+    accumulate_grad_batches: int = option("batches whose gradients are summed for one optimizer step", low=1)
+    check_val_every_n_epoch: int = option("watch the validation or test part every so many epochs", low=1)
+    sync_batchnorm: bool = option("share BatchNorm statistics between the devices of one run")
+    deterministic: bool = option("use deterministic algorithms only; slower on a GPU")
+    benchmark: bool | None = option("let cuDNN try its algorithms; null leaves it to Lightning")
+    detect_anomaly: bool = option("stop at the operation whose gradient is not a number; slow")
+    profiler: str | None = option("`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced"))
+    num_threads: int | None = option("processor threads of PyTorch; null leaves its own choice", low=1)
+    enable_progress_bar: bool = option("show the progress bar")
+
+
+@dataclass
+class TrainConfig:
+    """Everything that a training run depends on."""
+
+    seed: int = option("seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1)
+    name: str = option("name of the run's folder")
+    sweep: str = option("name of the folder that collects the runs of a multirun")
+    force: bool = option("train anew although the run's folder holds a run")
+    confusion_every: int = option("draw the confusion matrix every so many epochs; 0 only at the end", low=0)
+    data: DataConfig = option("")
+    model: ModelConfig = option("")
+    method: MethodConfig = option("")
+    optimizer: OptimizerConfig = option("")
+    scheduler: SchedulerConfig = option("")
+    loss: LossConfig = option("")
+    trainer: TrainerConfig = option("")
+
+
+ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One declared key, for help and checks.
+
+    Attributes:
+        path: Where it stands, such as `data.batch_size`.
+        type_name: Its type as the user reads it.
+        rule: `meaning`, `choices`, `low`, `high`, `above` and `below` of `option`.
+        open_table: Whether any key may be added below it.
+    """
+
+    path: str
+    type_name: str
+    rule: dict[str, Any]
+    open_table: bool
+
+
+def keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[Key]:
+    """Yield every key of a schema, depth first, in the order of declaration."""
+    hints = get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        hint = hints[field.name]
+        path = prefix + field.name
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from keys(hint, path + ".")
+        else:
+            name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+            yield Key(path, name, dict(field.metadata), open_table=name.startswith("dict"))
+
+
+def unknown_key(path: str, groups: list[str]) -> str | None:
+    """Return what is wrong with an override's key, or None where the schema or a config group has it.
+
+    Args:
+        path: The key as typed, without `+` and `~`.
+        groups: The config groups, which are keys of a command line too.
+    """
+    known = list(keys())
+    paths = [key.path for key in known]
+    tables = {path.rsplit(".", 1)[0] for path in paths if "." in path}
+    group = path.split("@")[0]
+    inside_open = any(key.open_table and path.startswith(key.path + ".") for key in known)
+    if path in paths or path in tables or group in groups or inside_open or path.split(".")[0] == "hydra":
+        return None
+    table, _, leaf = path.rpartition(".")
+    siblings = [p.rsplit(".", 1)[-1] for p in paths if p.rpartition(".")[0] == table]
+    hint = nearest(leaf, siblings) if siblings else ""
+    if not hint:
+        hint = nearest(path, paths + groups) or nearest(leaf, [p.rsplit(".", 1)[-1] for p in paths])
+    choices = f" `{table}` has: {', '.join(siblings)}." if siblings and table else ""
+    return f"There is no key `{path}`.{hint}{choices}"
+
+
+def violation(key: Key, value: Any) -> str | None:
+    """Return what is wrong with a key's value, or None."""
+    rule = key.rule
+    if value is None:
+        return None
+    if rule["choices"] and value not in rule["choices"]:
+        expected = "one of " + ", ".join(map(str, rule["choices"]))
+        return f"Expected `{key.path}` to be {expected}, got {value!r}.{nearest(str(value), list(map(str, rule['choices'])))}"
+    bounds = [
+        ("at least", rule["low"], lambda bound: value >= bound),
+        ("at most", rule["high"], lambda bound: value <= bound),
+        ("greater than", rule["above"], lambda bound: value > bound),
+        ("less than", rule["below"], lambda bound: value < bound),
+    ]
+    wanted = [f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None]
+    if all(holds(bound) for _, bound, holds in bounds if bound is not None):
+        return None
+    return f"Expected `{key.path}` to be {' and '.join(wanted)}, got {value}."
+
+
+def check(config: DictConfig) -> None:
+    """Check every value against its declared range, before any data is read.
+
+    Raises:
+        ValueError: One sentence for each value that is missing or out of range, all of them at once.
+    """
+    problems = []
+    for key in keys():
+        if OmegaConf.is_missing(OmegaConf.select(config, key.path.rpartition(".")[0] or "") or config, key.path.rsplit(".", 1)[-1]):
+            problems.append(f"`{key.path}` has no value: {key.rule['meaning']}. Give {key.path}=VALUE.")
+            continue
+        problem = violation(key, OmegaConf.select(config, key.path))
+        if problem:
+            problems.append(problem)
+    if not problems:
+        problems = combined_problems(config)
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def combined_problems(config: DictConfig) -> list[str]:
+    """Return what is wrong with values that are each in range but not together."""
+    problems = []
+    data, classes = config.data, config.data.classes
+    if data.test_fraction + data.val_fraction >= 1:
+        problems.append(
+            "Expected `data.test_fraction` and `data.val_fraction` to leave images to train on, got "
+            f"{data.test_fraction} + {data.val_fraction}."
+        )
+    if len(classes) < 2:
+        problems.append(f"Expected at least two `data.classes`, got {len(classes)}.")
+    if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
+        problems.append(
+            "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "
+            f"{data.phantoms_per_class} and {data.phantom_size}."
+        )
+    problems += weight_problems(config.loss.class_weights, len(classes))
+    if "/" in config.name or config.name in ("", ".", ".."):
+        problems.append(f"Expected `name` to be the name of a folder, got {config.name!r}.")
+    if config.method.cache_features is True and not config.method.freeze:
+        problems.append(
+            "`method.cache_features=true` needs a frozen backbone, for features change while it learns. "
+            "Give method=frozen or leave it at auto."
+        )
+    return problems
+
+
+def weight_problems(weights: Any, classes: int) -> list[str]:
+    """Return what is wrong with `loss.class_weights`."""
+    if weights is None or weights == "balanced":
+        return []
+    if not isinstance(weights, ListConfig) or len(weights) != classes:
+        return [f"Expected `loss.class_weights` to be null, balanced or {classes} numbers, got {weights}."]
+    if not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+        return [f"Expected every one of `loss.class_weights` to be a positive number, got {weights}."]
+    return []

@@ -1,0 +1,202 @@
+"""Images: every file decoded and resized once, into one uint8 array that later runs open from disk."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+
+from brain_tumor_tl.data.index import BadFilesError, Index
+from brain_tumor_tl.store import Mapped, Stored, digest_of, load_or_build, new_array
+
+DECODER_VERSION = 1  # part of the cache's key: raise it when the pixels that come out change
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow hands PostScript to Ghostscript
+
+Pixels = NDArray[np.uint8]
+
+
+def load_images(index: Index, size: int, cache_dir: Path, on_bad_file: str = "error") -> tuple[Stored, Index]:
+    """Decode all images of an index, or open them from the cache.
+
+    Args:
+        index: The files.
+        size: Height and width in pixels to resize to.
+        cache_dir: Where decoded images are kept.
+        on_bad_file: "error", or "skip" to leave bad files out.
+
+    Returns:
+        The images, uint8 `(N, C, size, size)` with C = 1 where every image is grey and 3 else, and the index
+        of those that could be used, N of them.
+
+    Raises:
+        BadFilesError: Files can't be used and `on_bad_file` is "error"; it names them all.
+        ValueError: Leaving bad files out would leave a class without images.
+    """
+    key = digest_of("images", DECODER_VERSION, size, index.digests)
+
+    def build(path: Path) -> dict[str, Any]:
+        bad = decode_all(index, size, path)
+        if on_bad_file == "error" and (bad or index.bad):
+            raise BadFilesError(index.root, [*index.bad, *((index.paths[i], why) for i, why in bad)])
+        return {"bad": bad}
+
+    stored = load_or_build(cache_dir, "images", key, build)
+    usable = index.without([(index.paths[i], reason) for i, reason in stored.about["bad"]])
+    if usable.bad and on_bad_file == "error":
+        raise BadFilesError(index.root, usable.bad)
+    refuse_lost_classes(usable)
+    return stored, usable
+
+
+def refuse_lost_classes(index: Index) -> None:
+    """Raise a ValueError where a class has no image that can be used."""
+    counts = np.bincount(index.labels, minlength=len(index.classes))
+    lost = [name for name, count in zip(index.classes, counts, strict=True) if count == 0]
+    if lost:
+        raise ValueError(
+            f"Expected images that can be used in each class of {index.root}, found none of "
+            f"{', '.join(lost)} once {len(index.bad)} bad file(s) were left out. Add images, or list only "
+            "the classes that you have in data.classes."
+        )
+
+
+def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
+    """Decode every image, in parallel, into a .npy file; return position and reason of each bad one."""
+    bad: list[tuple[int, str]] = []
+    pixels = new_array(path, np.uint8, (len(index), 1, size, size))
+    kept = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for position, image in enumerate(decoded(index, size)):
+            if isinstance(image, str):
+                bad.append((position, image))
+                continue
+            if len(image) > pixels.shape[1]:
+                pixels = widened(pixels, kept, path)
+            pixels[kept] = image
+            kept += 1
+    pixels.flush()
+    if bad:
+        shortened(pixels, kept, path)
+    return bad
+
+
+def decoded(index: Index, size: int) -> Iterator[Pixels | str]:
+    """Yield each image's pixels, or why it has none, in the index's order, while threads decode ahead."""
+    ahead = 64 * (os.cpu_count() or 1)  # bounds the memory that decoded images wait in
+    with ThreadPoolExecutor() as pool:
+        for start in track(range(0, len(index), ahead), f"Decoding {len(index)} images", transient=True):
+            paths = [index.root / path for path in index.paths[start : start + ahead]]
+            yield from pool.map(lambda path: decode_or_reason(path, size), paths)
+
+
+def widened(pixels: Mapped, kept: int, path: Path) -> Mapped:
+    """Return a file of three channels in place of one of one channel, with its first `kept` images."""
+    count, _, height, width = pixels.shape
+    wide = path.with_name("wide.npy")
+    colour = new_array(wide, np.uint8, (count, 3, height, width))
+    colour[:kept] = pixels[:kept]
+    wide.replace(path)
+    return colour
+
+
+def shortened(pixels: Pixels, kept: int, path: Path) -> None:
+    """Write the first `kept` images of `pixels` to `path` in place of all."""
+    short = path.with_name("short.npy")
+    np.save(short, pixels[:kept])
+    short.replace(path)
+
+
+def decode_or_reason(path: Path, size: int) -> Pixels | str:
+    """Return an image's pixels, or in one line why it has none."""
+    try:
+        return decode_image(path, size)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return f"a decompression bomb, more than {Image.MAX_IMAGE_PIXELS} pixels"
+    except UnidentifiedImageError:
+        return "not an image by its content"
+    except Exception as error:  # decoders raise nearly anything on broken bytes; one must not end the run
+        return f"can't be decoded, truncated or damaged: {error}"
+
+
+def decode_image(path: Path, size: int) -> Pixels:
+    """Decode one file and resize it, antialiased, regardless of its aspect ratio.
+
+    Args:
+        path: A file that Pillow reads.
+        size: Height and width in pixels of the result.
+
+    Returns:
+        uint8 `(1, size, size)` where the image is grey, `(3, size, size)` else.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        image.load()
+        picture = eight_bit(image)
+    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    if pixels.ndim == 2:
+        return pixels[None]
+    if is_grey(pixels):
+        return np.ascontiguousarray(pixels[None, :, :, 0])
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Tell whether the three channels of `(H, W, 3)` are equal."""
+    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as L or RGB with 8 bits a channel; transparency is dropped."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in ("1", "LA"):
+        return image.convert("L")
+    if image.mode == "La":  # grey with premultiplied transparency, in TIFF alone
+        return image.convert("LA").convert("L")
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(to_bytes(np.asarray(image, dtype=np.float64)))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def to_bytes(values: NDArray[np.float64]) -> Pixels:
+    """Scale intensities of more than 8 bits to 0..255.
+
+    Values that are 8-bit already are kept, fractions between 0 and 1 are multiplied by 255, and all else is
+    stretched from its own least to its own greatest value, as viewers do with 16-bit slices.
+
+    Args:
+        values: Intensities, `(H, W)`.
+
+    Raises:
+        ValueError: A value is not finite.
+
+    >>> to_bytes(np.array([[0.0, 4095.0]])).tolist()
+    [[0, 255]]
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("holds values that are not finite numbers")
+    least, greatest = float(values.min()), float(values.max())
+    whole = bool((values == np.round(values)).all())
+    if least >= 0 and greatest <= 255 and whole:
+        return values.astype(np.uint8)
+    if least >= 0 and greatest <= 1:
+        return np.round(values * 255).astype(np.uint8)
+    return np.round((values - least) * (255 / max(greatest - least, 1e-12))).astype(np.uint8)
+
+
+def part_rows(index: Index, parts: Iterable[str]) -> list[dict[str, str | int]]:
+    """Return the rows of `split.csv`: path, label, class and part of each image."""
+    rows: list[dict[str, str | int]] = []
+    for path, label, part in zip(index.paths, index.labels, parts, strict=True):
+        rows.append({"path": path, "label": int(label), "class": index.classes[int(label)], "part": part})
+    return rows

@@ -1,0 +1,183 @@
+"""TumorData: the LightningDataModule. Index, split and decoded images in, normalised batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from brain_tumor_tl.data.batches import Batch, Batches, Shard
+from brain_tumor_tl.data.images import load_images
+from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.split import Split, random_split
+from brain_tumor_tl.store import Stored
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1; Krizhevsky et al. 2012 as torchvision's weights expect it
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take; the rest is the network's
+
+
+class TumorData(L.LightningDataModule):
+    """Brain MRI slices of a folder as batches of `(images, labels, positions)`.
+
+    Images come out as float32 `(B, 3, size, size)`, labels and positions as int64 `(B,)`. Everything is gathered from
+    one decoded array that stays on the device where it fits; grey images are widened to three channels there.
+
+    Args:
+        root: Folder of the images, in any layout that `read_index` knows.
+        classes: Each class's name followed by further folder names that stand for it, in the order of the labels.
+        image_size: Height and width in pixels.
+        batch_size: Images in an optimizer step, over all devices together.
+        normalize: "unit" scales to 0..1; "imagenet" then takes off ImageNet's mean and divides by its deviation.
+        cache_dir: Where decoded images are kept.
+        seed: Seed of the split and of the order of batches.
+        test_fraction: Share of the test part.
+        val_fraction: Share of the validation part; with 0 the test part is watched during training.
+        stratify: Whether each part has the same share of every class.
+        on_bad_file: "error", or "skip" to leave unreadable files out.
+        channels_last: Whether images are laid out with channels last.
+    """
+
+    index: Index
+    split: Split
+    images: Stored
+    labels: Tensor
+
+    def __init__(
+        self,
+        root: str | Path,
+        classes: Sequence[Sequence[str]],
+        *,
+        image_size: int,
+        batch_size: int,
+        normalize: str,
+        cache_dir: str | Path,
+        seed: int,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.0,
+        stratify: bool = False,
+        on_bad_file: str = "error",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.root, self.classes = Path(root), [list(names) for names in classes]
+        self.image_size, self.batch_size = image_size, batch_size
+        self.cache_dir, self.seed = Path(cache_dir), seed
+        self.test_fraction, self.val_fraction, self.stratify = test_fraction, val_fraction, stratify
+        self.on_bad_file, self.channels_last = on_bad_file, channels_last
+        self.scale, self.shift = affine(normalize)
+        self._inputs: Tensor | None = None
+        self._ready = False
+
+    @property
+    def watched(self) -> str:
+        """The part that is looked at after each epoch: "val" where there is one, else "test"."""
+        return "val" if self.val_fraction > 0 else "test"
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the index, split it and open the decoded images; once, whatever the stage."""
+        if self._ready:
+            return
+        index = read_index(self.root, self.classes)
+        self.images, self.index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
+        self.split = random_split(
+            self.index.labels, self.seed, self.test_fraction, self.val_fraction, stratify=self.stratify
+        )
+        self.labels = torch.from_numpy(self.index.labels)
+        self._inputs = torch.from_numpy(self.images.array)
+        self._ready = True
+
+    def use_features(self, features: Tensor) -> None:
+        """Give a frozen backbone's features in place of the images from here on.
+
+        Args:
+            features: `(N, D)`, in the order of the index.
+
+        Raises:
+            ValueError: There is not one row for each image.
+        """
+        if features.ndim != 2 or len(features) != len(self.index):
+            raise ValueError(f"Expected features of shape ({len(self.index)}, D), got {tuple(features.shape)}.")
+        self._inputs = features
+
+    def train_dataloader(self) -> Batches:
+        """Return the training part, in a new order each epoch."""
+        return self._batches(self.split.train, shuffled=True)
+
+    def val_dataloader(self) -> Batches:
+        """Return the watched part: validation where there is one, else the test part, as in the study."""
+        return self._batches(self.split.val if self.watched == "val" else self.split.test)
+
+    def test_dataloader(self) -> Batches:
+        """Return the test part."""
+        return self._batches(self.split.test)
+
+    def all_images(self, device: torch.device, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `(positions, images)` over the whole data set, normalised and on `device`."""
+        for positions in torch.arange(len(self.index)).split(batch_size):
+            images = torch.from_numpy(self.images.array[positions[0] : positions[-1] + 1])
+            yield positions, self.normalized(images.to(device))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise images where they are; features pass as they are."""
+        inputs, labels, positions = batch
+        return (inputs if inputs.ndim == 2 else self.normalized(inputs)), labels, positions
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Widen, scale and shift images on their own device.
+
+        Args:
+            images: uint8 `(B, C, H, W)` with C = 1 or 3.
+
+        Returns:
+            float32 `(B, 3, H, W)`.
+        """
+        self.scale, self.shift = self.scale.to(images.device), self.shift.to(images.device)
+        last = torch.addcmul(self.shift, images.permute(0, 2, 3, 1).to(torch.float32), self.scale)
+        wide = last.permute(0, 3, 1, 2)
+        return wide if self.channels_last else wide.contiguous()
+
+    def _batches(self, part: object, shuffled: bool = False) -> Batches:
+        trainer = self.trainer
+        assert trainer is not None, "a Trainer asks for loaders"
+        if self.batch_size % trainer.world_size:
+            raise ValueError(
+                f"Expected data.batch_size to be a multiple of the {trainer.world_size} devices, got {self.batch_size}."
+            )
+        inputs = self._resident(trainer.strategy.root_device)
+        device = inputs.device
+        return Batches(
+            inputs,
+            self.labels.to(device),
+            torch.as_tensor(part).to(device),
+            self.batch_size,
+            Shard(trainer.global_rank, trainer.world_size),
+            self.seed,
+            (lambda: int(trainer.current_epoch)) if shuffled else None,
+        )
+
+    def _resident(self, device: torch.device) -> Tensor:
+        """Return the inputs on a GPU that has the room, else where they are."""
+        assert self._inputs is not None, "setup comes first"
+        if device.type == "cuda" and self._inputs.device != device:
+            free, _ = torch.cuda.mem_get_info(device)
+            if self._inputs.nbytes < DEVICE_SHARE * free:
+                self._inputs = self._inputs.to(device)
+        return self._inputs
+
+
+def affine(normalize: str) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, `(3,)` each, that take intensities 0..255 to a network's input.
+
+    Raises:
+        ValueError: `normalize` is neither "unit" nor "imagenet".
+    """
+    if normalize == "unit":
+        return torch.full((3,), 1 / 255), torch.zeros(3)
+    if normalize == "imagenet":
+        mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
+        return 1 / (255 * deviation), -mean / deviation
+    raise ValueError(f"Expected `normalize` to be unit or imagenet, got {normalize!r}.")

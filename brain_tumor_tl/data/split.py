@@ -1,0 +1,87 @@
+"""Split: which image is for training, validation and test. Pure functions of their arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the images in each part, each in ascending order; every image is in one part."""
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+    def part_names(self) -> list[str]:
+        """Return the part of each image, in the order of the index."""
+        names = np.empty(len(self.train) + len(self.val) + len(self.test), dtype=object)
+        names[self.train], names[self.val], names[self.test] = "train", "val", "test"
+        return [str(name) for name in names]
+
+
+def random_split(
+    labels: Indices, seed: int, test_fraction: float = 0.2, val_fraction: float = 0.0, stratify: bool = False
+) -> Split:
+    """Split images at random, as the study does.
+
+    The order comes from NumPy's legacy generator, whose stream is frozen (NEP 19): the same seed gives the
+    same split on any machine and with any later NumPy.
+
+    Args:
+        labels: Label of each image, `(N,)`.
+        seed: Seed of the order.
+        test_fraction: Share of all images that goes to the test part, rounded half up.
+        val_fraction: Share of all images that goes to the validation part, rounded half up.
+        stratify: Give each part the same share of every class.
+
+    Raises:
+        ValueError: A part that was asked for would be empty.
+
+    >>> split = random_split(np.zeros(3264, dtype=np.int64), seed=0)
+    >>> len(split.train), len(split.test)
+    (2611, 653)
+    """
+    count = len(labels)
+    sizes = {"test": round_half_up(count * test_fraction), "val": round_half_up(count * val_fraction)}
+    left = count - sum(sizes.values())
+    if left < 1 or sizes["test"] < 1 or (val_fraction > 0 and sizes["val"] < 1):
+        raise ValueError(
+            f"Expected images in every part, got {left} for training, {sizes['val']} for validation and "
+            f"{sizes['test']} for the test out of {count}. "
+            "Change data.test_fraction or data.val_fraction, or add images."
+        )
+    order = np.random.RandomState(seed).permutation(count)
+    if stratify:
+        order = order[spread_classes(labels[order])]
+    test, val, train = np.split(order, [sizes["test"], sizes["test"] + sizes["val"]])
+    return Split(np.sort(train), np.sort(val), np.sort(test))
+
+
+def spread_classes(labels: Indices) -> Indices:
+    """Return an order in which any stretch from the start holds the classes in their overall shares.
+
+    The k-th of a class's n images gets the place (k + 1/2) / n between 0 and 1.
+
+    Args:
+        labels: Label of each image, `(N,)`.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable").astype(np.int64)
+
+
+def round_half_up(value: float) -> int:
+    """Round to the nearest whole number, halves upward.
+
+    >>> [round_half_up(x) for x in (652.8, 0.5, 1.5, 2.4)]
+    [653, 1, 2, 2]
+    """
+    return int(np.floor(value + 0.5))

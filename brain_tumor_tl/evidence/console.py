@@ -1,0 +1,78 @@
+"""Console: one place that writes to the terminal, so that text and progress bar don't cross; and the run's log."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.tree import Tree
+
+console = Console()
+log = logging.getLogger("brain_tumor_tl")
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes log messages to the console, the level in front where it is a warning or worse."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname}: "
+        console.print(f"{mark}{record.getMessage()}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
+    """Send messages and warnings to the console and to a file while the context lasts.
+
+    Args:
+        path: The file, appended to; None for none.
+        quiet: Keep the console free, as the further processes of a run on several devices do.
+    """
+    handlers: list[logging.Handler] = [] if quiet else [ConsoleHandler()]
+    if path is not None:
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    targets = [log, logging.getLogger("py.warnings")]
+    for target in targets:
+        target.setLevel(logging.INFO)
+        target.propagate = False
+        for handler in handlers:
+            target.addHandler(handler)
+    logging.captureWarnings(True)
+    with warnings.catch_warnings(), one_line_warnings():
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            for target in targets:
+                for handler in handlers:
+                    target.removeHandler(handler)
+            for handler in handlers:
+                handler.close()
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Show a warning by its message alone, without the line of code that raised it."""
+    original = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: str(message)  # type: ignore[assignment]  # any warning fits
+    try:
+        yield
+    finally:
+        warnings.formatwarning = original
+
+
+def config_tree(config: Mapping[str, Any], title: str) -> Tree:
+    """Return nested settings as a tree."""
+    tree = Tree(f"[bold]{title}")
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            tree.add(config_tree(value, key))
+        else:
+            tree.add(f"{key}: [cyan]{str(value).replace('[', chr(92) + '[')}")
+    return tree

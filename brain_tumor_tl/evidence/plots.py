@@ -1,0 +1,82 @@
+"""Plots: figures from plain arrays and dicts, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+
+def plain_name(name: str) -> str:
+    """Return a class's name as a reader has it.
+
+    >>> plain_name("pituitary_tumor")
+    'pituitary tumor'
+    """
+    return name.replace("_", " ")
+
+
+def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix: counts and, as shade, the share of each true class.
+
+    Args:
+        counts: Images, row = true class, column = predicted class.
+        classes: Name of each class.
+        title: What stands above it.
+    """
+    matrix = np.asarray(counts)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = [plain_name(name) for name in classes]
+    axes.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right")
+    axes.set_yticks(range(len(ticks)), ticks)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=11)
+    for row, column in np.ndindex(*matrix.shape):
+        text = f"{matrix[row, column]}\n{share[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
+    figure.colorbar(shades, ax=axes, label="share of the true class", shrink=0.85)
+    return figure
+
+
+def curves_figure(rows: Sequence[Mapping[str, Any]], watched: str, title: str) -> Figure:
+    """Draw loss and accuracy over the epochs, training beside the watched part.
+
+    Args:
+        rows: One for each epoch, with `epoch`, `train/loss`, `<watched>/loss` and the accuracies.
+        watched: "val" or "test".
+        title: What stands above it.
+    """
+    figure = Figure(figsize=(9.6, 4.0), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, style in (("train", "--"), (watched, "-")):
+            points = [(row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row]
+            axes.plot(*zip(*points, strict=True), style, marker="o" if len(points) < 3 else None, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as `(H, W, 3)`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)

@@ -1,0 +1,90 @@
+"""Progress: the bar of a training run, or a line an epoch where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from brain_tumor_tl.evidence.console import console, log
+
+SAMPLE_SECONDS = 0.5  # how often the running loss is read; each reading makes a GPU wait
+
+
+class ProgressBar(L.Callback):
+    """Shows epoch, images per second, loss and accuracy.
+
+    Args:
+        watched: The part that is looked at after each epoch.
+        batch_size: Images in a batch.
+    """
+
+    def __init__(self, watched: str, batch_size: int) -> None:
+        self.watched, self.batch_size = watched, batch_size
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._sampled = self._epoch_started = 0.0
+        self._accuracy = ""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        if not console.is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )
+        batches = int(trainer.num_training_batches)
+        self._bar = Progress(*columns, console=console, refresh_per_second=5)
+        done = trainer.current_epoch * batches
+        self._task = self._bar.add_task("Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state="")
+        self._bar.start()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the epoch's number."""
+        self._epoch_started = time.perf_counter()
+        if self._bar:
+            self._bar.update(self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, and now and then read the loss."""
+        if not self._bar:
+            return
+        self._bar.advance(self._task)
+        time_now = time.perf_counter()
+        if time_now - self._sampled > SAMPLE_SECONDS:
+            self._sampled = time_now
+            speed = (batch_idx + 1) * self.batch_size / (time_now - self._epoch_started)
+            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+            text = f"{loss.item():.3f}" if isinstance(loss, Tensor) else "-"
+            self._bar.update(self._task, state=f"{speed:,.0f} images/s  loss {text}{self._accuracy}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Show the epoch's accuracy; without a terminal, write its line."""
+        train, epoch = pl_module.summarize("train"), trainer.current_epoch + 1
+        text = f"train loss {train['loss']:.3f} accuracy {train['accuracy']:.2%}"
+        if self.watched in pl_module.confusion:
+            watched = pl_module.summarize(self.watched)
+            self._accuracy = f"  {self.watched} accuracy {watched['accuracy']:.2%}"
+            text += f"  {self.watched} loss {watched['loss']:.3f} accuracy {watched['accuracy']:.2%}"
+        if not self._bar:
+            speed = trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
+            log.info(f"Epoch {epoch}/{trainer.max_epochs}  {speed:,.0f} images/s  {text}")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the error stands below it."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,155 @@
+"""Record: files of a run folder, each written under a temporary name and renamed, so that none is ever half."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1  # of results.json; raise it when a key changes its meaning
+PACKAGES = ("brain_tumor_tl", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "pillow")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Expected JSON in {path}, it can't be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected a JSON object in {path}, got {type(content).__name__}.")
+    return content
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all; columns in the order in which the rows bring them."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def per_class(summary: Mapping[str, float], classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return precision, recall, F1 and number of images of each class.
+
+    Args:
+        summary: Metrics by name, such as `f1/glioma_tumor`.
+        classes: Name of each class.
+        confusion: Counts, row = true class.
+    """
+    return {
+        name: {
+            **{metric: summary[f"{metric}/{name}"] for metric in ("precision", "recall", "f1")},
+            "support": int(sum(row)),
+        }
+        for name, row in zip(classes, confusion, strict=True)
+    }
+
+
+def best_epoch(rows: Iterable[Mapping[str, Any]], watched: str) -> tuple[float, int]:
+    """Return the best accuracy over the epochs and the first epoch that has it, counted from 1."""
+    best, epoch = max((row[f"{watched}/accuracy"], -row["epoch"]) for row in rows if f"{watched}/accuracy" in row)
+    return float(best), -int(epoch)
+
+
+def mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
+    """Return the mean of a column over the rows that have it, None where none does."""
+    values = [float(row[column]) for row in rows if column in row]
+    return sum(values) / len(values) if values else None
+
+
+def protocol(
+    split: str, counts: Mapping[str, int], watched: str, stratify: bool, synthetic: bool, limited: bool
+) -> dict[str, Any]:
+    """Return how the figures came about, in words and in values.
+
+    Args:
+        split: How the images were split.
+        counts: Images in each part.
+        watched: The part that was looked at after each epoch.
+        stratify: Whether each part has the same share of every class.
+        synthetic: Whether the images are drawn.
+        limited: Whether only some batches of a part were used.
+    """
+    if watched == "test":
+        chosen = "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
+        tested = "accuracy is that of the last epoch on the test part."
+    else:
+        chosen = "best_accuracy is the best epoch on the validation part."
+        tested = "accuracy is that of the best validation epoch's weights on the test part, which was looked at once."
+    notes = [f"{split} split of single images.", tested, chosen]
+    if synthetic:
+        notes.insert(0, "SYNTHETIC images: the figures say nothing about MRI.")
+    if limited:
+        notes.append("Only some batches were used (trainer.limit_*_batches).")
+    return {
+        "split": split,
+        "stratify": stratify,
+        "counts": dict(counts),
+        "watched": watched,
+        "best_chosen_on": watched,
+        "accuracy_of": "last epoch" if watched == "test" else "best validation epoch",
+        "synthetic": synthetic,
+        "limited": limited,
+        "text": " ".join(notes),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what is needed to repeat the run on another machine: versions, commit, system, command."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: installed_version(name) for name in PACKAGES},
+        "git_commit": git_commit(Path(__file__).resolve().parent),
+        "system": platform.platform(),
+        "processors": os.cpu_count(),
+        "command": sys.argv,
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """Return a package's version, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit of the checkout that the package runs from, `-dirty` if changed; None outside a checkout."""
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

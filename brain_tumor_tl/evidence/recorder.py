@@ -1,0 +1,110 @@
+"""Recorder: a Lightning callback that keeps one row an epoch and shows it in metrics.csv and TensorBoard."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from brain_tumor_tl.evidence.plots import confusion_figure, pixels
+from brain_tumor_tl.evidence.record import write_csv
+
+
+class EpochRecorder(L.Callback):
+    """Keeps loss, metrics, learning rate, time, speed and memory of each epoch, through a resume as well.
+
+    The module it watches has `summarize(stage)`, numbers by name, and `confusion`, a matrix by stage.
+
+    Args:
+        folder: The run's folder.
+        watched: The part that is looked at after each epoch: "val" or "test".
+        counts: Images in each part.
+        classes: Name of each class.
+        confusion_every: Draw the confusion matrix every so many epochs; 0 for never.
+    """
+
+    def __init__(
+        self, folder: Path, watched: str, counts: dict[str, int], classes: list[str], confusion_every: int
+    ) -> None:
+        self.folder, self.watched, self.counts = folder, watched, counts
+        self.classes, self.confusion_every = classes, confusion_every
+        self.rows: list[dict[str, Any]] = []
+        self._started = self._trained = self._validated = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the training part."""
+        self._started = self._trained = self._validated = now(pl_module.device)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the training part."""
+        self._trained = self._validated = now(pl_module.device)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the watched part."""
+        self._validated = now(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's row."""
+        row = self._row(trainer, pl_module)
+        self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
+        write_csv(self.folder / "metrics.csv", self.rows)
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
+        if self.confusion_every and row["epoch"] % self.confusion_every == 0:
+            self.draw_confusion(trainer, pl_module, self.watched, row["epoch"])
+
+    def draw_confusion(self, trainer: L.Trainer, pl_module: Any, stage: str, epoch: int) -> None:
+        """Send the stage's confusion matrix to TensorBoard."""
+        if stage not in pl_module.confusion:
+            return
+        figure = confusion_figure(pl_module.confusion[stage], self.classes, f"{stage} part, epoch {epoch}")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
+
+    def _row(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
+        """Return the epoch's row; the watched part's columns are absent where it was not looked at."""
+        if self._trained == self._started:
+            self._trained = now(module.device)
+        train_seconds = self._trained - self._started
+        row: dict[str, Any] = {"epoch": trainer.current_epoch + 1}
+        row |= {f"train/{name}": value for name, value in module.summarize("train").items()}
+        if self._validated > self._trained:
+            row |= {f"{self.watched}/{name}": value for name, value in module.summarize(self.watched).items()}
+            row[f"seconds/{self.watched}"] = self._validated - self._trained
+        row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row["seconds/train"] = train_seconds
+        row["images_per_second/train"] = self.counts["train"] / max(train_seconds, 1e-9)
+        row["memory_megabytes"] = memory_megabytes(module.device)
+        return row
+
+
+def now(device: torch.device) -> float:
+    """Return seconds on a steady clock, once a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def memory_megabytes(device: torch.device) -> float:
+    """Return the most memory taken so far in 10**6 bytes: a GPU's by PyTorch, else the process's own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,72 @@
+"""Tables: results of one run or of many, for the terminal, beside the study's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from brain_tumor_tl.evidence.study import row_for
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as percent with two digits, a dash for None.
+
+    >>> percent(0.8897)
+    '88.97'
+    """
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def beside(ours: float | None, study: float | None) -> str:
+    """Return our fraction's difference from the study's in percentage points, a dash where either is missing.
+
+    >>> beside(0.90, 0.8897)
+    '+1.03'
+    """
+    return "-" if ours is None or study is None else f"{100 * (ours - study):+.2f}"
+
+
+def class_table(results: Mapping[str, Any]) -> Table:
+    """Return precision, recall and F1 of each class of one run, in percent."""
+    note = " on SYNTHETIC images" if results["protocol"]["synthetic"] else ""
+    table = Table(title=f"{results['name']}: test part{note}, percent")
+    for column in ("class", "precision", "recall", "F1", "images"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for name, row in results["per_class"].items():
+        table.add_row(name, *(percent(row[m]) for m in ("precision", "recall", "f1")), str(row["support"]))
+    return table
+
+
+def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Return one row for each run: accuracy and best accuracy beside the study's, and seconds per epoch."""
+    synthetic = any(run["protocol"]["synthetic"] for run in runs)
+    title = "Accuracy on the test part, percent"
+    if synthetic:
+        title += "\nSYNTHETIC images: nothing here compares with the study"
+    table = Table(title=title)
+    table.add_column("model")
+    table.add_column("method")
+    for column in ("seed", "epochs", "accuracy", "best", "study", "study's best", "difference", "s/epoch"):
+        table.add_column(column, justify="right")
+    for run in sorted(runs, key=lambda r: (r["model"], r["method"], r["seed"])):
+        table.add_row(*summary_row(run))
+    return table
+
+
+def summary_row(run: Mapping[str, Any]) -> list[str]:
+    """Return a run's row of `summary_table`; the study's columns are dashes for synthetic images."""
+    study = (None if run["protocol"]["synthetic"] else row_for(run["model"], run["method"])) or {}
+    return [
+        run["model"],
+        run["method"],
+        str(run["seed"]),
+        str(run["epochs"]),
+        percent(run["accuracy"]),
+        percent(run["best_accuracy"]),
+        percent(study.get("accuracy")),
+        percent(study.get("best_accuracy")),
+        beside(run["accuracy"], study.get("accuracy")),
+        f"{run['seconds_per_epoch']['train']:.2f}",
+    ]

@@ -1,0 +1,62 @@
+"""Hardware: which device and precision a run gets where the configuration leaves them to it."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Return "cuda", "mps" or "cpu" for Lightning's name of an accelerator.
+
+    Raises:
+        ValueError: The machine has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator in ("auto", "gpu"):
+        wanted = next((name for name, there in available.items() if there), "cpu")
+        if accelerator == "gpu" and wanted == "cpu":
+            raise ValueError("Expected a GPU for trainer.accelerator=gpu, PyTorch sees none. Give trainer=cpu or trainer=auto.")
+        return wanted
+    if not available[accelerator]:
+        raise ValueError(f"Expected a device for trainer.accelerator={accelerator}, PyTorch sees none. Give trainer=auto.")
+    return accelerator
+
+
+def computes_bfloat16(accelerator: str) -> bool:
+    """Tell whether the device multiplies bfloat16 itself: AMX or AVX512-BF16, or an Ampere GPU and newer."""
+    if accelerator == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    if accelerator == "cpu":
+        return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+    return False
+
+
+def cpu_flags() -> set[str]:
+    """Return what the processor can do, as Linux names it; empty on other systems."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a kernel's file, not a path of ours
+            lines = [line for line in file if line.startswith(("flags", "Features"))]
+    except OSError:
+        return set()
+    return set(lines[0].split(":", 1)[1].split()) if lines else set()
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return Lightning's precision, choosing it where `precision` is "auto"."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
+
+
+def resolve_channels_last(setting: bool | str, precision: str) -> bool:
+    """Return whether to lay images out with channels last: "auto" does so in 16-bit precisions, where it is faster."""
+    return precision != "32-true" if setting == "auto" else bool(setting)
+
+
+def device_name(accelerator: str) -> str:
+    """Return the device's own name, for records."""
+    if accelerator == "cuda":
+        return str(torch.cuda.get_device_name())
+    return platform.processor() or platform.machine()

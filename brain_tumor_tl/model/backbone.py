@@ -1,0 +1,297 @@
+"""Backbone: any classification network of torchvision, with its weights, cut at its head.
+
+No table of networks: the head is found as the last Linear or Conv2d with as many outputs as the network has classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from brain_tumor_tl.names import nearest
+
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network in two parts, `head(backbone(x))` being what it was.
+
+    Attributes:
+        backbone: Images `(N, 3, H, W)` to features `(N, D)`.
+        head: Features `(N, D)` to logits `(N, classes)`.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+
+def names() -> list[str]:
+    """Return the name of every classification network of torchvision."""
+    return [str(name) for name in models.list_models(module=models)]
+
+
+def build(name: str, weights: str | None, options: Mapping[str, Any] | None = None) -> Cut:
+    """Build a network, give it its weights and cut it at its head.
+
+    Args:
+        name: A classification network of torchvision.models.
+        weights: A torchvision weight name, the path of a state dict, or None for random weights.
+        options: Arguments of torchvision's builder.
+
+    Raises:
+        ValueError: The name, the weights or an option are none that exist, or a state dict does not fit.
+        ConnectionError: The weights can't be downloaded.
+    """
+    options = dict(options or {})
+    check_name(name)
+    pretrained = pretrained_weights(name, weights)
+    network = construct(name, pretrained, options)
+    head = head_name(network, int(options.get("num_classes", IMAGENET_CLASSES)))
+    if weights is not None and pretrained is None:
+        load_state_file(network, Path(weights).expanduser(), head)
+    drop_auxiliary_heads(network, head)
+    return cut(network, head)
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError with the nearest right names where torchvision has no such network."""
+    if name not in names():
+        raise ValueError(
+            f"Expected `model.name` to be a classification network of torchvision, got {name!r}."
+            f"{nearest(name, names())} All of them: {', '.join(names())}."
+        )
+
+
+def pretrained_weights(name: str, weights: str | None) -> Any:
+    """Return torchvision's weights of that name, or None where `weights` is None or an existing file.
+
+    Raises:
+        ValueError: `weights` is neither a name that the network has nor a file.
+    """
+    if weights is None or Path(weights).expanduser().is_file():
+        return None
+    known = models.get_model_weights(name)
+    if weights in known.__members__:
+        return known[weights]
+    looks_like_path = "/" in weights or Path(weights).suffix in (".pth", ".pt", ".ckpt", ".bin")
+    came = f"{weights}, which is no file" if looks_like_path else repr(weights)
+    raise ValueError(
+        f"Expected `model.weights` to be one of {', '.join(known.__members__)}, the path of a state dict, or null for "
+        f"random weights, got {came}.{nearest(weights, known.__members__)}"
+    )
+
+
+def construct(name: str, pretrained: Any, options: dict[str, Any]) -> nn.Module:
+    """Call torchvision's builder, with clear errors for wrong options and for weights that don't arrive."""
+    builder = models.get_model_builder(name)
+    try:
+        with warnings.catch_warnings():
+            # GoogLeNet and Inception announce a change of their random start, which nobody can act on here.
+            warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
+            network = builder(weights=pretrained, progress=True, **options)
+    except (URLError, ConnectionError, TimeoutError, EOFError, pickle.UnpicklingError) as error:
+        raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
+    except RuntimeError as error:
+        if pretrained is not None and ("hash value" in str(error) or "zip archive" in str(error)):
+            raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
+        raise ValueError(f"torchvision can't build {name} with model.options={options}: {error}") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        wanted = ", ".join(builder_options(builder))
+        raise ValueError(
+            f"torchvision can't build {name} with model.options={options}: {error}. Its options are {wanted}."
+        ) from error
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def builder_options(builder: Any) -> list[str]:
+    """Return what can be given as `model.options`: the named arguments of the class that a builder returns."""
+    returned = inspect.signature(builder).return_annotation
+    cls = getattr(models, returned, None) if isinstance(returned, str) else returned
+    if not inspect.isclass(cls):
+        return ["those in torchvision's documentation"]
+    return [p for p in inspect.signature(cls).parameters if p not in ("self", "args", "kwargs")]
+
+
+def missing_weights_message(name: str, pretrained: Any, error: Exception) -> str:
+    """Say in one sentence that weights did not arrive, and the ways out."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = str(pretrained.url).rsplit("/", 1)[-1]
+    reason = str(getattr(error, "reason", error)).rstrip(".")
+    return (
+        f"The weights {pretrained.name} of {name} can't be had from {pretrained.url} ({reason}): fetch that file on a "
+        f"machine with internet and save it as {folder / file}, or give model.weights=PATH of a state dict, or "
+        "model.weights=null to start from random weights."
+    )
+
+
+def head_name(network: nn.Module, classes: int) -> str:
+    """Return the dotted name of the last Linear or Conv2d with `classes` outputs.
+
+    Raises:
+        ValueError: The network has none.
+    """
+    found = [name for name, module in network.named_modules() if outputs(module) == classes]
+    if not found:
+        raise ValueError(
+            f"Expected a last layer with {classes} outputs in {type(network).__name__}, found none: it is no classifier."
+        )
+    return found[-1]
+
+
+def outputs(module: nn.Module) -> int | None:
+    """Return how many outputs a Linear or Conv2d has, None for any other module."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.out_channels if isinstance(module, nn.Conv2d) else None
+
+
+def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
+    """Return the names of the children that GoogLeNet and Inception train beside the head; none in other networks."""
+    if not hasattr(network, "aux_logits"):
+        return []
+    classes = outputs(network.get_submodule(head))
+    children = {name: child for name, child in network.named_children() if name != head.split(".")[0]}
+    return [name for name, child in children.items() if any(outputs(m) == classes for m in child.modules())]
+
+
+def drop_auxiliary_heads(network: nn.Module, head: str) -> None:
+    """Remove the auxiliary heads; the network's forward then returns logits alone."""
+    for name in auxiliary_heads(network, head):
+        network.aux_logits = False
+        setattr(network, name, None)
+
+
+def cut(network: nn.Module, head: str) -> Cut:
+    """Take the head out of a network.
+
+    A Linear is replaced by the identity. A 1 x 1 convolution takes what follows it in its Sequential along (ReLU and
+    global pooling in SqueezeNet), so that features and head meet where the network flattens: the features are the
+    whole map, `(N, C * H * W)`, and the head folds it back.
+
+    Raises:
+        ValueError: The head is a convolution in any other place than that.
+    """
+    parent = network.get_submodule(head.rpartition(".")[0])
+    layer, attribute = network.get_submodule(head), head.rpartition(".")[2]
+    if isinstance(layer, nn.Linear):
+        setattr(parent, attribute, nn.Identity())
+        return Cut(network, layer)
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or not isinstance(parent, nn.Sequential):
+        raise ValueError(f"Expected the head {head} to be a Linear or a 1 x 1 Conv2d in a Sequential, got {layer}.")
+    position = list(dict(parent.named_children())).index(attribute)
+    tail = list(parent.children())[position + 1 :]
+    del parent[position:]
+    # The place of a value in the map does not matter to a 1 x 1 convolution and a global pooling.
+    fold = nn.Unflatten(1, (layer.in_channels, -1, 1))
+    return Cut(network, nn.Sequential(fold, layer, *tail, nn.Flatten()))
+
+
+def new_head(head: nn.Module, classes: int) -> nn.Module:
+    """Return a head like `head` with fresh weights and `classes` outputs; parts without weights are shared."""
+    if isinstance(head, nn.Linear):
+        return nn.Linear(head.in_features, classes, bias=head.bias is not None)
+    if isinstance(head, nn.Conv2d):
+        return nn.Conv2d(head.in_channels, classes, kernel_size=1, bias=head.bias is not None)
+    return nn.Sequential(*(new_head(m, classes) if isinstance(m, nn.Conv2d) else m for m in head.children()))
+
+
+def load_state_file(network: nn.Module, path: Path, head: str) -> None:
+    """Load a state dict; entries of the head may be absent or of another size, all others must fit.
+
+    Raises:
+        ValueError: The file holds no state dict, or entries are missing, unexpected or of another shape.
+    """
+    state = read_state(path)
+    expected = network.state_dict()
+    dropped = tuple(name + "." for name in auxiliary_heads(network, head))
+    optional = {k for k in expected if k.startswith((head + ".", *dropped)) or k.endswith("num_batches_tracked")}
+    fitting = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
+    problems = {
+        "missing": [k for k in expected if k not in state and k not in optional],
+        "unexpected": [k for k in state if k not in expected and not k.startswith(dropped)],
+        "of another shape": [k for k in state if k in expected and k not in fitting and k not in optional],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{len(keys)} {kind} ({some(keys)})" for kind, keys in problems.items() if keys)
+        raise ValueError(
+            f"The state dict {path} does not fit {type(network).__name__}: entries {found}. "
+            "Choose the network that it belongs to with model.name and model.options."
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def some(keys: list[str]) -> str:
+    """Return the first few of many names as one text."""
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without running code from the file; wrappers and prefixes of common trainers are taken off."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"Expected {path} to hold a state dict, it can't be read as one: {str(error).splitlines()[0]} "
+            "Save the weights alone with torch.save(network.state_dict(), path)."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise ValueError(f"Expected {path} to hold a state dict, a table of tensors, got {type(content).__name__}.")
+    return without_prefix(tensors)
+
+
+def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what DataParallel, torch.compile and this package's own checkpoints put before the names."""
+    if any(key.startswith("backbone.") for key in state):
+        state = {key: value for key, value in state.items() if key.startswith("backbone.")}
+    for prefix in ("module.", "_orig_mod.", "backbone."):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
+    """Return how many features an image of a size gives, without computing any.
+
+    Raises:
+        ValueError: The network refuses images of that size.
+    """
+    state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
+    images = torch.empty(2, 3, image_size, image_size, device="meta")
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            features = torch.func.functional_call(backbone.eval(), state, (images,))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        least = next(iter(models.get_model_weights(name))).meta.get("min_size", (224, 224))[0]
+        raise ValueError(
+            f"{name} does not take images of {image_size} x {image_size} pixels: {str(error).splitlines()[0]} "
+            f"Its weights name {least} pixels as the least: data.image_size={least}."
+        ) from error
+    finally:
+        backbone.train(training)
+    return int(features.shape[1])
+
+
+def state_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers, names included, as hexadecimal text."""
+    total = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

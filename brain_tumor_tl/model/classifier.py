@@ -1,0 +1,184 @@
+"""TumorClassifier: the LightningModule. A torchvision backbone, a new head, and how they learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from brain_tumor_tl.model.backbone import build, new_head
+from brain_tumor_tl.model.metrics import build_metrics, scalars
+from brain_tumor_tl.model.optim import build_optimizer, build_scheduler
+
+Batch = tuple[Tensor, Tensor, Tensor]
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+class TumorClassifier(L.LightningModule):
+    """A torchvision network with a new last layer.
+
+    With `freeze` the backbone is a fixed function: no gradient, BatchNorm and dropout in eval mode throughout, and
+    nothing of it in the optimizer. It then takes features `(B, D)` in place of images just as well.
+
+    Args:
+        name: Any classification network of torchvision.models.
+        classes: Name of each class, in the order of the labels.
+        weights: A torchvision weight name, the path of a state dict, or None for random weights.
+        options: Arguments of torchvision's builder.
+        freeze: Train the head alone.
+        optimizer: A class of torch.optim.
+        lr: Learning rate.
+        optimizer_options: Further arguments of the optimizer.
+        scheduler: A class of torch.optim.lr_scheduler, or None.
+        scheduler_interval: "epoch" or "step".
+        scheduler_options: Arguments of the scheduler; "auto" stands for the run's number of scheduler steps.
+        class_weights: Weight of each class in the loss.
+        label_smoothing: Share of the target spread over all classes.
+        watched: What the Trainer's validation loop looks at: "val", or "test" as in the study.
+        seed: Seed of what is random inside the network in each epoch, such as dropout.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        *,
+        weights: str | None,
+        freeze: bool,
+        options: Mapping[str, Any] | None = None,
+        optimizer: str = "Adam",
+        lr: float = 0.001,
+        optimizer_options: Mapping[str, Any] | None = None,
+        scheduler: str | None = None,
+        scheduler_interval: str = "epoch",
+        scheduler_options: Mapping[str, Any] | None = None,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        watched: str = "val",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.classes, self.freeze_backbone, self.watched, self.seed = list(classes), freeze, watched, seed
+        cut = build(name, weights, options)
+        self.backbone, self.head = cut.backbone, new_head(cut.head, len(classes))
+        if freeze:
+            self.backbone.requires_grad_(False).eval()
+        self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None if class_weights is None else torch.tensor(list(class_weights)))
+        metrics = build_metrics(len(classes))
+        self.stage_metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone() for stage in ("train", "val", "test")})
+        self.confusion: dict[str, list[list[int]]] = {}
+        self._seen: dict[str, list[Outputs]] = {}
+        self._outputs: dict[str, Outputs] = {}
+        self._summaries: dict[str, dict[str, float]] = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits `(B, classes)` of images `(B, 3, H, W)`, or of features `(B, D)`."""
+        logits: Tensor = self.head(inputs if inputs.ndim == 2 else self.backbone(inputs))
+        return logits
+
+    def train(self, mode: bool = True) -> TumorClassifier:
+        """Set training mode; a frozen backbone stays in eval mode."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimizer over what learns, and the scheduler if there is one."""
+        p = self.hparams
+        optimizer = build_optimizer(p["optimizer"], self.parameters(), p["lr"], p["optimizer_options"] or {})
+        if p["scheduler"] is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        if p["scheduler_interval"] == "epoch":
+            steps = self.trainer.max_epochs or 1
+        scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
+        entry = {"scheduler": scheduler, "interval": p["scheduler_interval"], "monitor": f"{self.watched}/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout and its like by epoch, so that a resumed run goes on as an uninterrupted one."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._forget("train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what the watched part gave before."""
+        self._forget(self.watched)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what the test part gave before."""
+        self._forget("test")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self._step("train", batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Look at a batch of the watched part."""
+        self._step(self.watched, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Look at a batch of the test part."""
+        self._step("test", batch)
+
+    def on_train_epoch_end(self) -> None:
+        """Make the training part's metrics known to checkpoints and schedulers."""
+        self._log_summary("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Make the watched part's metrics known to checkpoints and schedulers."""
+        self._log_summary(self.watched)
+
+    def on_test_epoch_end(self) -> None:
+        """Make the test part's metrics known to the Trainer."""
+        self._log_summary("test")
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of `(B, classes)` against `(B,)`."""
+        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.label_smoothing)
+
+    def outputs(self, stage: str) -> Outputs:
+        """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
+        if stage not in self._outputs:
+            parts = [torch.cat(tensors) for tensors in zip(*self._seen[stage], strict=True)]
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                parts = [torch.cat(gather_all_tensors(part.contiguous())) for part in parts]
+            self._outputs[stage] = (parts[0], parts[1], parts[2])
+        return self._outputs[stage]
+
+    def summarize(self, stage: str) -> dict[str, float]:
+        """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix."""
+        if stage not in self._summaries:
+            logits, labels, _ = self.outputs(stage)
+            metrics = self.stage_metrics[f"{stage}_metrics"]
+            assert isinstance(metrics, MetricCollection)
+            metrics.reset()
+            computed = metrics(logits, labels)
+            self.confusion[stage] = computed["confusion_matrix"].tolist()
+            self._summaries[stage] = {"loss": float(self.loss(logits, labels)), **scalars(computed, self.classes)}
+        return self._summaries[stage]
+
+    def _step(self, stage: str, batch: Batch) -> Tensor:
+        inputs, labels, positions = batch
+        logits = self(inputs).float()
+        self._seen[stage].append((logits.detach(), labels, positions))
+        return self.loss(logits, labels)
+
+    def _forget(self, stage: str) -> None:
+        self._seen[stage] = []
+        self._outputs.pop(stage, None)
+        self._summaries.pop(stage, None)
+
+    def _log_summary(self, stage: str) -> None:
+        values = {f"{stage}/{name}": value for name, value in self.summarize(stage).items()}
+        self.log_dict(values, logger=False, batch_size=1)

@@ -1,0 +1,51 @@
+"""Metrics: what is told of each stage, from one confusion matrix. All are fractions, 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+PER_CLASS = ("precision", "recall", "f1")
+
+
+def build_metrics(classes: int) -> MetricCollection:
+    """Return the metrics of a stage; row of the confusion matrix = true class.
+
+    Balanced accuracy is the mean of the recalls (Brodersen et al. 2010), macro F1 the mean of the classes' F1.
+
+    Args:
+        classes: Number of classes.
+    """
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+            "balanced_accuracy": MulticlassAccuracy(classes, average="macro"),
+            "macro_f1": MulticlassF1Score(classes, average="macro"),
+            "precision": MulticlassPrecision(classes, average=None),
+            "recall": MulticlassRecall(classes, average=None),
+            "f1": MulticlassF1Score(classes, average=None),
+            "confusion_matrix": MulticlassConfusionMatrix(classes),
+        }
+    )
+
+
+def scalars(computed: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:
+    """Return what `build_metrics` computed as numbers by name, those of a class as `f1/glioma_tumor`.
+
+    Args:
+        computed: Values by name, `()` or `(classes,)`; the confusion matrix is left out.
+        classes: Name of each class.
+    """
+    named = {name: float(value) for name, value in computed.items() if value.ndim == 0}
+    for metric in PER_CLASS:
+        named |= {f"{metric}/{name}": float(value) for name, value in zip(classes, computed[metric].cpu(), strict=True)}
+    return named

@@ -1,0 +1,96 @@
+"""Folder: whether a run's folder is new, cut, finished, or another run's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from brain_tumor_tl.store import digest_of
+
+State = Literal["new", "cut", "done"]
+
+# Keys that change where a run is kept and what is shown of it, but no number that it gives.
+WITHOUT_EFFECT = (
+    "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
+    "trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly",
+)  # fmt: skip
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return the digest of the settings that a run's figures depend on.
+
+    Args:
+        config: The run's settings, resolved, as plain dicts and lists.
+    """
+    content = json.loads(json.dumps(config))
+    for path in WITHOUT_EFFECT:
+        *tables, key = path.split(".")
+        table = content
+        for name in tables:
+            table = table.get(name, {})
+        table.pop(key, None)
+    return digest_of(content)
+
+
+def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> State:
+    """Return what to do with a run's folder; with `force` an earlier run in it is removed.
+
+    Args:
+        folder: The run's folder; it may be absent.
+        config: The settings of the run that is to start.
+        force: Train anew whatever is there.
+
+    Returns:
+        "new" to start, "cut" to go on from `checkpoints/last.ckpt`, "done" where `results.json` holds the results.
+
+    Raises:
+        FileExistsError: The folder holds a run with other settings.
+    """
+    earlier = folder / "config.yaml"
+    if not earlier.is_file():
+        return "new"
+    if force:
+        clear(folder)
+        return "new"
+    before = yaml.safe_load(earlier.read_text(encoding="utf-8"))
+    if not isinstance(before, dict) or config_digest(before) != config_digest(config):
+        raise FileExistsError(
+            f"The folder {folder} holds a run with other settings ({', '.join(differences(before, config)) or 'unreadable'}). "
+            "Nothing was changed. Give this run another name, name=NAME, or train anew in its place with force=true."
+        )
+    if (folder / "results.json").is_file():
+        return "done"
+    return "cut" if (folder / "checkpoints" / "last.ckpt").is_file() else "new"
+
+
+def clear(folder: Path) -> None:
+    """Remove an earlier run from its folder, `results.json` first, so that no half of it looks finished."""
+    (folder / "results.json").unlink(missing_ok=True)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[str]:
+    """Return the first few settings that differ, as `key: before -> after`."""
+    old, new = flat(before), flat(after)
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and key not in WITHOUT_EFFECT]
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one table with dotted keys.
+
+    >>> flat({"a": {"b": 1}})
+    {'a.b': 1}
+    """
+    if not isinstance(config, Mapping) or not config:
+        return {prefix.rstrip("."): config}
+    return {k: v for key, value in config.items() for k, v in flat(value, f"{prefix}{key}.").items()}
