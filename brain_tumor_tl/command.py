@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from brain_tumor_tl.config import Key, TrainConfig, conf_dir, keys, unknown_key
+from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
+from brain_tumor_tl.names import nearest
 
 FLAGS_WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--info", "-i")
 
@@ -35,7 +38,13 @@ def run_train(arguments: list[str]) -> None:
         sys.argv = whole  # Lightning starts further processes with the same command line
         from brain_tumor_tl.train import run
 
-        return run(config)
+        try:
+            return run(config)
+        except CompactHydraException as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # the other jobs go on, and Hydra tells of this one at the end
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
     task()
 
@@ -50,11 +59,32 @@ def refuse_unknown_keys(arguments: Sequence[str]) -> None:
         except HydraException:
             continue  # Hydra words its own syntax errors well
         problem = unknown_key(override.key_or_group, groups)
+        if not problem and override.key_or_group in groups and not own_folder(arguments):
+            problem = unknown_choice(override)
         if problem:
             problems.append(problem)
     if problems:
         print("\n".join([*problems, "`brain-tumor-tl train --help` lists every key."]), file=sys.stderr)
         sys.exit(2)
+
+
+def own_folder(arguments: Sequence[str]) -> bool:
+    """Tell whether the line names a further folder of YAML files, whose choices are not known here."""
+    return any(argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments)
+
+
+def unknown_choice(override: Override) -> str | None:
+    """Return what is wrong with what a config group is set to, or None."""
+    known = choices_of(override.key_or_group)
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    wrong = [str(value) for value in values if isinstance(value, str) and value not in known]
+    if not wrong or not known or override.is_delete():
+        return None
+    extra = " Any other network of torchvision: model.name=NAME." if override.key_or_group == "model" else ""
+    return (
+        f"`{override.key_or_group}` can't be {wrong[0]!r}.{nearest(wrong[0], known)} "
+        f"Expected one of {', '.join(known)}.{extra}"
+    )
 
 
 def overrides_in(arguments: Sequence[str]) -> list[str]:
@@ -118,6 +148,3 @@ def default_values() -> DictConfig:
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("train")
 
-
-SCHEMA = TrainConfig  # importing the module registers it with Hydra
-PACKAGE = Path(__file__).parent

@@ -233,6 +233,8 @@ def unknown_key(path: str, groups: list[str]) -> str | None:
     if not hint:
         hint = nearest(path, paths + groups) or nearest(leaf, [p.rsplit(".", 1)[-1] for p in paths])
     choices = f" `{table}` has: {', '.join(siblings)}." if siblings and table else ""
+    if not table:
+        choices = f" There are {', '.join(sorted({p.split('.')[0] for p in paths} | set(groups)))}."
     return f"There is no key `{path}`.{hint}{choices}"
 
 
@@ -264,7 +266,8 @@ def check(config: DictConfig) -> None:
     """
     problems = []
     for key in keys():
-        if OmegaConf.is_missing(OmegaConf.select(config, key.path.rpartition(".")[0] or "") or config, key.path.rsplit(".", 1)[-1]):
+        table, _, leaf = key.path.rpartition(".")
+        if OmegaConf.is_missing(OmegaConf.select(config, table) if table else config, leaf):
             problems.append(f"`{key.path}` has no value: {key.rule['meaning']}. Give {key.path}=VALUE.")
             continue
         problem = violation(key, OmegaConf.select(config, key.path))

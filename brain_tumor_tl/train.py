@@ -16,7 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -45,7 +45,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Run one training job of the command line in Hydra's output folder, and turn a user's error into one message.
 
     Raises:
-        HydraException: With the message alone, where settings, files or the network don't fit.
+        CompactHydraException: With the message alone, where settings, files or the network don't fit.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     child = int(os.environ.get("LOCAL_RANK", "0")) > 0
@@ -54,9 +54,7 @@ def run(config: DictConfig) -> dict[str, Any]:
             check(config)
             return train(config, folder)
         except (ValueError, OSError, ImportError) as error:
-            log.debug("", exc_info=True)
-            logging.getLogger("brain_tumor_tl.file").error(str(error))
-            raise HydraException(str(error)) from error
+            raise CompactHydraException(str(error)) from error
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -354,8 +352,7 @@ def weigh_classes(model: TumorClassifier, data: TumorData, weights: Any) -> None
 
 def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochRecorder) -> L.Trainer:
     """Build Lightning's Trainer with the run's callbacks and its TensorBoard log."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    quiet_lightning()
     t = config.trainer
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", filename="best", monitor=f"{recorder.watched}/accuracy", mode="max", save_last=True,
@@ -394,6 +391,15 @@ def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochR
     )
     refuse_devices_in_process(trainer.num_devices)
     return trainer
+
+
+def quiet_lightning() -> None:
+    """Keep what nobody can act on off the terminal: Lightning's greetings, and warnings about what is intended here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Found .* module.s. in eval mode")  # a frozen backbone is meant to be
+    warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own call
+    warnings.filterwarnings("ignore", message=".*does not have many workers")  # there are none by design
 
 
 def devices(setting: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PARTS = {"training": "train", "train": "train", "testing": "test", "test": "test"}
-NOT_OURS = {"thumbs.db", "desktop.ini", "_macosx"}  # what operating systems leave in folders, as `plain` has it
+NOT_OURS = {"thumbs.db", "desktop.ini", "_macosx"}  # left by operating systems; as `plain` has them
 
 
 @dataclass(frozen=True)

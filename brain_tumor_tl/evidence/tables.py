@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from brain_tumor_tl.evidence.study import row_for
@@ -41,16 +42,14 @@ def class_table(results: Mapping[str, Any]) -> Table:
 
 def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row for each run: accuracy and best accuracy beside the study's, and seconds per epoch."""
-    synthetic = any(run["protocol"]["synthetic"] for run in runs)
-    title = "Accuracy on the test part, percent"
-    if synthetic:
-        title += "\nSYNTHETIC images: nothing here compares with the study"
-    table = Table(title=title)
-    table.add_column("model")
-    table.add_column("method")
-    for column in ("seed", "epochs", "accuracy", "best", "study", "study's best", "difference", "s/epoch"):
-        table.add_column(column, justify="right")
-    for run in sorted(runs, key=lambda r: (r["model"], r["method"], r["seed"])):
+    title = "Accuracy on the test part, percent; study = Kazemi 2023 after 100 epochs"
+    if any(run["protocol"]["synthetic"] for run in runs):
+        title = "Accuracy on the test part of SYNTHETIC images, percent; not to be compared with the study"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for column in ("epochs", "accuracy", "best", "study", "diff.", "s/epoch"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run in sorted(runs, key=lambda r: (r["model"], r["method"], r["seed"], r["name"])):
         table.add_row(*summary_row(run))
     return table
 
@@ -59,14 +58,11 @@ def summary_row(run: Mapping[str, Any]) -> list[str]:
     """Return a run's row of `summary_table`; the study's columns are dashes for synthetic images."""
     study = (None if run["protocol"]["synthetic"] else row_for(run["model"], run["method"])) or {}
     return [
-        run["model"],
-        run["method"],
-        str(run["seed"]),
+        run["name"],
         str(run["epochs"]),
         percent(run["accuracy"]),
         percent(run["best_accuracy"]),
         percent(study.get("accuracy")),
-        percent(study.get("best_accuracy")),
         beside(run["accuracy"], study.get("accuracy")),
         f"{run['seconds_per_epoch']['train']:.2f}",
     ]

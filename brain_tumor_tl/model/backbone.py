@@ -233,6 +233,11 @@ def load_state_file(network: nn.Module, path: Path, head: str) -> None:
     network.load_state_dict(fitting, strict=False)
 
 
+def first_line(error: Exception) -> str:
+    """Return an error's first line as a sentence, its kind where it has no text."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".") + "."
+
+
 def some(keys: list[str]) -> str:
     """Return the first few of many names as one text."""
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
@@ -244,7 +249,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(
-            f"Expected {path} to hold a state dict, it can't be read as one: {str(error).splitlines()[0]} "
+            f"Expected {path} to hold a state dict, it can't be read as one: {first_line(error)} "
             "Save the weights alone with torch.save(network.state_dict(), path)."
         ) from error
     for wrapper in ("state_dict", "model"):
@@ -280,7 +285,7 @@ def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         least = next(iter(models.get_model_weights(name))).meta.get("min_size", (224, 224))[0]
         raise ValueError(
-            f"{name} does not take images of {image_size} x {image_size} pixels: {str(error).splitlines()[0]} "
+            f"{name} does not take images of {image_size} x {image_size} pixels: {first_line(error)} "
             f"Its weights name {least} pixels as the least: data.image_size={least}."
         ) from error
     finally:

@@ -15,7 +15,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from brain_tumor_tl.model.backbone import build, new_head
 from brain_tumor_tl.model.metrics import build_metrics, scalars
-from brain_tumor_tl.model.optim import build_optimizer, build_scheduler
+from brain_tumor_tl.model.optim import build_optimizer, build_scheduler, check_optimizer, check_scheduler
 
 Batch = tuple[Tensor, Tensor, Tensor]
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -67,6 +67,8 @@ class TumorClassifier(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.classes, self.freeze_backbone, self.watched, self.seed = list(classes), freeze, watched, seed
+        check_optimizer(optimizer, optimizer_options or {})
+        check_scheduler(scheduler, scheduler_options or {})
         cut = build(name, weights, options)
         self.backbone, self.head = cut.backbone, new_head(cut.head, len(classes))
         if freeze:

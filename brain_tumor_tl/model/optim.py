@@ -53,6 +53,18 @@ def checked_class(kind: str, name: str, module: Any, base: type, options: Mappin
     return known[name]
 
 
+def check_optimizer(name: str, options: Mapping[str, Any]) -> Any:
+    """Return the class of an optimizer; raise a ValueError where it or one of its arguments does not exist."""
+    return checked_class("optimizer", name, torch.optim, Optimizer, options, {"lr"})
+
+
+def check_scheduler(name: str | None, options: Mapping[str, Any]) -> Any:
+    """Return the class of a scheduler, None for None; raise a ValueError where it or an argument does not exist."""
+    if name is None:
+        return None
+    return checked_class("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler, options, set())
+
+
 def build_optimizer(
     name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]
 ) -> Optimizer:
@@ -61,7 +73,7 @@ def build_optimizer(
     Raises:
         ValueError: There is no such optimizer, or it refuses its arguments.
     """
-    cls = checked_class("optimizer", name, torch.optim, Optimizer, options, {"lr"})
+    cls = check_optimizer(name, options)
     try:
         optimizer = cls([p for p in parameters if p.requires_grad], lr=lr, **options)
     except (TypeError, ValueError) as error:
@@ -84,7 +96,7 @@ def build_scheduler(
     Raises:
         ValueError: There is no such scheduler, or it refuses its arguments.
     """
-    cls = checked_class("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler, options, set())
+    cls = check_scheduler(name, options)
     given = {key: steps if value == "auto" else value for key, value in options.items()}
     try:
         scheduler = cls(optimizer, **given)

@@ -51,21 +51,20 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
     Raises:
         FileExistsError: The folder holds a run with other settings.
     """
-    earlier = folder / "config.yaml"
-    if not earlier.is_file():
+    earlier, done = folder / "config.yaml", (folder / "results.json").is_file()
+    resumable = (folder / "checkpoints" / "last.ckpt").is_file()
+    if not done and not resumable:
         return "new"
     if force:
         clear(folder)
         return "new"
-    before = yaml.safe_load(earlier.read_text(encoding="utf-8"))
+    before = yaml.safe_load(earlier.read_text(encoding="utf-8")) if earlier.is_file() else None
     if not isinstance(before, dict) or config_digest(before) != config_digest(config):
         raise FileExistsError(
             f"The folder {folder} holds a run with other settings ({', '.join(differences(before, config)) or 'unreadable'}). "
             "Nothing was changed. Give this run another name, name=NAME, or train anew in its place with force=true."
         )
-    if (folder / "results.json").is_file():
-        return "done"
-    return "cut" if (folder / "checkpoints" / "last.ckpt").is_file() else "new"
+    return "done" if done else "cut"
 
 
 def clear(folder: Path) -> None:
