@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
 
-FLAGS_WITH_VALUE = ("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--info", "-i")
+FLAGS_WITH_VALUE = (
+    "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
+    "--cfg", "-c", "--package", "-p", "--info", "-i",
+)  # fmt: skip
 
 
 def run_train(arguments: list[str]) -> None:
@@ -29,7 +32,8 @@ def run_train(arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
         print(help_page())
         return
-    refuse_unknown_keys(arguments)
+    if not {"-sc", "--shell-completion"} & set(arguments):
+        refuse_unknown_keys(arguments)
     whole = sys.argv
     sys.argv = [whole[0], *arguments]
 
@@ -70,12 +74,16 @@ def refuse_unknown_keys(arguments: Sequence[str]) -> None:
 
 def own_folder(arguments: Sequence[str]) -> bool:
     """Tell whether the line names a further folder of YAML files, whose choices are not known here."""
-    return any(argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments)
+    return any(
+        argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments
+    )
 
 
 def unknown_choice(override: Override) -> str | None:
     """Return what is wrong with what a config group is set to, or None."""
     known = choices_of(override.key_or_group)
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return None  # a pattern names only what is there
     values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     wrong = [str(value) for value in values if isinstance(value, str) and value not in known]
     if not wrong or not known or override.is_delete():
@@ -139,7 +147,9 @@ def key_lines(key: Key, defaults: DictConfig) -> list[str]:
     """Return the help of one key."""
     value = OmegaConf.select(defaults, key.path, throw_on_missing=False)
     shown = "null" if value is None else str(value)
-    choices = f" ({'|'.join(map(str, key.rule['choices']))})" if key.rule["choices"] else f" ({key.type_name})"
+    choices = (
+        f" ({'|'.join(map(str, key.rule['choices']))})" if key.rule["choices"] else f" ({key.type_name})"
+    )
     return [f"  {key.path}={shown}{choices}", f"      {key.rule['meaning']}"]
 
 
@@ -147,4 +157,3 @@ def default_values() -> DictConfig:
     """Return the configuration that `brain-tumor-tl train` uses when nothing is overridden."""
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("train")
-

@@ -1,8 +1,10 @@
-"""The typed schema of `conf/`: every key's type, allowed range and meaning. The values are in the YAML files."""
+"""Config: the typed schema of `conf/`, every key's type, range and meaning. The values are in YAML."""
 
 from __future__ import annotations
 
 import dataclasses
+import operator
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,14 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.names import nearest
+from brain_tumor_tl.names import closest, nearest, question
+
+BOUNDS = {
+    "low": ("at least", operator.ge),
+    "high": ("at most", operator.le),
+    "above": ("greater than", operator.gt),
+    "below": ("less than", operator.lt),
+}
 
 
 def conf_dir() -> Path:
@@ -58,22 +67,28 @@ class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
     source: str = option(
-        "where images come from: `folder` as it is, `kaggle` downloaded when absent, `phantom` drawn when absent",
+        "where images come from: `folder` as it is; if absent, `kaggle` downloads and `phantom` draws them",
         choices=("folder", "kaggle", "phantom"),
     )
-    root: str | None = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
+    root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
     url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
-    classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
+    classes: list[list[str]] = option(
+        "classes in the order of their labels, each its name and further folder names"
+    )
     image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
     batch_size: int = option("images in an optimizer step, over all devices together", low=1)
     normalize: str = option(
-        "`unit` scales intensities to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and deviation",
+        "`unit` scales to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and deviation",
         choices=("unit", "imagenet"),
     )
-    split: str = option("how images are split: `random` over all of them, as the study does", choices=("random",))
+    split: str = option(
+        "how images are split: `random` over all of them, as the study does", choices=("random",)
+    )
     test_fraction: float = option("share of all images in the test part", above=0, below=1)
     val_fraction: float = option(
-        "share of all images in a validation part; 0 watches the test part instead, as the study does", low=0, below=1
+        "share of all images in a validation part; 0 watches the test part instead, as the study does",
+        low=0,
+        below=1,
     )
     stratify: bool = option("give each part the same share of every class")
     on_bad_file: str = option(
@@ -90,8 +105,12 @@ class ModelConfig:
     """Which network, and what it starts from."""
 
     name: str = option("any classification network of torchvision.models")
-    weights: str | None = option("a torchvision weight name, a file with a state dict, or null for random weights")
-    options: dict[str, Any] = option("open table of arguments for torchvision's builder (+model.options.dropout=0.5)")
+    weights: str | None = option(
+        "a torchvision weight name, a file with a state dict, or null for random weights"
+    )
+    options: dict[str, Any] = option(
+        "open table of arguments for torchvision's builder (+model.options.dropout=0.5)"
+    )
 
 
 @dataclass
@@ -101,7 +120,7 @@ class MethodConfig:
     name: str = option("the method's name in folders and tables")
     freeze: bool = option("hold the backbone, BatchNorm statistics included, and train the head alone")
     cache_features: Any = option(
-        "compute a frozen backbone's features once: `auto` does so whenever the method freezes, `true` insists on it",
+        "compute a frozen backbone's features once: `auto` where the method freezes, `true` insists on it",
         choices=("auto", True, False),
     )
 
@@ -112,7 +131,9 @@ class OptimizerConfig:
 
     name: str = option("any class of torch.optim")
     lr: float = option("learning rate", above=0)
-    options: dict[str, Any] = option("open table of further arguments of the optimizer (+optimizer.options.weight_decay=0.01)")
+    options: dict[str, Any] = option(
+        "open table of further arguments of the optimizer (+optimizer.options.weight_decay=0.01)"
+    )
 
 
 @dataclass
@@ -120,15 +141,21 @@ class SchedulerConfig:
     """What moves the learning rate."""
 
     name: str | None = option("any class of torch.optim.lr_scheduler, or null for a constant learning rate")
-    interval: str = option("take a scheduler step after each `epoch` or each optimizer `step`", choices=("epoch", "step"))
-    options: dict[str, Any] = option("open table of the scheduler's arguments; `auto` stands for the run's number of steps")
+    interval: str = option(
+        "take a scheduler step after each `epoch` or each optimizer `step`", choices=("epoch", "step")
+    )
+    options: dict[str, Any] = option(
+        "open table of the scheduler's arguments; `auto` stands for the run's number of steps"
+    )
 
 
 @dataclass
 class LossConfig:
     """Cross-entropy and its weights."""
 
-    class_weights: Any = option("null, `balanced` (by the training part's counts) or one weight for each class")
+    class_weights: Any = option(
+        "null, `balanced` (by the training part's counts) or one weight for each class"
+    )
     label_smoothing: float = option("share of the target spread over all classes", low=0, below=1)
 
 
@@ -140,8 +167,12 @@ class TrainerConfig:
     devices: Any = option("number of devices, a list of their numbers, or auto")
     num_nodes: int = option("number of machines", low=1)
     strategy: str = option("auto, ddp or another Lightning strategy")
-    precision: str = option("auto, 32-true, bf16-mixed or 16-mixed", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
-    channels_last: Any = option("lay images out with channels last, which is faster in bf16", choices=("auto", True, False))
+    precision: str = option(
+        "auto, 32-true, bf16-mixed or 16-mixed", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
+    )
+    channels_last: Any = option(
+        "lay images out with channels last, which is faster in bf16", choices=("auto", True, False)
+    )
     max_epochs: int = option("passes over the training part", low=1)
     max_steps: int = option("stop after this many optimizer steps; -1 for no limit", low=-1)
     max_time: str | None = option("stop after this time, as DD:HH:MM:SS")
@@ -156,7 +187,9 @@ class TrainerConfig:
     deterministic: bool = option("use deterministic algorithms only; slower on a GPU")
     benchmark: bool | None = option("let cuDNN try its algorithms; null leaves it to Lightning")
     detect_anomaly: bool = option("stop at the operation whose gradient is not a number; slow")
-    profiler: str | None = option("`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced"))
+    profiler: str | None = option(
+        "`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced")
+    )
     num_threads: int | None = option("processor threads of PyTorch; null leaves its own choice", low=1)
     enable_progress_bar: bool = option("show the progress bar")
 
@@ -165,7 +198,9 @@ class TrainerConfig:
 class TrainConfig:
     """Everything that a training run depends on."""
 
-    seed: int = option("seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1)
+    seed: int = option(
+        "seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1
+    )
     name: str = option("name of the run's folder")
     sweep: str = option("name of the folder that collects the runs of a multirun")
     force: bool = option("train anew although the run's folder holds a run")
@@ -225,13 +260,14 @@ def unknown_key(path: str, groups: list[str]) -> str | None:
     tables = {path.rsplit(".", 1)[0] for path in paths if "." in path}
     group = path.split("@")[0]
     inside_open = any(key.open_table and path.startswith(key.path + ".") for key in known)
-    if path in paths or path in tables or group in groups or inside_open or path.split(".")[0] == "hydra":
+    if path in paths or path in tables or group in groups or inside_open or re.match(r"hydra\b", path):
         return None
     table, _, leaf = path.rpartition(".")
     siblings = [p.rsplit(".", 1)[-1] for p in paths if p.rpartition(".")[0] == table]
     hint = nearest(leaf, siblings) if siblings else ""
     if not hint:
-        hint = nearest(path, paths + groups) or nearest(leaf, [p.rsplit(".", 1)[-1] for p in paths])
+        alike = closest(leaf, {p.rsplit(".", 1)[-1] for p in paths})
+        hint = nearest(path, paths + groups) or question(p for p in paths if p.rsplit(".", 1)[-1] in alike)
     choices = f" `{table}` has: {', '.join(siblings)}." if siblings and table else ""
     if not table:
         choices = f" There are {', '.join(sorted({p.split('.')[0] for p in paths} | set(groups)))}."
@@ -241,21 +277,17 @@ def unknown_key(path: str, groups: list[str]) -> str | None:
 def violation(key: Key, value: Any) -> str | None:
     """Return what is wrong with a key's value, or None."""
     rule = key.rule
-    if value is None:
+    if value is None and not (key.type_name == "Any" and rule["choices"]):
         return None
     if rule["choices"] and value not in rule["choices"]:
         expected = "one of " + ", ".join(map(str, rule["choices"]))
-        return f"Expected `{key.path}` to be {expected}, got {value!r}.{nearest(str(value), list(map(str, rule['choices'])))}"
-    bounds = [
-        ("at least", rule["low"], lambda bound: value >= bound),
-        ("at most", rule["high"], lambda bound: value <= bound),
-        ("greater than", rule["above"], lambda bound: value > bound),
-        ("less than", rule["below"], lambda bound: value < bound),
-    ]
-    wanted = [f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None]
-    if all(holds(bound) for _, bound, holds in bounds if bound is not None):
+        hint = nearest(str(value), map(str, rule["choices"]))
+        return f"Expected `{key.path}` to be {expected}, got {value!r}.{hint}"
+    bounds = [(word, rule[name], holds) for name, (word, holds) in BOUNDS.items() if rule[name] is not None]
+    if all(holds(value, bound) for _, bound, holds in bounds):
         return None
-    return f"Expected `{key.path}` to be {' and '.join(wanted)}, got {value}."
+    wanted = " and ".join(f"{word} {bound}" for word, bound, _ in bounds)
+    return f"Expected `{key.path}` to be {wanted}, got {value}."
 
 
 def check(config: DictConfig) -> None:
@@ -281,27 +313,55 @@ def check(config: DictConfig) -> None:
 
 def combined_problems(config: DictConfig) -> list[str]:
     """Return what is wrong with values that are each in range but not together."""
-    problems = []
-    data, classes = config.data, config.data.classes
-    if data.test_fraction + data.val_fraction >= 1:
-        problems.append(
-            "Expected `data.test_fraction` and `data.val_fraction` to leave images to train on, got "
-            f"{data.test_fraction} + {data.val_fraction}."
-        )
-    if len(classes) < 2:
-        problems.append(f"Expected at least two `data.classes`, got {len(classes)}.")
-    if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
-        problems.append(
-            "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "
-            f"{data.phantoms_per_class} and {data.phantom_size}."
-        )
-    problems += weight_problems(config.loss.class_weights, len(classes))
+    problems = data_problems(config.data)
+    problems += weight_problems(config.loss.class_weights, len(config.data.classes))
+    problems += epoch_problems(config.trainer)
     if "/" in config.name or config.name in ("", ".", ".."):
         problems.append(f"Expected `name` to be the name of a folder, got {config.name!r}.")
     if config.method.cache_features is True and not config.method.freeze:
         problems.append(
             "`method.cache_features=true` needs a frozen backbone, for features change while it learns. "
             "Give method=frozen or leave it at auto."
+        )
+    return problems
+
+
+def data_problems(data: DictConfig) -> list[str]:
+    """Return what is wrong with the split, the classes and the phantoms."""
+    problems = []
+    if data.test_fraction + data.val_fraction >= 1:
+        problems.append(
+            "Expected `data.test_fraction` and `data.val_fraction` to leave images to train on, got "
+            f"{data.test_fraction} + {data.val_fraction}."
+        )
+    if len(data.classes) < 2:
+        problems.append(f"Expected at least two `data.classes`, got {len(data.classes)}.")
+    if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
+        problems.append(
+            "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "
+            f"{data.phantoms_per_class} and {data.phantom_size}."
+        )
+    return problems
+
+
+def epoch_problems(trainer: DictConfig) -> list[str]:
+    """Return what would leave a run without one whole epoch of each part to report."""
+    problems = []
+    for part in ("train", "val", "test"):
+        limit = trainer[f"limit_{part}_batches"]
+        whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
+        share = isinstance(limit, float) and 0 < limit <= 1
+        if limit is not None and not whole and not share:
+            problems.append(
+                f"Expected `trainer.limit_{part}_batches` to be null, a number of batches (at least 1) or a "
+                f"share of them such as 0.5, got {limit!r}."
+            )
+    if trainer.max_steps == 0:
+        problems.append("Expected `trainer.max_steps` to be -1 or at least 1, got 0.")
+    if trainer.check_val_every_n_epoch > trainer.max_epochs:
+        problems.append(
+            "Expected `trainer.check_val_every_n_epoch` to be at most `trainer.max_epochs`, got "
+            f"{trainer.check_val_every_n_epoch} and {trainer.max_epochs}."
         )
     return problems
 

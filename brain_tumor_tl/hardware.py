@@ -17,10 +17,14 @@ def resolve_accelerator(accelerator: str) -> str:
     if accelerator in ("auto", "gpu"):
         wanted = next((name for name, there in available.items() if there), "cpu")
         if accelerator == "gpu" and wanted == "cpu":
-            raise ValueError("Expected a GPU for trainer.accelerator=gpu, PyTorch sees none. Give trainer=cpu or trainer=auto.")
+            raise ValueError(
+                "Expected a GPU for trainer.accelerator=gpu, PyTorch sees none. Give trainer=cpu or =auto."
+            )
         return wanted
     if not available[accelerator]:
-        raise ValueError(f"Expected a device for trainer.accelerator={accelerator}, PyTorch sees none. Give trainer=auto.")
+        raise ValueError(
+            f"Expected a device for trainer.accelerator={accelerator}, PyTorch sees none. Give trainer=auto."
+        )
     return accelerator
 
 
@@ -51,7 +55,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def resolve_channels_last(setting: bool | str, precision: str) -> bool:
-    """Return whether to lay images out with channels last: "auto" does so in 16-bit precisions, where it is faster."""
+    """Return whether images are laid out with channels last; "auto": in 16-bit precisions, for speed."""
     return precision != "32-true" if setting == "auto" else bool(setting)
 
 

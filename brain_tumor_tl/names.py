@@ -12,5 +12,15 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     >>> nearest("max_epoch", ["max_epochs", "seed"])
     ' Did you mean `max_epochs`?'
     """
-    found = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.6)
-    return f" Did you mean {' or '.join(f'`{match}`' for match in found)}?" if found else ""
+    return question(closest(name, choices, count))
+
+
+def closest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
+    """Return the choices most like `name`, the most alike first."""
+    return difflib.get_close_matches(name, list(choices), n=count, cutoff=0.6)
+
+
+def question(names: Iterable[str]) -> str:
+    """Return ` Did you mean ...?` with some names, or an empty string where there are none."""
+    quoted = " or ".join(f"`{name}`" for name in names)
+    return f" Did you mean {quoted}?" if quoted else ""

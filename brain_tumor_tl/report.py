@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor_tl.evidence.console import console
-from brain_tumor_tl.evidence.record import read_json, write_csv
+from brain_tumor_tl.evidence.record import SCHEMA, read_json, write_csv
 from brain_tumor_tl.evidence.tables import summary_table
 
 
@@ -17,20 +17,24 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         runs = find_runs(options.folders)
-    except ValueError as error:
+        console.print(summary_table(runs))
+        if options.csv:
+            write_csv(options.csv, [flat_row(run) for run in runs])
+    except (ValueError, OSError) as error:
         console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         return 1
-    console.print(summary_table(runs))
-    if options.csv:
-        write_csv(options.csv, [flat_row(run) for run in runs])
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the verb's line."""
     result = argparse.ArgumentParser("brain-tumor-tl report", description=__doc__)
-    result.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth")
-    result.add_argument("--csv", type=Path, help="write the table to this file too, fractions in place of percent")
+    result.add_argument(
+        "folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth"
+    )
+    result.add_argument(
+        "--csv", type=Path, help="write the table to this file too, fractions in place of percent"
+    )
     return result
 
 
@@ -38,7 +42,7 @@ def find_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the results of every finished run below some folders.
 
     Raises:
-        ValueError: A folder is absent, or there is no finished run below any.
+        ValueError: A folder is absent, there is no finished run below any, or another program wrote a file.
     """
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
@@ -49,11 +53,28 @@ def find_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
             f"Expected a finished run (a results.json) below {', '.join(map(str, folders))}, found none. "
             "brain-tumor-tl train makes one."
         )
-    return [read_json(path) for path in files]
+    runs = [read_json(path) for path in files]
+    strange = [str(path) for path, run in zip(files, runs, strict=True) if run.get("schema") != SCHEMA]
+    if strange:
+        raise ValueError(
+            f"Expected results of this version (schema {SCHEMA}), got others in {', '.join(strange)}. "
+            "Name the folders of the runs alone."
+        )
+    return runs
 
 
 def flat_row(run: dict[str, Any]) -> dict[str, Any]:
     """Return a run as one row of a CSV file."""
-    columns = ("name", "model", "method", "seed", "epochs", "accuracy", "best_accuracy", "best_epoch", "macro_f1")
+    columns = (
+        "name",
+        "model",
+        "method",
+        "seed",
+        "epochs",
+        "accuracy",
+        "best_accuracy",
+        "best_epoch",
+        "macro_f1",
+    )
     seconds = {f"seconds_per_epoch_{part}": value for part, value in run["seconds_per_epoch"].items()}
     return {column: run[column] for column in columns} | seconds | {"protocol": run["protocol"]["text"]}

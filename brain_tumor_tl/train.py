@@ -354,11 +354,7 @@ def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochR
     """Build Lightning's Trainer with the run's callbacks and its TensorBoard log."""
     quiet_lightning()
     t = config.trainer
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", filename="best", monitor=f"{recorder.watched}/accuracy", mode="max", save_last=True,
-        enable_version_counter=False, save_on_train_epoch_end=True,
-    )  # fmt: skip
-    callbacks: list[L.Callback] = [recorder, checkpoint]
+    callbacks: list[L.Callback] = [recorder, *checkpoints(folder / "checkpoints", recorder.watched)]
     if t.enable_progress_bar:
         callbacks.append(ProgressBar(recorder.watched, config.data.batch_size))
     trainer = L.Trainer(
@@ -380,6 +376,7 @@ def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochR
         sync_batchnorm=t.sync_batchnorm,
         deterministic=t.deterministic,
         benchmark=t.benchmark,
+        log_every_n_steps=1,  # rows are written once an epoch; Lightning else warns of short epochs
         detect_anomaly=t.detect_anomaly,
         profiler=t.profiler,
         callbacks=callbacks,
@@ -391,6 +388,16 @@ def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochR
     )
     refuse_devices_in_process(trainer.num_devices)
     return trainer
+
+
+def checkpoints(folder: Path, watched: str) -> list[L.Callback]:
+    """Return what keeps `best.ckpt` and, after each epoch, `last.ckpt`.
+
+    They are two callbacks, for one with `save_last` writes `last.ckpt` only when the best changes (Lightning 2.6.6).
+    """
+    each_epoch: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = ModelCheckpoint(folder, filename="best", monitor=f"{watched}/accuracy", mode="max", **each_epoch)
+    return [best, ModelCheckpoint(folder, filename="last", **each_epoch)]
 
 
 def quiet_lightning() -> None:

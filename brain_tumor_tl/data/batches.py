@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,5 +63,6 @@ class Batches:
     def _order(self) -> Tensor:
         if self.epoch is None:
             return self.positions
-        generator = torch.Generator().manual_seed((self.epoch() << 32) | self.seed)
-        return self.positions[torch.randperm(len(self.positions), generator=generator).to(self.positions.device)]
+        # NumPy's legacy generator mixes seed and epoch and has a frozen stream (NEP 19); torch's would look at 32 bits.
+        order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))  # noqa: NPY002
+        return self.positions[torch.from_numpy(order).to(self.positions.device)]

@@ -137,8 +137,8 @@ class TumorData(L.LightningDataModule):
         """
         self.scale, self.shift = self.scale.to(images.device), self.shift.to(images.device)
         last = torch.addcmul(self.shift, images.permute(0, 2, 3, 1).to(torch.float32), self.scale)
-        wide = last.permute(0, 3, 1, 2)
-        return wide if self.channels_last else wide.contiguous()
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return last.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     def _batches(self, part: object, shuffled: bool = False) -> Batches:
         trainer = self.trainer

@@ -1,13 +1,13 @@
 """Phantom: drawn head slices of the four classes, so that a first run needs no download.
 
-A head is drawn in its own coordinates, in brightness from 0 (black) to 1. The classes differ in where the
-lesion lies and how its edge and inside look; build, posture, contrast, vessels and noise vary alike in all.
+The classes differ in where the lesion lies and how its edge and inside look; all else varies alike in all.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,7 @@ from brain_tumor_tl.store import locked
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
-NOTICE = """These pictures are synthetic: drawn by brain_tumor_tl.data.phantom, {} a class, {} px, seed {}.
-They come from no scanner and no person, and prove nothing about MRI.
-"""
-
+NOTICE = "Drawn, {} a class, {} px, seed {}: from no scanner and no person, they prove nothing about MRI.\n"
 Plane = NDArray[np.float64]
 
 
@@ -49,13 +46,11 @@ class Head:
 def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
     """Draw a data set into `root/<class>/`, unless `root` exists; it appears whole or not at all.
 
-    Image i of a class depends on seed, size, class and i alone: a smaller set begins a larger one.
-
     Args:
         root: The data set's folder.
         per_class: Images of each class.
         size: Height and width of an image in pixels.
-        seed: Seed of all that is drawn.
+        seed: Seed of each image, with its class and number: a smaller set is the start of a larger one.
 
     Raises:
         ValueError: `per_class` is less than 1 or `size` less than 32.
@@ -73,15 +68,14 @@ def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
 
 def draw_set(root: Path, per_class: int, size: int, seed: int) -> None:
     """Draw a data set under a temporary name and rename it into place; the caller holds the lock."""
-    temporary = root.with_name(root.name + ".tmp")
+    temporary, count = root.with_name(root.name + ".tmp"), len(CLASSES) * per_class
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        for label, kind in enumerate(CLASSES):
-            (temporary / kind).mkdir(parents=True)
-            for i in track(range(per_class), f"Drawing synthetic images of {kind}", transient=True):
-                rng = RandomState(PCG64([seed, label, i]))  # NumPy has frozen its streams (NEP 19)
-                picture = Image.fromarray(draw_head(kind, size, rng))
-                picture.save(temporary / kind / f"synthetic-{kind}-{i + 1:04d}.png")
+        for kind, i in track(product(CLASSES, range(per_class)), "Drawing pictures", count, transient=True):
+            rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
+            (temporary / kind).mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(draw_head(kind, size, rng))
+            picture.save(temporary / kind / f"synthetic-{kind}-{i + 1:04d}.png")
         (temporary / "SYNTHETIC.txt").write_text(NOTICE.format(per_class, size, seed), encoding="utf-8")
         temporary.rename(root)
     except BaseException:
@@ -121,7 +115,7 @@ def smooth_noise(size: int, cells: int, rng: RandomState) -> Plane:
 
 
 def paint(picture: Plane, share: Plane, brightness: float | Plane) -> Plane:
-    """Return the picture with each pixel's `share` replaced by a brightness."""
+    """Return the picture with each pixel's `share` replaced by a brightness, from 0 (black) to 1."""
     return picture + share * (brightness - picture)
 
 
@@ -141,13 +135,12 @@ def paint_brain(head: Head, rng: RandomState) -> Plane:
 
 def paint_cortex(head: Head, white: float, grey: float, fluid: float, rng: RandomState) -> Plane:
     """Return white matter in a ribbon of grey, folded along sulci, which lie where a noise changes sign."""
-    depth = BRAIN - head.radius
-    fold = np.abs(smooth_noise(len(head.x), 16, rng))
+    depth, fold = BRAIN - head.radius, np.abs(smooth_noise(len(head.x), 16, rng))
     ribbon = np.clip(1.3 - fold / 0.4, 0, 1) * np.clip((0.24 - depth) / 0.06, 0, 1)
-    ribbon = np.maximum(ribbon, np.clip((0.07 - depth) / 0.04, 0, 1))
     sulci = np.clip(1.3 - fold / 0.15, 0, 1) * np.clip((0.17 - depth) / 0.06, 0, 1)
-    picture = paint(paint(np.full_like(head.x, white), ribbon, grey), sulci, fluid)
-    return picture * (1 + 0.05 * smooth_noise(len(head.x), 24, rng))
+    picture = white * (1 + 0.05 * smooth_noise(len(head.x), 24, rng))
+    picture = paint(picture, np.maximum(ribbon, np.clip((0.07 - depth) / 0.04, 0, 1)), grey)
+    return paint(picture, sulci, fluid)
 
 
 def ventricles(head: Head, rng: RandomState) -> Plane:
@@ -181,21 +174,20 @@ def paint_lesion(picture: Plane, head: Head, kind: str, rng: RandomState) -> Pla
 def paint_glioma(picture: Plane, head: Head, brightness: float, rng: RandomState) -> Plane:
     """Return the picture with an irregular ring around a dark core, in oedema, inside one hemisphere."""
     x, y = rng.choice([-1, 1]) * rng.uniform(0.24, 0.42), rng.uniform(-0.45, 0.45)
-    radius, rim = rng.uniform(0.15, 0.26), rng.uniform(0.04, 0.07)
+    radius, rim, core = rng.uniform(0.15, 0.26), rng.uniform(0.04, 0.07), rng.uniform(0.1, 0.35)
     distance = np.hypot(head.x - x, head.y - y) - radius * (1 + 0.35 * smooth_noise(len(head.x), 10, rng))
     oedema = np.clip(1 - (distance + 0.1 * smooth_noise(len(head.x), 9, rng)) / (1.2 * radius), 0, 1)
     picture = paint(picture, 0.7 * oedema, picture.mean() * rng.uniform(0.5, 0.7))
-    picture = paint(picture, head.within(distance), brightness)
-    return paint(picture, head.within(distance + rim), rng.uniform(0.1, 0.35))
+    return paint(paint(picture, head.within(distance), brightness), head.within(distance + rim), core)
 
 
 def paint_shell(picture: Plane, head: Head, rng: RandomState) -> Plane:
     """Return the picture with skull and scalp around the brain and air around the head."""
     skull = BRAIN + 0.055 + 0.015 * smooth_noise(len(head.x), 8, rng)
     scalp = rng.uniform(0.42, 0.6) * (1 + 0.15 * smooth_noise(len(head.x), 6, rng))
-    picture = paint(picture, head.within(BRAIN - head.radius), 0.14)
-    picture = paint(picture, head.within(skull - head.radius), scalp)
-    return paint(picture, head.within(1 - head.radius), 0.02)
+    for inner, brightness in ((BRAIN, 0.14), (skull, scalp), (1.0, 0.02)):
+        picture = paint(picture, head.within(inner - head.radius), brightness)
+    return picture
 
 
 def scan(picture: Plane, head: Head, rng: RandomState) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Console: one place that writes to the terminal, so that text and progress bar don't cross; and the run's log."""
+"""Console: one place writes to the terminal, so that text and progress bar don't cross; and the run's log."""
 
 from __future__ import annotations
 
@@ -38,18 +38,21 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     targets = [log, logging.getLogger("py.warnings")]
+    before = [(target.level, target.propagate) for target in targets]
     for target in targets:
         target.setLevel(logging.INFO)
         target.propagate = False
         for handler in handlers:
             target.addHandler(handler)
-    logging.captureWarnings(True)
     with warnings.catch_warnings(), one_line_warnings():
+        logging.captureWarnings(True)  # inside, for catch_warnings puts back what it finds at its start
         try:
             yield
         finally:
             logging.captureWarnings(False)
-            for target in targets:
+            for target, (level, propagate) in zip(targets, before, strict=True):
+                target.setLevel(level)
+                target.propagate = propagate
                 for handler in handlers:
                     target.removeHandler(handler)
             for handler in handlers:
@@ -60,7 +63,7 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
 def one_line_warnings() -> Iterator[None]:
     """Show a warning by its message alone, without the line of code that raised it."""
     original = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: str(message)  # type: ignore[assignment]  # any warning fits
+    warnings.formatwarning = lambda message, *_, **__: str(message)
     try:
         yield
     finally:

@@ -42,7 +42,14 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     axes.set_title(title, fontsize=11)
     for row, column in np.ndindex(*matrix.shape):
         text = f"{matrix[row, column]}\n{share[row, column]:.1%}"
-        axes.text(column, row, text, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            color="white" if share[row, column] > 0.5 else "black",
+        )
     figure.colorbar(shades, ax=axes, label="share of the true class", shrink=0.85)
     return figure
 
@@ -60,7 +67,8 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], watched: str, title: str) -
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, style in (("train", "--"), (watched, "-")):
             points = [(row["epoch"], row[f"{part}/{metric}"]) for row in rows if f"{part}/{metric}" in row]
-            axes.plot(*zip(*points, strict=True), style, marker="o" if len(points) < 3 else None, label=part)
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            axes.plot(epochs, values, style, marker="o" if len(points) < 3 else None, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         axes.grid(alpha=0.3)
@@ -71,12 +79,15 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], watched: str, title: str) -
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as `(H, W, 3)`."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's own
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    try:
+        figure.savefig(temporary, format="png")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

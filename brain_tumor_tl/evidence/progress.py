@@ -6,7 +6,14 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from brain_tumor_tl.evidence.console import console, log
@@ -28,26 +35,36 @@ class ProgressBar(L.Callback):
         self._task: Any = None
         self._sampled = self._epoch_started = 0.0
         self._accuracy = ""
+        self._looked = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
         if not console.is_terminal:
             return
         columns = (
-            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
         )
         batches = int(trainer.num_training_batches)
         self._bar = Progress(*columns, console=console, refresh_per_second=5)
         done = trainer.current_epoch * batches
-        self._task = self._bar.add_task("Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state="")
+        self._task = self._bar.add_task(
+            "Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state=""
+        )
         self._bar.start()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the epoch's number."""
-        self._epoch_started = time.perf_counter()
+        self._epoch_started, self._looked = time.perf_counter(), False
         if self._bar:
-            self._bar.update(self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+            self._bar.update(
+                self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            )
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -64,23 +81,31 @@ class ProgressBar(L.Callback):
             text = f"{loss.item():.3f}" if isinstance(loss, Tensor) else "-"
             self._bar.update(self._task, state=f"{speed:,.0f} images/s  loss {text}{self._accuracy}")
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch looked at the watched part."""
+        self._looked = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Show the epoch's accuracy; without a terminal, write its line."""
         train, epoch = pl_module.summarize("train"), trainer.current_epoch + 1
         text = f"train loss {train['loss']:.3f} accuracy {train['accuracy']:.2%}"
-        if self.watched in pl_module.confusion:
+        if self._looked:
             watched = pl_module.summarize(self.watched)
             self._accuracy = f"  {self.watched} accuracy {watched['accuracy']:.2%}"
             text += f"  {self.watched} loss {watched['loss']:.3f} accuracy {watched['accuracy']:.2%}"
         if not self._bar:
-            speed = trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
+            speed = (
+                trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
+            )
             log.info(f"Epoch {epoch}/{trainer.max_epochs}  {speed:,.0f} images/s  {text}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
         self._close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Close the bar, so that the error stands below it."""
         self._close()
 

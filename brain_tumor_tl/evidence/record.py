@@ -1,10 +1,11 @@
-"""Record: files of a run folder, each written under a temporary name and renamed, so that none is ever half."""
+"""Record: files of a run folder, each written under a temporary name and renamed, so none is ever half."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 import os
 import platform
 import subprocess
@@ -15,19 +16,45 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1  # of results.json; raise it when a key changes its meaning
-PACKAGES = ("brain_tumor_tl", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "pillow")
+PACKAGES = (
+    "brain_tumor_tl",
+    "torch",
+    "torchvision",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "numpy",
+    "pillow",
+)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file, whole or not at all; NaN and infinity become null, since JSON has neither."""
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """Return nested dicts and lists with None in place of NaN and infinity.
+
+    >>> finite({"loss": float("nan"), "rows": [1.5]})
+    {'loss': None, 'rows': [1.5]}
+    """
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,7 +82,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def per_class(summary: Mapping[str, float], classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> dict[str, Any]:
+def per_class(
+    summary: Mapping[str, float], classes: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> dict[str, Any]:
     """Return precision, recall, F1 and number of images of each class.
 
     Args:
@@ -72,9 +101,20 @@ def per_class(summary: Mapping[str, float], classes: Sequence[str], confusion: S
     }
 
 
-def best_epoch(rows: Iterable[Mapping[str, Any]], watched: str) -> tuple[float, int]:
-    """Return the best accuracy over the epochs and the first epoch that has it, counted from 1."""
-    best, epoch = max((row[f"{watched}/accuracy"], -row["epoch"]) for row in rows if f"{watched}/accuracy" in row)
+def best_epoch(rows: Iterable[Mapping[str, Any]], watched: str) -> tuple[float, int] | tuple[None, None]:
+    """Return the best accuracy over the epochs and the first epoch that has it, counted from 1.
+
+    Args:
+        rows: One for each epoch, with `epoch`, and `<watched>/accuracy` where that part was looked at.
+        watched: The part that was looked at.
+
+    Returns:
+        None twice where no epoch looked at it, as when `trainer.max_time` ends the run before.
+    """
+    seen = [(row[f"{watched}/accuracy"], -row["epoch"]) for row in rows if f"{watched}/accuracy" in row]
+    if not seen:
+        return None, None
+    best, epoch = max(seen)
     return float(best), -int(epoch)
 
 
@@ -98,11 +138,16 @@ def protocol(
         limited: Whether only some batches of a part were used.
     """
     if watched == "test":
-        chosen = "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
+        chosen = (
+            "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
+        )
         tested = "accuracy is that of the last epoch on the test part."
     else:
         chosen = "best_accuracy is the best epoch on the validation part."
-        tested = "accuracy is that of the best validation epoch's weights on the test part, which was looked at once."
+        tested = (
+            "accuracy is that of the best validation epoch's weights on the test part, "
+            "which was looked at once."
+        )
     notes = [f"{split} split of single images.", tested, chosen]
     if synthetic:
         notes.insert(0, "SYNTHETIC images: the figures say nothing about MRI.")
@@ -142,13 +187,16 @@ def installed_version(package: str) -> str | None:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the checkout that the package runs from, `-dirty` if changed; None outside a checkout."""
+    """Return the commit of the package's checkout, `-dirty` if changed; None outside a checkout."""
     if not (folder.parent / ".git").exists():
         return None
     try:
         result = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -76,7 +76,9 @@ class EpochRecorder(L.Callback):
         figure = confusion_figure(pl_module.confusion[stage], self.classes, f"{stage} part, epoch {epoch}")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
+                logger.experiment.add_image(
+                    f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC"
+                )
 
     def _row(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         """Return the epoch's row; the watched part's columns are absent where it was not looked at."""

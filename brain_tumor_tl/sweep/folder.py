@@ -32,8 +32,9 @@ def config_digest(config: Mapping[str, Any]) -> str:
         *tables, key = path.split(".")
         table = content
         for name in tables:
-            table = table.get(name, {})
-        table.pop(key, None)
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.pop(key, None)
     return digest_of(content)
 
 
@@ -46,31 +47,46 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         force: Train anew whatever is there.
 
     Returns:
-        "new" to start, "cut" to go on from `checkpoints/last.ckpt`, "done" where `results.json` holds the results.
+        "new" to start, "cut" to go on from `checkpoints/last.ckpt`, "done" where `results.json` is there.
 
     Raises:
         FileExistsError: The folder holds a run with other settings.
     """
-    earlier, done = folder / "config.yaml", (folder / "results.json").is_file()
+    done = (folder / "results.json").is_file()
     resumable = (folder / "checkpoints" / "last.ckpt").is_file()
     if not done and not resumable:
         return "new"
     if force:
         clear(folder)
         return "new"
-    before = yaml.safe_load(earlier.read_text(encoding="utf-8")) if earlier.is_file() else None
-    if not isinstance(before, dict) or config_digest(before) != config_digest(config):
+    before = read_settings(folder / "config.yaml")
+    if before is None or config_digest(before) != config_digest(config):
+        what = "its config.yaml can't be read" if before is None else ", ".join(differences(before, config))
         raise FileExistsError(
-            f"The folder {folder} holds a run with other settings ({', '.join(differences(before, config)) or 'unreadable'}). "
-            "Nothing was changed. Give this run another name, name=NAME, or train anew in its place with force=true."
+            f"The folder {folder} holds a run with other settings ({what}). Nothing was changed. "
+            "Give this run another name, name=NAME, or train anew in its place with force=true."
         )
     return "done" if done else "cut"
 
 
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """Return the settings of an earlier run, None where its file is absent or holds something else."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
 def clear(folder: Path) -> None:
-    """Remove an earlier run from its folder, `results.json` first, so that no half of it looks finished."""
+    """Remove an earlier run from its folder, `results.json` first, so that no half of it looks finished.
+
+    `train.log` stays: the run that is to start has opened it already.
+    """
     (folder / "results.json").unlink(missing_ok=True)
     for entry in folder.iterdir():
+        if entry.name == "train.log":
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

@@ -206,9 +206,9 @@ def test_is_grey__one_pixel_decides(channel: int) -> None:
 
 
 def test_decode_image__transparent_palette(tmp_path: Path, draw: Draw) -> None:
-    path = draw(tmp_path / "scan.png", mode="P", transparency=0)
+    path = draw(tmp_path / "scan.png", mode="P", transparency=bytes(range(256)))
     with Image.open(path) as image:
-        assert "transparency" in image.info
+        assert isinstance(image.info["transparency"], bytes)
         expected = image.convert("RGBA").convert("RGB")
 
     with warnings.catch_warnings():
@@ -367,6 +367,21 @@ def test_load_images__other_content_is_another_entry(
     assert second.built
     assert np.array_equal(second.array, uncached(changed))
     assert [i for i in range(28) if not np.array_equal(first.array[i], second.array[i])] == [3]
+
+
+def test_load_images__swapped_files_are_another_entry(
+    index: Index, tmp_path: Path, study_classes: Classes
+) -> None:
+    load_images(index, SIZE, tmp_path / "cache")
+    one, other = (index.root / index.paths[position] for position in (10, 20))
+    held = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(held)
+
+    stored, changed = load_images(read_index(index.root, study_classes), SIZE, tmp_path / "cache")
+
+    assert sorted(changed.digests) == sorted(index.digests)
+    assert np.array_equal(stored.array, uncached(changed))
 
 
 def test_load_images__other_decoder_is_another_entry(

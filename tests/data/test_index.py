@@ -87,10 +87,11 @@ def test_read_index__layout_one_folder_further_in(
     assert len(index) == 16
 
 
+@pytest.mark.parametrize("holders", [("train", "test"), (".",)], ids=["parts", "class folders"])
 def test_read_index__brisc_with_its_segmentation_task(
-    tmp_path: Path, draw: Draw, study_classes: Classes
+    holders: Sequence[str], tmp_path: Path, draw: Draw, study_classes: Classes
 ) -> None:
-    fill(draw, tmp_path / "classification_task", ("train", "test"), BRISC)
+    fill(draw, tmp_path / "classification_task", holders, BRISC)
     fill(draw, tmp_path / "segmentation_task", ("train", "test"), ("images", "masks"))
 
     assert read_index(tmp_path, study_classes).root == tmp_path / "classification_task"

@@ -186,6 +186,11 @@ def test_spread_classes__any_stretch_has_the_shares(seed: int) -> None:
         assert np.abs(held - counts * length / 75).max() <= 1.5
 
 
+def test_spread_classes__places_in_the_middle_of_each_share() -> None:
+    # Places 1/4 and 3/4 for the two of class 1, then 1/8, 3/8, 5/8 and 7/8 for the four of class 0.
+    assert spread_classes(np.array([1, 1, 0, 0, 0, 0])).tolist() == [2, 0, 3, 4, 1, 5]
+
+
 HALVES = [(652.8, 653), (0.5, 1), (1.5, 2), (2.5, 3), (2.4, 2), (0.49, 0), (0.0, 0)]
 
 

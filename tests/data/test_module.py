@@ -1,0 +1,144 @@
+"""TumorData and its batches: every image once, in an order that seed and epoch fix, normalised as torchvision does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from brain_tumor_tl.data import TumorData
+from brain_tumor_tl.data.batches import Batches, Shard
+from brain_tumor_tl.data.module import IMAGENET_DEVIATION, IMAGENET_MEAN, affine
+
+CPU = torch.device("cpu")
+
+
+def fake_trainer(epoch: int = 0, rank: int = 0, world: int = 1) -> Any:
+    trainer = Mock(current_epoch=epoch, global_rank=rank, world_size=world)
+    trainer.strategy.root_device = CPU
+    return trainer
+
+
+@pytest.fixture
+def data(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> TumorData:
+    return make(image_folder, tmp_path, study_classes)
+
+
+def make(root: Path, cache: Path, classes: list[list[str]], **options: Any) -> TumorData:
+    settings: dict[str, Any] = {"image_size": 32, "batch_size": 4, "normalize": "unit", "seed": 0}
+    module = TumorData(root, classes, cache_dir=cache / "cache", **(settings | options))
+    module.setup()
+    module.trainer = fake_trainer()
+    return module
+
+
+def positions(batches: Batches) -> list[int]:
+    return [int(i) for _, _, chunk in batches for i in chunk]
+
+
+def test_train_dataloader__each_image_once_in_a_new_order_each_epoch(data: TumorData) -> None:
+    first = positions(data.train_dataloader())
+    data.trainer = fake_trainer(epoch=1)
+    second = positions(data.train_dataloader())
+    assert sorted(first) == sorted(second) == data.split.train.tolist()
+    assert first != second
+    data.trainer = fake_trainer(epoch=0)
+    assert positions(data.train_dataloader()) == first
+
+
+def test_val_dataloader__is_the_test_part_without_a_validation_part(data: TumorData) -> None:
+    assert data.watched == "test"
+    assert positions(data.val_dataloader()) == positions(data.test_dataloader()) == data.split.test.tolist()
+
+
+def test_val_dataloader__is_the_validation_part_where_there_is_one(
+    image_folder: Path, tmp_path: Path, study_classes: list[list[str]]
+) -> None:
+    data = make(image_folder, tmp_path, study_classes, val_fraction=0.2)
+    assert data.watched == "val"
+    assert positions(data.val_dataloader()) == data.split.val.tolist()
+    assert not set(data.split.val) & set(data.split.test)
+
+
+def test_batches__hold_the_images_of_their_positions(data: TumorData) -> None:
+    for images, labels, chunk in data.train_dataloader():
+        assert images.dtype == torch.uint8
+        assert np.array_equal(images.numpy(), data.images.array[chunk.numpy()])
+        assert labels.tolist() == data.index.labels[chunk.numpy()].tolist()
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels-last"])
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+@pytest.mark.parametrize("normalize", ["unit", "imagenet"])
+def test_normalized__agrees_with_torchvision(
+    data: TumorData, normalize: str, channels: int, channels_last: bool
+) -> None:
+    data.scale, data.shift = affine(normalize)
+    data.channels_last = channels_last
+    images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
+    expected = images.expand(-1, 3, -1, -1).float() / 255
+    if normalize == "imagenet":
+        expected = v2.Normalize(IMAGENET_MEAN, IMAGENET_DEVIATION)(expected)
+    result = data.normalized(images)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert result.is_contiguous(memory_format=layout)
+
+
+def test_affine__unknown_name() -> None:
+    with pytest.raises(ValueError, match="unit or imagenet, got 'z'"):
+        affine("z")
+
+
+def test_on_after_batch_transfer__features_pass_untouched(data: TumorData) -> None:
+    features = torch.rand(len(data.index), 7)
+    data.use_features(features)
+    for batch in data.test_dataloader():
+        inputs, _, chunk = data.on_after_batch_transfer(batch, 0)
+        assert torch.equal(inputs, features[chunk])
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (28, 7, 1)], ids=["rows", "dimensions"])
+def test_use_features__wrong_shape(data: TumorData, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"Expected features of shape \(28, D\)"):
+        data.use_features(torch.zeros(shape))
+
+
+def test_all_images__every_position_once(data: TumorData) -> None:
+    seen = torch.cat([positions for positions, _ in data.all_images(CPU, 5)])
+    assert seen.tolist() == list(range(28))
+
+
+@pytest.mark.parametrize("count", [16, 17, 19], ids=["even", "one-over", "three-over"])
+def test_batches__shards_make_up_the_whole_batch(count: int) -> None:
+    inputs = torch.arange(count)
+    shared: dict[str, Any] = {"seed": 1, "epoch": lambda: 3}
+    whole = list(Batches(inputs, inputs, inputs, 4, **shared))
+    shards = [list(Batches(inputs, inputs, inputs, 4, Shard(rank, 2), **shared)) for rank in (0, 1)]
+    assert len(shards[0]) == len(shards[1]) == len(Batches(inputs, inputs, inputs, 4, Shard(0, 2), **shared))
+    for batch, left, right in zip(whole, *shards, strict=False):
+        assert sorted(batch[2].tolist()) == sorted(left[2].tolist() + right[2].tolist())
+        assert len(right[2]) > 0
+
+
+def test_batches__watched_parts_lose_nothing_to_shards() -> None:
+    inputs = torch.arange(17)
+    shards = [Batches(inputs, inputs, inputs, 4, Shard(rank, 2)) for rank in (0, 1)]
+    assert sorted(positions(shards[0]) + positions(shards[1])) == list(range(17))
+
+
+def test_batches__batch_size_must_fit_the_devices(data: TumorData) -> None:
+    data.trainer = fake_trainer(world=3)
+    with pytest.raises(ValueError, match="multiple of the 3 devices, got 4"):
+        data.train_dataloader()
+
+
+def test_setup__reads_once(data: TumorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brain_tumor_tl.data.module.read_index", Mock(side_effect=AssertionError))
+    data.setup("test")
+    assert len(data.index) == 28

@@ -1,0 +1,67 @@
+"""A small, fast training job for the tests of whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+
+from brain_tumor_tl.config import check, conf_dir
+from brain_tumor_tl.data.phantom import write_phantoms
+from brain_tumor_tl.train import train
+
+Train = Callable[..., dict[str, Any]]
+SMALL = (
+    "data=phantom",
+    "data.image_size=32",
+    "data.phantom_size=32",
+    "data.phantoms_per_class=12",
+    "model.name=shufflenet_v2_x0_5",
+    "model.weights=null",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=3",
+    "data.batch_size=8",
+    "confusion_every=1",
+)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 synthetic heads of 32 x 32 pixels."""
+    root = tmp_path_factory.mktemp("phantoms") / "synthetic"
+    write_phantoms(root, per_class=12, size=32, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the runs of a test session share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run_train(phantoms: Path, cache: Path) -> Train:
+    """Train in this process: `run_train(folder, *overrides)` returns the results."""
+
+    def run(folder: Path, *overrides: str) -> dict[str, Any]:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            roots = [f"data.root={phantoms}", f"data.cache_dir={cache}"]
+            config = hydra.compose("train", [*SMALL, *roots, *overrides])
+        check(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        return train(config, folder)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,248 @@
+"""Whole runs: the folder they leave, how they repeat, resume and refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn import metrics as sk
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.evidence.recorder import EpochRecorder
+
+Train = Callable[..., dict[str, Any]]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv without what no two runs share: time, speed, memory."""
+    changing = ("seconds/", "images_per_second/", "memory")
+    table = [{k: v for k, v in row.items() if not k.startswith(changing)} for row in rows(folder / "metrics.csv")]
+    assert table
+    assert "train/loss" in table[0]
+    return table
+
+
+def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
+    assert len(state) > 100
+    return state
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    first, second = weights(left), weights(right)
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+
+
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_train__leaves_a_folder_that_explains_itself(method: str, run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, f"method={method}")
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml", "environment.json", "split.csv", "metrics.csv", "predictions.csv", "results.json",
+        "confusion_matrix.png", "curves.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    }  # fmt: skip
+    assert expected <= names
+    assert not [name for name in names if ".tmp" in name]
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    for name in ("confusion_matrix.png", "curves.png"):
+        assert Image.open(tmp_path / name).size[0] > 400
+    parts = [row["part"] for row in rows(tmp_path / "split.csv")]
+    assert (parts.count("train"), parts.count("test"), len(parts)) == (38, 10, 48)
+    assert results["features"]["cached"] == (method == "frozen")
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert {"config", "data", "split", "weights"} <= set(environment["digests"])
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_train__results_say_what_the_predictions_say(run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, "method=finetune")
+    table = rows(tmp_path / "predictions.csv")
+    assert len(table) == 10
+    truth, guess = [row["class"] for row in table], [row["predicted"] for row in table]
+    classes = results["classes"]
+    assert results["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
+    assert results["confusion_matrix"] == sk.confusion_matrix(truth, guess, labels=classes).tolist()
+    assert results["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
+    oracle = sk.precision_recall_fscore_support(truth, guess, labels=classes, zero_division=0)
+    for values, metric in zip(oracle, ("precision", "recall", "f1", "support"), strict=True):
+        assert [results["per_class"][name][metric] for name in classes] == pytest.approx(values.tolist())
+    for row in table:
+        probabilities = [float(row[f"probability/{name}"]) for name in classes]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert classes[int(np.argmax(probabilities))] == row["predicted"]
+
+
+def test_train__study_recipe_is_named_as_watching_the_test_part(run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, "method=frozen")
+    watched = [float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")]
+    assert len(watched) == 3
+    assert results["accuracy"] == pytest.approx(watched[-1])
+    assert results["best_accuracy"] == pytest.approx(max(watched))
+    assert results["best_epoch"] == watched.index(max(watched)) + 1
+    assert results["protocol"]["best_chosen_on"] == "test"
+    assert "ON THE TEST PART" in results["protocol"]["text"]
+    assert "SYNTHETIC" in results["protocol"]["text"]
+    assert set(results["seconds_per_epoch"]) == {"train", "test"}
+
+
+def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
+    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[int] = []
+    real = TumorData.test_dataloader
+
+    def counted(self: TumorData) -> Any:
+        touched.append(1)
+        return real(self)
+
+    monkeypatch.setattr(TumorData, "test_dataloader", counted)
+    results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
+    assert len(touched) == 1
+    assert results["protocol"]["best_chosen_on"] == "val"
+    assert results["protocol"]["counts"] == {"train": 26, "val": 12, "test": 10}
+    table = rows(tmp_path / "metrics.csv")
+    assert not [column for column in table[0] if column.startswith("test/")]
+    best = max(float(row["val/accuracy"]) for row in table)
+    assert results["best_accuracy"] == pytest.approx(best)
+    chosen = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert chosen["epoch"] + 1 == results["best_epoch"]
+
+
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_train__same_seed_same_bits(method: str, run_train: Train, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run_train(tmp_path / name, f"method={method}")
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    run_train(tmp_path / "c", f"method={method}", "seed=1")
+    assert figures(tmp_path / "a") != figures(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("method=frozen",), ("method=finetune", "model.name=mnasnet0_5", "recipe=onecycle", "data.batch_size=8", "trainer.max_epochs=3")],
+    ids=["frozen", "finetune-with-dropout-and-schedule"],
+)
+def test_train__resumed_run_ends_as_an_uninterrupted_one(
+    overrides: tuple[str, ...], run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_train(tmp_path / "whole", *overrides)
+    real = EpochRecorder.on_train_epoch_start
+
+    def cut(self: EpochRecorder, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 2:
+            raise RuntimeError("the power went")
+        real(self, trainer, pl_module)
+
+    monkeypatch.setattr(EpochRecorder, "on_train_epoch_start", cut)
+    with pytest.raises(RuntimeError, match="the power went"):
+        run_train(tmp_path / "cut", *overrides)
+    assert not (tmp_path / "cut" / "results.json").exists()
+    assert len(rows(tmp_path / "cut" / "metrics.csv")) == 2
+    monkeypatch.setattr(EpochRecorder, "on_train_epoch_start", real)
+    run_train(tmp_path / "cut", *overrides)
+    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
+    assert_same_weights(tmp_path / "cut", tmp_path / "whole")
+    assert rows(tmp_path / "cut" / "predictions.csv") == rows(tmp_path / "whole" / "predictions.csv")
+
+
+def test_train__cached_features_give_the_same_head_and_figures(run_train: Train, tmp_path: Path) -> None:
+    cached = run_train(tmp_path / "cached", "method=frozen")
+    plain = run_train(tmp_path / "plain", "method=frozen", "method.cache_features=false")
+    assert (cached["features"]["cached"], plain["features"]["cached"]) == (True, False)
+    left, right = weights(tmp_path / "cached"), weights(tmp_path / "plain")
+    for key in left:
+        torch.testing.assert_close(left[key], right[key], rtol=0, atol=1e-5)
+    assert cached["confusion_matrix"] == plain["confusion_matrix"]
+    for a, b in zip(figures(tmp_path / "cached"), figures(tmp_path / "plain"), strict=True):
+        assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], abs=1e-5)
+
+
+def test_train__second_start_is_done_and_reads_no_data(
+    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_train(tmp_path, "method=frozen")
+    stamp = (tmp_path / "results.json").stat().st_mtime_ns
+    monkeypatch.setattr(TumorData, "setup", lambda *_: pytest.fail("data were read"))
+    assert run_train(tmp_path, "method=frozen") == json.loads(json.dumps(first))
+    assert (tmp_path / "results.json").stat().st_mtime_ns == stamp
+
+
+def test_train__other_settings_are_refused_and_force_trains_anew(run_train: Train, tmp_path: Path) -> None:
+    run_train(tmp_path, "method=frozen")
+    before = (tmp_path / "results.json").read_bytes()
+    with pytest.raises(FileExistsError, match=r"optimizer.lr: 0.001 -> 0.01.*name=NAME.*force=true"):
+        run_train(tmp_path, "method=frozen", "optimizer.lr=0.01")
+    assert (tmp_path / "results.json").read_bytes() == before
+    again = run_train(tmp_path, "method=frozen", "optimizer.lr=0.01", "force=true")
+    assert again["config"]["optimizer"]["lr"] == 0.01
+    assert len(rows(tmp_path / "metrics.csv")) == 3
+
+
+def test_train__tensorboard_holds_curves_matrix_and_config(run_train: Train, tmp_path: Path) -> None:
+    run_train(tmp_path, "method=finetune")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = events.Tags()
+    scalars = {
+        "train/loss", "test/loss", "train/accuracy", "test/accuracy", "train/macro_f1", "test/macro_f1",
+        "test/f1/glioma_tumor", "learning_rate", "seconds/train", "seconds/test", "images_per_second/train",
+        "memory_megabytes",
+    }  # fmt: skip
+    assert scalars <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("test/accuracy")] == [1, 2, 3]
+    logged = [event.value for event in events.Scalars("test/accuracy")]
+    assert logged == pytest.approx([float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")], abs=1e-6)
+    assert "confusion_matrix/test" in tags["images"]
+    assert [tag for tag in tags["tensors"] if tag.startswith("config")]
+
+
+def test_train__bad_files_are_skipped_and_listed(
+    run_train: Train, tmp_path: Path, phantoms: Path, study_classes: list[list[str]]
+) -> None:
+    import shutil
+
+    root = tmp_path / "some bad"
+    shutil.copytree(phantoms, root)
+    (root / "glioma_tumor" / "empty.png").touch()
+    with pytest.raises(ValueError, match=r"empty.png: empty, 0 bytes"):
+        run_train(tmp_path / "run", f"data.root={root}")
+    run_train(tmp_path / "run", f"data.root={root}", "data.on_bad_file=skip")
+    assert rows(tmp_path / "run" / "bad_files.csv") == [{"path": "glioma_tumor/empty.png", "reason": "empty, 0 bytes"}]
+
+
+def test_train__balanced_weights_follow_the_training_part(run_train: Train, tmp_path: Path) -> None:
+    run_train(tmp_path, "loss.class_weights=balanced", "trainer.max_epochs=1")
+    labels = np.array([int(row["label"]) for row in rows(tmp_path / "split.csv") if row["part"] == "train"])
+    expected = len(labels) / (4 * np.bincount(labels, minlength=4))
+    np.testing.assert_allclose(weights(tmp_path)["class_weights"].numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
+        ("trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2"),
+        ("trainer.precision=bf16-mixed", "optimizer.name=SGD", "+optimizer.options.momentum=0.9"),
+        ("trainer.check_val_every_n_epoch=2", "trainer.deterministic=true"),
+        ("data.stratify=true", "data.normalize=imagenet", "loss.label_smoothing=0.1"),
+    ],
+    ids=["limits", "gradients", "bf16-sgd", "every-second-epoch", "stratified"],
+)
+def test_train__trainer_flags(flags: tuple[str, ...], run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, "method=finetune", "trainer.max_epochs=2", *flags)
+    assert results["epochs"] == 2
+    assert results["protocol"]["limited"] == ("trainer.limit_train_batches=2" in flags)
