@@ -56,9 +56,7 @@ def overview() -> str:
 
 def refuse(verb: str) -> NoReturn:
     """End with the verbs that there are."""
-    print(
-        f"There is no verb `{verb}`.{nearest(verb, VERBS)} The verbs are {', '.join(VERBS)}.", file=sys.stderr
-    )
+    print(f"There is no verb `{verb}`.{nearest(verb, VERBS)} The verbs are {', '.join(VERBS)}.", file=sys.stderr)
     sys.exit(2)
 
 

@@ -74,9 +74,7 @@ def refuse_unknown_keys(arguments: Sequence[str]) -> None:
 
 def own_folder(arguments: Sequence[str]) -> bool:
     """Tell whether the line names a further folder of YAML files, whose choices are not known here."""
-    return any(
-        argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments
-    )
+    return any(argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments)
 
 
 def unknown_choice(override: Override) -> str | None:
@@ -147,9 +145,7 @@ def key_lines(key: Key, defaults: DictConfig) -> list[str]:
     """Return the help of one key."""
     value = OmegaConf.select(defaults, key.path, throw_on_missing=False)
     shown = "null" if value is None else str(value)
-    choices = (
-        f" ({'|'.join(map(str, key.rule['choices']))})" if key.rule["choices"] else f" ({key.type_name})"
-    )
+    choices = f" ({'|'.join(map(str, key.rule['choices']))})" if key.rule["choices"] else f" ({key.type_name})"
     return [f"  {key.path}={shown}{choices}", f"      {key.rule['meaning']}"]
 
 

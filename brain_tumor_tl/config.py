@@ -72,18 +72,14 @@ class DataConfig:
     )
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
     url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
-    classes: list[list[str]] = option(
-        "classes in the order of their labels, each its name and further folder names"
-    )
+    classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
     image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
     batch_size: int = option("images in an optimizer step, over all devices together", low=1)
     normalize: str = option(
         "`unit` scales to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and deviation",
         choices=("unit", "imagenet"),
     )
-    split: str = option(
-        "how images are split: `random` over all of them, as the study does", choices=("random",)
-    )
+    split: str = option("how images are split: `random` over all of them, as the study does", choices=("random",))
     test_fraction: float = option("share of all images in the test part", above=0, below=1)
     val_fraction: float = option(
         "share of all images in a validation part; 0 watches the test part instead, as the study does",
@@ -105,12 +101,8 @@ class ModelConfig:
     """Which network, and what it starts from."""
 
     name: str = option("any classification network of torchvision.models")
-    weights: str | None = option(
-        "a torchvision weight name, a file with a state dict, or null for random weights"
-    )
-    options: dict[str, Any] = option(
-        "open table of arguments for torchvision's builder (+model.options.dropout=0.5)"
-    )
+    weights: str | None = option("a torchvision weight name, a file with a state dict, or null for random weights")
+    options: dict[str, Any] = option("open table of arguments for torchvision's builder (+model.options.dropout=0.5)")
 
 
 @dataclass
@@ -153,9 +145,7 @@ class SchedulerConfig:
 class LossConfig:
     """Cross-entropy and its weights."""
 
-    class_weights: Any = option(
-        "null, `balanced` (by the training part's counts) or one weight for each class"
-    )
+    class_weights: Any = option("null, `balanced` (by the training part's counts) or one weight for each class")
     label_smoothing: float = option("share of the target spread over all classes", low=0, below=1)
 
 
@@ -198,9 +188,7 @@ class TrainerConfig:
 class TrainConfig:
     """Everything that a training run depends on."""
 
-    seed: int = option(
-        "seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1
-    )
+    seed: int = option("seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1)
     name: str = option("name of the run's folder")
     sweep: str = option("name of the folder that collects the runs of a multirun")
     force: bool = option("train anew although the run's folder holds a run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import torch
 
@@ -39,12 +40,17 @@ def computes_bfloat16(accelerator: str) -> bool:
 
 def cpu_flags() -> set[str]:
     """Return what the processor can do, as Linux names it; empty on other systems."""
+    lines = cpu_fields("flags", "Features")
+    return set(lines[0].split()) if lines else set()
+
+
+def cpu_fields(*names: str) -> list[str]:
+    """Return the values of some fields of Linux's /proc/cpuinfo, none on other systems."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a kernel's file, not a path of ours
-            lines = [line for line in file if line.startswith(("flags", "Features"))]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
-    return set(lines[0].split(":", 1)[1].split()) if lines else set()
+        return []
+    return [line.split(":", 1)[1].strip() for line in lines if line.split("\t")[0].strip() in names]
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
@@ -63,4 +69,5 @@ def device_name(accelerator: str) -> str:
     """Return the device's own name, for records."""
     if accelerator == "cuda":
         return str(torch.cuda.get_device_name())
-    return platform.processor() or platform.machine()
+    names = cpu_fields("model name")
+    return names[0] if names else platform.processor() or platform.machine()

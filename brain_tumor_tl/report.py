@@ -29,12 +29,8 @@ def main(arguments: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the verb's line."""
     result = argparse.ArgumentParser("brain-tumor-tl report", description=__doc__)
-    result.add_argument(
-        "folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth"
-    )
-    result.add_argument(
-        "--csv", type=Path, help="write the table to this file too, fractions in place of percent"
-    )
+    result.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth")
+    result.add_argument("--csv", type=Path, help="write the table to this file too, fractions in place of percent")
     return result
 
 

@@ -39,9 +39,7 @@ def drawn(seed: int, mode: str = "L", size: tuple[int, int] = (40, 32)) -> Image
 def draw() -> Draw:
     """Draw an image into a file: `draw(path, seed=0, mode="L", size=(40, 32), **options for save)`."""
 
-    def save(
-        path: Path, seed: int = 0, mode: str = "L", size: tuple[int, int] = (40, 32), **options: Any
-    ) -> Path:
+    def save(path: Path, seed: int = 0, mode: str = "L", size: tuple[int, int] = (40, 32), **options: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn(seed, mode, size).save(path, **options)
         return path
@@ -74,9 +72,7 @@ def real_data() -> Path:
     place = os.environ.get("BRAIN_TUMOR_TL_TEST_DATA")
     folder = Path(place) if place else SHARED / "data" / "brain-tumor-mri"
     if not (folder / "Training").is_dir():
-        pytest.skip(
-            f"the study's images are not at {folder}; BRAIN_TUMOR_TL_TEST_DATA=PATH says where they are"
-        )
+        pytest.skip(f"the study's images are not at {folder}; BRAIN_TUMOR_TL_TEST_DATA=PATH says where they are")
     return folder
 
 

@@ -193,9 +193,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("line", "message"), UNKNOWN.values(), ids=UNKNOWN)
-def test_refuse_unknown_keys__nearest(
-    line: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refuse_unknown_keys__nearest(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         refuse_unknown_keys(line)
 
@@ -252,9 +250,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("line", "status", "message"), REFUSED.values(), ids=REFUSED)
-def test_train__refused_before_anything_is_written(
-    line: list[str], status: int, message: str, tmp_path: Path
-) -> None:
+def test_train__refused_before_anything_is_written(line: list[str], status: int, message: str, tmp_path: Path) -> None:
     result = run("train", *line, folder=tmp_path)
 
     assert (result.returncode, result.stdout) == (status, "")
@@ -277,9 +273,7 @@ def test_complete__verbs(line: str, tmp_path: Path) -> None:
 
 
 def test_complete__choices(tmp_path: Path) -> None:
-    assert completions("brain-tumor-tl train model=", tmp_path) == [
-        f"model={name}" for name in choices_of("model")
-    ]
+    assert completions("brain-tumor-tl train model=", tmp_path) == [f"model={name}" for name in choices_of("model")]
 
 
 COMPLETED = {

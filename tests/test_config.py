@@ -85,9 +85,7 @@ def test_conf_dir__damaged_installation(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("folder", ["package/conf", "conf"], ids=["wheel", "checkout"])
-def test_conf_dir__beside_or_inside_the_package(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_conf_dir__beside_or_inside_the_package(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_module, "__file__", str(tmp_path / "package" / "config.py"))
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / "train.yaml").touch()
@@ -127,11 +125,7 @@ def test_keys__have_a_meaning(key: Key) -> None:
     assert "\n" not in meaning
 
 
-RULED = {
-    path: key
-    for path, key in KEYS.items()
-    if any(key.rule[name] is not None for name in config_module.BOUNDS)
-}
+RULED = {path: key for path, key in KEYS.items() if any(key.rule[name] is not None for name in config_module.BOUNDS)}
 CHOSEN = {path: key for path, key in KEYS.items() if key.rule["choices"]}
 
 

@@ -22,7 +22,9 @@ DRAWING = PACKAGE.parent / "docs" / "architecture.md"
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"command", "report", "names"},
     "command": {"train", "config", "names"},
-    "train": {"sweep", "evidence", "model", "data", "config", "hardware", "store"},
+    "train": {"job", "sweep", "evidence", "config"},
+    "job": {"build", "sweep", "evidence", "model", "data", "hardware", "store"},
+    "build": {"evidence", "model", "data", "hardware"},
     "report": {"evidence"},
     "sweep": {"store"},
     "evidence": set(),
@@ -33,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": set(),
     "names": set(),
 }
-VERBS = {"__main__", "command", "train", "report"}
+VERBS = {"__main__", "command", "train", "job", "build", "report"}
 
 
 def unit_of(path: Path) -> str:
@@ -72,8 +74,8 @@ def drawn(table: Mapping[str, set[str]]) -> str:
 def read_drawing(text: str) -> dict[str, set[str]]:
     """Return the table in the block of a Markdown text that starts with ```imports."""
     (block,) = re.findall(r"^```imports\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    rows = [line.split("->") for line in block.splitlines() if line.strip()]
-    return {unit.strip(): set(re.findall(r"\w+", units)) - {"nothing"} for unit, units in rows}
+    rows = [line.partition("->") for line in block.splitlines() if line.strip()]
+    return {unit.strip(): set(re.findall(r"\w+", units)) - {"nothing"} for unit, _, units in rows}
 
 
 def test_imports__go_one_way() -> None:
@@ -94,7 +96,7 @@ def test_imports__no_row_allows_what_nobody_needs() -> None:
 
 
 RULES = {
-    "nothing-imports-a-verb-but-the-command-line": (set(ALLOWED) - {"__main__", "command"}, VERBS),
+    "parts-know-no-verb": (set(ALLOWED) - VERBS, VERBS),
     "evidence-knows-no-part": ({"evidence"}, {"model", "data", "sweep"}),
     "model-and-data-meet-in-the-verbs": (
         {"model", "data"},
@@ -149,9 +151,7 @@ LIGHT = [
 @pytest.mark.parametrize("module", LIGHT, ids=lambda name: name or "package")
 def test_import__brings_no_torch(module: str) -> None:
     script = f"import sys, brain_tumor_tl{module}; print([name for name in {TORCH} if name in sys.modules])"
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
 
     assert result.stdout == "[]\n"
 

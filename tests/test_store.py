@@ -84,9 +84,7 @@ def test_load_or_build__no_rows(tmp_path: Path) -> None:
 
 
 def test_load_or_build__other_key_or_kind_is_another_entry(tmp_path: Path) -> None:
-    entries = [
-        load_or_build(tmp_path, kind, key, build) for kind in ("values", "others") for key in (KEY, "k" * 64)
-    ]
+    entries = [load_or_build(tmp_path, kind, key, build) for kind in ("values", "others") for key in (KEY, "k" * 64)]
 
     assert all(entry.built for entry in entries)
     assert len({entry.path for entry in entries}) == 4
@@ -133,9 +131,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "array gone": lambda entry: (entry / "array.npy").unlink(),
     "flipped byte in the values": lambda entry: flip(entry / "array.npy", -1),
     "flipped byte in the header": lambda entry: flip(entry / "array.npy", 20),
-    "longer array": lambda entry: (entry / "array.npy").write_bytes(
-        (entry / "array.npy").read_bytes() + b"\0"
-    ),
+    "longer array": lambda entry: (entry / "array.npy").write_bytes((entry / "array.npy").read_bytes() + b"\0"),
     "about.json gone": lambda entry: (entry / "about.json").unlink(),
     "about.json empty": lambda entry: truncate(entry / "about.json", 0),
     "about.json truncated": lambda entry: truncate(entry / "about.json", 80),
@@ -224,9 +220,7 @@ def test_load_or_build__full_disk(tmp_path: Path) -> None:
         path.write_bytes(b"half an array")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(
-        OSError, match=r"No space left on device\. Give a folder with space .*data\.cache_dir=PATH"
-    ):
+    with pytest.raises(OSError, match=r"No space left on device\. Give a folder with space .*data\.cache_dir=PATH"):
         load_or_build(tmp_path, "values", KEY, fill_up)
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
@@ -247,9 +241,7 @@ def test_load_or_build__second_process_waits(tmp_path: Path, start_python: Start
     assert (first.returncode, second.returncode) == (0, 0)
 
 
-def test_load_or_build__killed_builder_leaves_no_entry_and_no_lock(
-    tmp_path: Path, start_python: StartPython
-) -> None:
+def test_load_or_build__killed_builder_leaves_no_entry_and_no_lock(tmp_path: Path, start_python: StartPython) -> None:
     first = start_python(BUILDER, tmp_path)
     assert first.stdout is not None
     assert first.stdout.readline() == "building\n"

@@ -50,7 +50,9 @@ class Batches:
         return whole + (1 if rest and not self._drops(rest) else 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        for chunk in self._order().split(self.batch_size):
+        order = self._order()
+        for start in range(0, len(order), self.batch_size):
+            chunk = order[start : start + self.batch_size]
             if self._drops(len(chunk)):
                 return
             mine = chunk[self.shard.number :: self.shard.count]
@@ -64,5 +66,5 @@ class Batches:
         if self.epoch is None:
             return self.positions
         # NumPy's legacy generator mixes seed and epoch and has a frozen stream (NEP 19); torch's would look at 32 bits.
-        order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))  # noqa: NPY002
+        order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))
         return self.positions[torch.from_numpy(order).to(self.positions.device)]

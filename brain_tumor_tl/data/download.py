@@ -113,13 +113,9 @@ def received(url: str) -> Iterator[tuple[bytes, int | None]]:
         if total is not None and count < total:
             raise http.client.HTTPException(f"it broke off after {count} of {total} bytes")
     except ValueError as error:
-        raise ValueError(
-            f"Expected the address of a zip archive in data.url, got {url!r}: {error}."
-        ) from error
+        raise ValueError(f"Expected the address of a zip archive in data.url, got {url!r}: {error}.") from error
     except (OSError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f"Can't download the data set from {url}: {reason_of(error)}. {BY_HAND}"
-        ) from error
+        raise ConnectionError(f"Can't download the data set from {url}: {reason_of(error)}. {BY_HAND}") from error
 
 
 def reason_of(error: Exception) -> str:

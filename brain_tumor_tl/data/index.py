@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-PARTS = {"training": "train", "train": "train", "testing": "test", "test": "test"}
+PARTS = {
+    "training": "train", "train": "train",
+    "validation": "val", "valid": "val", "val": "val",
+    "testing": "test", "test": "test",
+}  # fmt: skip
 NOT_OURS = {"thumbs.db", "desktop.ini", "_macosx"}  # left by operating systems; as `plain` has them
 
 
@@ -26,7 +30,7 @@ class Index:
         paths: Path of each image, with forward slashes.
         labels: Label of each image, `(N,)`, an index into `classes`.
         classes: Name of each class.
-        parts: Official part of each image: "train", "test" or "" where the set has no parts.
+        parts: Official part of each image: "train", "val", "test" or "" where the set has no parts.
         digests: SHA-256 of each file's bytes, as hexadecimal text.
         bad: Path and reason of each file that can't be used.
     """

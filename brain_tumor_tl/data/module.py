@@ -117,9 +117,9 @@ class TumorData(L.LightningDataModule):
 
     def all_images(self, device: torch.device, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `(positions, images)` over the whole data set, normalised and on `device`."""
-        for positions in torch.arange(len(self.index)).split(batch_size):
-            images = torch.from_numpy(self.images.array[positions[0] : positions[-1] + 1])
-            yield positions, self.normalized(images.to(device))
+        for start in range(0, len(self.index), batch_size):
+            images = torch.from_numpy(self.images.array[start : start + batch_size])
+            yield torch.arange(start, start + len(images)), self.normalized(images.to(device))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise images where they are; features pass as they are."""

@@ -121,7 +121,7 @@ def paint(picture: Plane, share: Plane, brightness: float | Plane) -> Plane:
 
 def paint_brain(head: Head, rng: RandomState) -> Plane:
     """Return cortex, deep grey nuclei, falx, ventricles and vessels, beyond the skull too."""
-    white = rng.uniform(0.42, 0.52)
+    white = rng.uniform(0.37, 0.45)
     grey, fluid = white * rng.uniform(0.7, 0.82), white * rng.uniform(0.2, 0.4)
     nuclei = head.within(np.hypot(np.abs(head.x) - rng.uniform(0.2, 0.27), head.y / 1.8) - 0.085)
     falx = head.within(np.abs(head.x) - 0.012) * np.clip((np.abs(head.y) - 0.3) / 0.1, 0, 1)
@@ -184,7 +184,7 @@ def paint_glioma(picture: Plane, head: Head, brightness: float, rng: RandomState
 def paint_shell(picture: Plane, head: Head, rng: RandomState) -> Plane:
     """Return the picture with skull and scalp around the brain and air around the head."""
     skull = BRAIN + 0.055 + 0.015 * smooth_noise(len(head.x), 8, rng)
-    scalp = rng.uniform(0.42, 0.6) * (1 + 0.15 * smooth_noise(len(head.x), 6, rng))
+    scalp = rng.uniform(0.38, 0.54) * (1 + 0.15 * smooth_noise(len(head.x), 6, rng))
     for inner, brightness in ((BRAIN, 0.14), (skull, scalp), (1.0, 0.02)):
         picture = paint(picture, head.within(inner - head.radius), brightness)
     return picture

@@ -53,18 +53,14 @@ class ProgressBar(L.Callback):
         batches = int(trainer.num_training_batches)
         self._bar = Progress(*columns, console=console, refresh_per_second=5)
         done = trainer.current_epoch * batches
-        self._task = self._bar.add_task(
-            "Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state=""
-        )
+        self._task = self._bar.add_task("Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state="")
         self._bar.start()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the epoch's number."""
         self._epoch_started, self._looked = time.perf_counter(), False
         if self._bar:
-            self._bar.update(
-                self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            )
+            self._bar.update(self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,18 +90,14 @@ class ProgressBar(L.Callback):
             self._accuracy = f"  {self.watched} accuracy {watched['accuracy']:.2%}"
             text += f"  {self.watched} loss {watched['loss']:.3f} accuracy {watched['accuracy']:.2%}"
         if not self._bar:
-            speed = (
-                trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
-            )
+            speed = trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
             log.info(f"Epoch {epoch}/{trainer.max_epochs}  {speed:,.0f} images/s  {text}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
         self._close()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the error stands below it."""
         self._close()
 

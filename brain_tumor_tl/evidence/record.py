@@ -138,16 +138,11 @@ def protocol(
         limited: Whether only some batches of a part were used.
     """
     if watched == "test":
-        chosen = (
-            "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
-        )
+        chosen = "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
         tested = "accuracy is that of the last epoch on the test part."
     else:
         chosen = "best_accuracy is the best epoch on the validation part."
-        tested = (
-            "accuracy is that of the best validation epoch's weights on the test part, "
-            "which was looked at once."
-        )
+        tested = "accuracy is that of the best validation epoch's weights on the test part, which was looked at once."
     notes = [f"{split} split of single images.", tested, chosen]
     if synthetic:
         notes.insert(0, "SYNTHETIC images: the figures say nothing about MRI.")

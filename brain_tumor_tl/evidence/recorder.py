@@ -35,7 +35,7 @@ class EpochRecorder(L.Callback):
         self.folder, self.watched, self.counts = folder, watched, counts
         self.classes, self.confusion_every = classes, confusion_every
         self.rows: list[dict[str, Any]] = []
-        self._started = self._trained = self._validated = 0.0
+        self._started = self._trained = self._validated = self._rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint."""
@@ -46,8 +46,9 @@ class EpochRecorder(L.Callback):
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock of the training part."""
+        """Start the clock of the training part, and note the learning rate before a scheduler moves it on."""
         self._started = self._trained = self._validated = now(pl_module.device)
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the training part."""
@@ -76,9 +77,7 @@ class EpochRecorder(L.Callback):
         figure = confusion_figure(pl_module.confusion[stage], self.classes, f"{stage} part, epoch {epoch}")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC"
-                )
+                logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
 
     def _row(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         """Return the epoch's row; the watched part's columns are absent where it was not looked at."""
@@ -90,7 +89,7 @@ class EpochRecorder(L.Callback):
         if self._validated > self._trained:
             row |= {f"{self.watched}/{name}": value for name, value in module.summarize(self.watched).items()}
             row[f"seconds/{self.watched}"] = self._validated - self._trained
-        row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row["learning_rate"] = self._rate
         row["seconds/train"] = train_seconds
         row["images_per_second/train"] = self.counts["train"] / max(train_seconds, 1e-9)
         row["memory_megabytes"] = memory_megabytes(module.device)

@@ -12,9 +12,7 @@ from typing import Any
 def table1() -> dict[tuple[str, str], dict[str, float]]:
     """Return Table 1 of Kazemi 2023 by model and method: accuracies as fractions, and seconds per epoch."""
     text = files("brain_tumor_tl.evidence").joinpath("study_table1.csv").read_text(encoding="utf-8")
-    rows: list[dict[str, Any]] = list(
-        csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    )
+    rows: list[dict[str, Any]] = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
     return {
         (row["model"], row["method"]): {
             "accuracy": float(row["accuracy_percent"]) / 100,

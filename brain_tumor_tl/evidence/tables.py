@@ -45,8 +45,8 @@ def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     title = "Accuracy on the test part, percent; study = Kazemi 2023 after 100 epochs"
     if any(run["protocol"]["synthetic"] for run in runs):
         title = "Accuracy on the test part of SYNTHETIC images, percent; not to be compared with the study"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    table.add_column("run", no_wrap=True)
+    table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    table.add_column("run", overflow="fold")  # the only one that a narrow terminal makes narrower
     for column in ("epochs", "accuracy", "best", "study", "diff.", "s/epoch"):
         table.add_column(column, justify="right", no_wrap=True)
     for run in sorted(runs, key=lambda r: (r["model"], r["method"], r["seed"], r["name"])):

@@ -143,11 +143,9 @@ def head_name(network: nn.Module, classes: int) -> str:
     Raises:
         ValueError: The network has none.
     """
-    found = [name for name, module in network.named_modules() if outputs(module) == classes]
+    found: list[str] = [name for name, module in network.named_modules() if outputs(module) == classes]
     if not found:
-        raise ValueError(
-            f"Expected a last layer with {classes} outputs in {type(network).__name__}, found none: it is no classifier."
-        )
+        raise ValueError(f"Expected a last layer with {classes} outputs in {type(network).__name__}, found none.")
     return found[-1]
 
 
@@ -159,7 +157,7 @@ def outputs(module: nn.Module) -> int | None:
 
 
 def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
-    """Return the names of the children that GoogLeNet and Inception train beside the head; none in other networks."""
+    """Return the names of the children that GoogLeNet and Inception train beside the head, else none."""
     if not hasattr(network, "aux_logits"):
         return []
     classes = outputs(network.get_submodule(head))
@@ -170,7 +168,7 @@ def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
 def drop_auxiliary_heads(network: nn.Module, head: str) -> None:
     """Remove the auxiliary heads; the network's forward then returns logits alone."""
     for name in auxiliary_heads(network, head):
-        network.aux_logits = False
+        setattr(network, "aux_logits", False)  # noqa: B010 - nn.Module's types know submodules and tensors only
         setattr(network, name, None)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from rich.progress import track
 from torch import Tensor, nn
 
-from brain_tumor_tl.store import Stored, load_or_build
+from brain_tumor_tl.store import Stored, load_or_build, new_array
 
 Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
@@ -46,7 +45,7 @@ def load_features(
     """
 
     def build(path: Path) -> dict[str, Any]:
-        features = open_memmap(path, mode="w+", dtype=np.float32, shape=(count, width))
+        features = new_array(path, np.float32, (count, width))
         with precision:
             compute_into(features, backbone, track(chunks(), "Computing features", total=total, transient=True))
         features.flush()

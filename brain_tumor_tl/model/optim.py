@@ -44,7 +44,8 @@ def checked_class(kind: str, name: str, module: Any, base: type, options: Mappin
     wrong = sorted(set(options) - allowed)
     if wrong:
         raise ValueError(
-            f"{name} takes no `{kind}.options.{wrong[0]}`.{nearest(wrong[0], allowed)} It takes {', '.join(sorted(allowed))}."
+            f"{name} takes no `{kind}.options.{wrong[0]}`.{nearest(wrong[0], allowed)} "
+            f"It takes {', '.join(sorted(allowed))}."
         )
     needed = {n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     absent = sorted(needed - filled - set(options) - {"params", "optimizer"})
@@ -65,9 +66,7 @@ def check_scheduler(name: str | None, options: Mapping[str, Any]) -> Any:
     return checked_class("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler, options, set())
 
 
-def build_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]
-) -> Optimizer:
+def build_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]) -> Optimizer:
     """Build an optimizer of torch.optim over what learns.
 
     Raises:

@@ -36,9 +36,7 @@ def write_black_png(path: Path, side: int) -> None:
     packer = zlib.compressobj(1)
     rows = b"".join(packer.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
 def cut(path: Path, draw: Draw, share: float = 0.6) -> None:
@@ -77,9 +75,7 @@ KINDS: dict[str, tuple[Make, str]] = {
     "web page.jpg": (lambda path, draw: path.write_text("<html>404</html>"), r"not an image by its content"),
     "zeros.png": (lambda path, draw: path.write_bytes(bytes(5000)), r"not an image by its content"),
     "script.jpg": (
-        lambda path, draw: path.write_text(
-            "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
-        ),
+        lambda path, draw: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"),
         r"not an image by its content",
     ),
     "notes.txt": (
@@ -126,15 +122,11 @@ def folder(tmp_path: Path, draw: Draw) -> Path:
 def good(index: Index) -> NDArray[np.uint8]:
     """Return the good images of `folder`, decoded one by one: the oracle."""
     names = ("0", "m (1)", "zz")
-    return np.stack(
-        [decode_image(index.root / part / f"{name}.png", SIZE) for part in ("no", "yes") for name in names]
-    )
+    return np.stack([decode_image(index.root / part / f"{name}.png", SIZE) for part in ("no", "yes") for name in names])
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items(), ids=KINDS.keys())
-def test_load_images__bad_file(
-    name: str, kind: tuple[Make, str], folder: Path, draw: Draw, tmp_path: Path
-) -> None:
+def test_load_images__bad_file(name: str, kind: tuple[Make, str], folder: Path, draw: Draw, tmp_path: Path) -> None:
     make, reason = kind
     make(folder / "yes" / name, draw)
     expected = rf"(?s)1 file\(s\) below .*\n  yes/{re.escape(name)}: ({reason}).*data\.on_bad_file=skip"
@@ -155,9 +147,7 @@ def bad_folder(folder: Path, draw: Draw) -> Path:
 
 
 def test_load_images__all_bad_files_in_one_error(bad_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        BadFilesError, match=rf"(?s)^{len(KINDS)} file\(s\) below .*Repair or remove them"
-    ) as caught:
+    with pytest.raises(BadFilesError, match=rf"(?s)^{len(KINDS)} file\(s\) below .*Repair or remove them") as caught:
         load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache")
 
     reasons = {path.partition("/")[2]: reason for path, reason in caught.value.bad}
@@ -172,9 +162,7 @@ def test_load_images__skip_leaves_out_and_lists(bad_folder: Path, tmp_path: Path
 
     stored, usable = load_images(index, SIZE, tmp_path / "cache", on_bad_file="skip")
 
-    assert usable.paths == tuple(
-        f"{part}/{stem}.png" for part in ("no", "yes") for stem in ("0", "m (1)", "zz")
-    )
+    assert usable.paths == tuple(f"{part}/{stem}.png" for part in ("no", "yes") for stem in ("0", "m (1)", "zz"))
     assert usable.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert len(usable.digests) == len(usable.parts) == 6
     assert stored.array.shape == (6, 1, SIZE, SIZE)
@@ -193,9 +181,7 @@ def test_load_images__skip_in_colour(folder: Path, draw: Draw, tmp_path: Path) -
     assert stored.array.shape == (7, 3, SIZE, SIZE)
     row = usable.paths.index("no/b.png")
     assert np.array_equal(stored.array[row], decode_image(folder / "no" / "b.png", SIZE))
-    assert np.array_equal(
-        np.delete(stored.array, row, axis=0), np.broadcast_to(good(usable), (6, 3, SIZE, SIZE))
-    )
+    assert np.array_equal(np.delete(stored.array, row, axis=0), np.broadcast_to(good(usable), (6, 3, SIZE, SIZE)))
 
 
 def test_load_images__bad_files_are_known_from_the_cache(
@@ -207,9 +193,7 @@ def test_load_images__bad_files_are_known_from_the_cache(
         raise AssertionError(f"{path} was decoded again")
 
     monkeypatch.setattr(images, "decode_image", never)
-    stored, second = load_images(
-        read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache", on_bad_file="skip"
-    )
+    stored, second = load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache", on_bad_file="skip")
     assert not stored.built
     assert second.paths == first.paths
     assert second.bad == first.bad
@@ -230,14 +214,10 @@ def test_load_images__error_keeps_nothing(folder: Path, draw: Draw, tmp_path: Pa
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp"])
-def test_load_images__truncated_anywhere(
-    suffix: str, share: float, folder: Path, draw: Draw, tmp_path: Path
-) -> None:
+def test_load_images__truncated_anywhere(suffix: str, share: float, folder: Path, draw: Draw, tmp_path: Path) -> None:
     cut(folder / "yes" / f"a{suffix}", draw, share)
 
-    with pytest.raises(
-        BadFilesError, match=rf"yes/a\{suffix}: (can't be decoded|not an image by its content)"
-    ):
+    with pytest.raises(BadFilesError, match=rf"yes/a\{suffix}: (can't be decoded|not an image by its content)"):
         load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")
 
 
@@ -255,17 +235,13 @@ def test_load_images__bomb_is_not_decoded(
         return load(self)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", recorded)
-    with pytest.raises(
-        BadFilesError, match=r"yes/bomb\.png: a decompression bomb, more than 89478485 pixels"
-    ):
+    with pytest.raises(BadFilesError, match=r"yes/bomb\.png: a decompression bomb, more than 89478485 pixels"):
         load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")
 
     assert set(loaded) == {(40, 32)}  # the good images went through here, the bomb did not
 
 
-def test_load_images__largest_size_allowed(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_images__largest_size_allowed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 32)
 
     assert load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")[0].array.shape[0] == 6
@@ -278,9 +254,7 @@ def test_write_black_png__is_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO], ids=["permission denied", "input/output error"])
-def test_read_index__unreadable(
-    code: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_index__unreadable(code: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Path.read_bytes
 
     def guarded(path: Path) -> bytes:  # a superuser may read what has no permissions, so those won't do
@@ -344,10 +318,7 @@ def test_load_images__name_of_a_bad_file_can_be_shown(name: bytes, folder: Path,
         load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")
 
     shown = str(caught.value).encode("utf-8").decode("utf-8")  # or no terminal could show it
-    assert (
-        f"yes/{name.decode('utf-8', 'surrogateescape').encode('utf-8', 'backslashreplace').decode()}:"
-        in shown
-    )
+    assert f"yes/{name.decode('utf-8', 'surrogateescape').encode('utf-8', 'backslashreplace').decode()}:" in shown
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())

@@ -281,9 +281,7 @@ def test_fetch__refuses_what_is_no_zip_archive(tmp_path: Path, serve: Serve, bod
     ],
     ids=lambda value: value.filename if isinstance(value, zipfile.ZipInfo) else None,
 )
-def test_fetch__refuses_unsafe_members(
-    tmp_path: Path, serve: Serve, unsafe: zipfile.ZipInfo, reason: str
-) -> None:
+def test_fetch__refuses_unsafe_members(tmp_path: Path, serve: Serve, unsafe: zipfile.ZipInfo, reason: str) -> None:
     with pytest.raises(ValueError, match=f"Refused to unpack http.*escaped.*{reason}|Refused.*jpg.*{reason}"):
         fetch(tmp_path / "deep" / "mri", serve(sends(zipped(PINNED, unsafe))).url)
     assert left_behind(tmp_path / "deep") == []
@@ -298,9 +296,7 @@ def test_fetch__refuses_absurd_expansion(tmp_path: Path, serve: Serve) -> None:
     assert left_behind(tmp_path) == []
 
 
-def test_fetch__stops_an_endless_download(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch__stops_an_endless_download(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="Expected at most 1000 bytes"):
         fetch(tmp_path / "mri", serve(sends(b"x" * 1001, -1)).url)

@@ -96,9 +96,7 @@ MODES: dict[str, tuple[str, str, list[str], int]] = {
 
 
 @pytest.mark.parametrize(("mode", "suffix", "way", "channels"), MODES.values(), ids=MODES.keys())
-def test_decode_image__mode(
-    mode: str, suffix: str, way: list[str], channels: int, tmp_path: Path, draw: Draw
-) -> None:
+def test_decode_image__mode(mode: str, suffix: str, way: list[str], channels: int, tmp_path: Path, draw: Draw) -> None:
     path = draw(tmp_path / f"scan{suffix}", mode=mode)
     with Image.open(path) as opened:
         assert opened.mode == mode
@@ -180,12 +178,8 @@ def test_decode_image__big_endian(tmp_path: Path) -> None:
     assert np.array_equal(decode_image(tmp_path / "scan.tif", SIZE), resized(Image.fromarray(expected)))
 
 
-@pytest.mark.parametrize(
-    ("suffix", "mode"), [(".png", "RGB"), (".bmp", "RGB"), (".tif", "RGB"), (".png", "P")]
-)
-def test_decode_image__three_equal_channels_become_one(
-    suffix: str, mode: str, tmp_path: Path, draw: Draw
-) -> None:
+@pytest.mark.parametrize(("suffix", "mode"), [(".png", "RGB"), (".bmp", "RGB"), (".tif", "RGB"), (".png", "P")])
+def test_decode_image__three_equal_channels_become_one(suffix: str, mode: str, tmp_path: Path, draw: Draw) -> None:
     grey = draw(tmp_path / "grey.png", mode="L")
     with Image.open(grey) as image:
         image.convert("RGB").convert(mode, palette=Image.Palette.ADAPTIVE).save(tmp_path / f"scan{suffix}")
@@ -309,9 +303,7 @@ def test_load_images__more_than_threads_decode_ahead(
     assert np.array_equal(load_images(index, SIZE, tmp_path / "cache")[0].array, uncached(index))
 
 
-def test_load_images__decodes_in_parallel(
-    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_images__decodes_in_parallel(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = threading.Barrier(2, timeout=10)
 
     def meeting(path: Path, size: int) -> Pixels:
@@ -369,9 +361,7 @@ def test_load_images__other_content_is_another_entry(
     assert [i for i in range(28) if not np.array_equal(first.array[i], second.array[i])] == [3]
 
 
-def test_load_images__swapped_files_are_another_entry(
-    index: Index, tmp_path: Path, study_classes: Classes
-) -> None:
+def test_load_images__swapped_files_are_another_entry(index: Index, tmp_path: Path, study_classes: Classes) -> None:
     load_images(index, SIZE, tmp_path / "cache")
     one, other = (index.root / index.paths[position] for position in (10, 20))
     held = one.read_bytes()
@@ -478,9 +468,7 @@ def test_load_images__full_disk(index: Index, tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    with pytest.raises(
-        OSError, match=r"Can't keep images in .*No space left on device.*data\.cache_dir=PATH"
-    ):
+    with pytest.raises(OSError, match=r"Can't keep images in .*No space left on device.*data\.cache_dir=PATH"):
         load_images(index, SIZE, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 

@@ -108,9 +108,7 @@ def test_read_index__br35h(tmp_path: Path, draw: Draw) -> None:
     assert index.paths[0] == "no/0.png"
 
 
-@pytest.mark.parametrize(
-    "name", ["notumor", "no", "no_tumor", "No Tumor", "NO-TUMOR", "no__tumor", " Notumor"]
-)
+@pytest.mark.parametrize("name", ["notumor", "no", "no_tumor", "No Tumor", "NO-TUMOR", "no__tumor", " Notumor"])
 def test_read_index__class_alias(name: str, tmp_path: Path, draw: Draw) -> None:
     fill(draw, tmp_path, (".",), (name, "yes"))
 
@@ -118,9 +116,7 @@ def test_read_index__class_alias(name: str, tmp_path: Path, draw: Draw) -> None:
 
     assert [path.split("/")[0] for path in index.paths if path.startswith(name)] == [name] * 2
     assert sorted(index.labels.tolist()) == [0, 0, 1, 1]
-    assert all(
-        label == (path.split("/")[0] == "yes") for path, label in zip(index.paths, index.labels, strict=True)
-    )
+    assert all(label == (path.split("/")[0] == "yes") for path, label in zip(index.paths, index.labels, strict=True))
 
 
 def test_read_index__two_folders_of_one_class(tmp_path: Path, draw: Draw) -> None:
@@ -261,9 +257,7 @@ def test_read_index__home_and_text(tmp_path: Path, draw: Draw, monkeypatch: pyte
 
 
 def test_read_index__missing_root(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"folder of images at .*/absent, found nothing.*data\.root=PATH"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"folder of images at .*/absent, found nothing.*data\.root=PATH"):
         read_index(tmp_path / "absent", TWO)
 
 
@@ -277,9 +271,7 @@ def test_read_index__root_is_a_file(tmp_path: Path) -> None:
 def test_read_index__no_layout(name: bytes, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(name)).mkdir()
     expected = re.escape(printable(os.fsdecode(name)))
-    with pytest.raises(
-        ValueError, match=rf"found {expected}\..*notumor.*data\.root=PATH.*data\.classes"
-    ) as caught:
+    with pytest.raises(ValueError, match=rf"found {expected}\..*notumor.*data\.root=PATH.*data\.classes") as caught:
         read_index(tmp_path, TWO)
     str(caught.value).encode("utf-8")  # or no terminal could show it
 
@@ -296,9 +288,7 @@ def test_read_index__two_layouts_inside(tmp_path: Path, draw: Draw) -> None:
 
 
 @pytest.mark.parametrize("clutter", [None, ".DS_Store", "Thumbs.db"])
-def test_read_index__empty_class_folder(
-    clutter: str | None, image_folder: Path, study_classes: Classes
-) -> None:
+def test_read_index__empty_class_folder(clutter: str | None, image_folder: Path, study_classes: Classes) -> None:
     for path in (image_folder / "Testing" / "glioma_tumor").iterdir():
         path.unlink()
     if clutter:
@@ -332,18 +322,14 @@ def test_read_index__unknown_classes(image_folder: Path, study_classes: Classes,
         read_index(image_folder, study_classes)
 
 
-def test_read_index__class_folder_beside_parts(
-    image_folder: Path, study_classes: Classes, draw: Draw
-) -> None:
+def test_read_index__class_folder_beside_parts(image_folder: Path, study_classes: Classes, draw: Draw) -> None:
     draw(image_folder / "glioma" / "0.png")
     with pytest.raises(ValueError, match=r"inside Testing or Training, found glioma beside\. Move"):
         read_index(image_folder, study_classes)
 
 
 def test_class_aliases__name_of_two_classes() -> None:
-    with pytest.raises(
-        ValueError, match=r"each name in `data\.classes` once, got 'No-Tumor' for two classes"
-    ):
+    with pytest.raises(ValueError, match=r"each name in `data\.classes` once, got 'No-Tumor' for two classes"):
         class_aliases([["no_tumor"], ["tumor", "No-Tumor"]])
 
 
@@ -397,9 +383,7 @@ def test_digest__oracle(small: Index) -> None:
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "content": lambda root: (root / "Training/no_tumor/no_tumor (0).png").write_bytes(b"other"),
-    "name": lambda root: (root / "Training/no_tumor/no_tumor (0).png").rename(
-        root / "Training/no_tumor/new.png"
-    ),
+    "name": lambda root: (root / "Training/no_tumor/no_tumor (0).png").rename(root / "Training/no_tumor/new.png"),
     "label": lambda root: (root / "Training/no_tumor/no_tumor (0).png").rename(
         root / "Training/glioma_tumor/no_tumor (0).png"
     ),

@@ -24,9 +24,7 @@ def drawn(kind: str, size: int = 48, seed: int = 0) -> Pixels:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def stop_after(count: int) -> Callable[[str, int, RandomState], Pixels]:
@@ -58,9 +56,9 @@ def test_draw_head__is_a_function_of_its_random_source(kind: str) -> None:
 
 
 def test_draw_head__stays_as_it_was() -> None:
-    # One grey level of freedom: an exponential or a sine may differ in its last bit between processors.
+    # One grey level of freedom: a power or a sine may differ in its last bit between processors.
     row = drawn("glioma_tumor", size=32, seed=5)[16, ::4].astype(int)
-    np.testing.assert_allclose(row, [12, 11, 134, 128, 142, 113, 112, 59], atol=1)
+    np.testing.assert_allclose(row, [12, 11, 117, 113, 125, 99, 98, 54], atol=1)
 
 
 @pytest.mark.parametrize("seed", range(6), ids=lambda seed: f"seed{seed}")
@@ -112,9 +110,7 @@ def test_draw_head__refuses_unknown_classes() -> None:
 def test_write_phantoms__writes_flat_class_folders(tmp_path: Path) -> None:
     root = tmp_path / "cache" / "phantoms"
     write_phantoms(root, per_class=3, size=40, seed=0)
-    images = [
-        f"{kind}/synthetic-{kind}-{number}.png" for kind in CLASSES for number in ("0001", "0002", "0003")
-    ]
+    images = [f"{kind}/synthetic-{kind}-{number}.png" for kind in CLASSES for number in ("0001", "0002", "0003")]
     assert sorted(contents(root)) == sorted([*images, "SYNTHETIC.txt"])
     for path in images:
         with Image.open(root / path) as image:
@@ -143,9 +139,7 @@ def test_write_phantoms__begins_a_larger_set_with_the_smaller(tmp_path: Path) ->
     assert all(small[path] == large[path] for path in pictures)
 
 
-def test_write_phantoms__gives_each_picture_a_head_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_phantoms__gives_each_picture_a_head_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first_draws = []
 
     def draw(kind: str, size: int, rng: RandomState) -> Pixels:
@@ -188,9 +182,7 @@ def test_write_phantoms__replaces_what_a_killed_run_left(tmp_path: Path) -> None
     assert not (tmp_path / "phantoms.tmp").exists()
 
 
-def test_write_phantoms__draws_once_for_several_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_phantoms__draws_once_for_several_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "phantoms"
     monkeypatch.setattr(phantom, "draw_head", stop_after(8))
     with ThreadPoolExecutor(4) as pool:
@@ -214,9 +206,7 @@ def test_write_phantoms__frees_its_lock(tmp_path: Path) -> None:
     ],
     ids=["no image", "negative", "too small"],
 )
-def test_write_phantoms__refuses_values_out_of_range(
-    tmp_path: Path, per_class: int, size: int, message: str
-) -> None:
+def test_write_phantoms__refuses_values_out_of_range(tmp_path: Path, per_class: int, size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_phantoms(tmp_path / "phantoms", per_class, size, seed=0)
     assert not (tmp_path / "phantoms").exists()

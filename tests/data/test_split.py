@@ -70,9 +70,7 @@ PINNED = {
 
 
 @pytest.mark.parametrize(("stratify", "expected"), PINNED.values(), ids=PINNED.keys())
-def test_random_split__same_on_any_machine(
-    stratify: bool, expected: str, study_labels: NDArray[np.int64]
-) -> None:
+def test_random_split__same_on_any_machine(stratify: bool, expected: str, study_labels: NDArray[np.int64]) -> None:
     split = random_split(study_labels, 0, val_fraction=0.1, stratify=stratify)
 
     text = ",".join(split.part_names())
@@ -151,12 +149,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("count", "test_fraction", "val_fraction", "expected"), REFUSED.values(), ids=REFUSED.keys()
-)
-def test_random_split__empty_part(
-    count: int, test_fraction: float, val_fraction: float, expected: str
-) -> None:
+@pytest.mark.parametrize(("count", "test_fraction", "val_fraction", "expected"), REFUSED.values(), ids=REFUSED.keys())
+def test_random_split__empty_part(count: int, test_fraction: float, val_fraction: float, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         random_split(np.zeros(count, dtype=np.int64), 0, test_fraction, val_fraction)
 

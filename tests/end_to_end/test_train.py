@@ -134,7 +134,10 @@ def test_train__same_seed_same_bits(method: str, run_train: Train, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "overrides",
-    [("method=frozen",), ("method=finetune", "model.name=mnasnet0_5", "recipe=onecycle", "data.batch_size=8", "trainer.max_epochs=3")],
+    [
+        ("method=frozen",),
+        ("method=finetune", "model.name=mnasnet0_5", "recipe=onecycle", "data.batch_size=8", "trainer.max_epochs=3"),
+    ],
     ids=["frozen", "finetune-with-dropout-and-schedule"],
 )
 def test_train__resumed_run_ends_as_an_uninterrupted_one(

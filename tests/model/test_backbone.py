@@ -98,7 +98,9 @@ def test_build__old_head_gives_torchvisions_logits(name: str, size: int, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("name", "auxiliary"), [("googlenet", ["aux1", "aux2"]), ("inception_v3", ["AuxLogits"])], ids=["googlenet", "inception"]
+    ("name", "auxiliary"),
+    [("googlenet", ["aux1", "aux2"]), ("inception_v3", ["AuxLogits"])],
+    ids=["googlenet", "inception"],
 )
 def test_build__drops_auxiliary_heads(name: str, auxiliary: list[str]) -> None:
     cut = build(name, weights=None)
@@ -170,7 +172,9 @@ def without_head(state: dict[str, Tensor]) -> dict[str, Tensor]:
         without_head,
         lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
         lambda state: {"model": state, "epoch": 3},
-        lambda state: {"state_dict": {f"backbone.{k}": v for k, v in without_head(state).items()} | {"head.bias": torch.ones(4)}},
+        lambda state: {
+            "state_dict": {f"backbone.{k}": v for k, v in without_head(state).items()} | {"head.bias": torch.ones(4)}
+        },
         lambda state: {k: v for k, v in state.items() if "num_batches_tracked" not in k},
     ],
     ids=["whole", "without-head", "data-parallel", "wrapped", "own-checkpoint", "without-counters"],
@@ -214,7 +218,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint", Evil(), {"epoch": 3}, [1, 2]], ids=["empty", "text", "code", "no-tensors", "list"]
+    "content",
+    [b"", b"not a checkpoint", Evil(), {"epoch": 3}, [1, 2]],
+    ids=["empty", "text", "code", "no-tensors", "list"],
 )
 def test_build__file_without_a_state_dict(tmp_path: Path, content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -241,10 +247,14 @@ def test_build__torchvision_weights_from_the_hub_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     torch.manual_seed(2)
-    state = models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {})).state_dict()
+    state = models.get_model(
+        name, weights=None, **({"init_weights": False} if name == "googlenet" else {})
+    ).state_dict()
     torch.save(state, hub_file(monkeypatch, tmp_path, name))
     loaded = build(name, weights="IMAGENET1K_V1").backbone.state_dict()
-    assert torch.equal(loaded["conv1.weight" if name == "resnet18" else "conv1.conv.weight"], next(iter(state.values())))
+    assert torch.equal(
+        loaded["conv1.weight" if name == "resnet18" else "conv1.conv.weight"], next(iter(state.values()))
+    )
 
 
 def test_build__damaged_torchvision_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +293,15 @@ def test_state_digest__follows_every_byte() -> None:
 @pytest.mark.parametrize("head", ["absent", "whole"])
 def test_build__real_imagenet_weights(shared_weights: Path, head: str) -> None:
     if head == "absent":
-        setting = [[1.000001, 16, 1, 1], [6, 24, 2, 2], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
+        setting = [
+            [1.000001, 16, 1, 1],
+            [6, 24, 2, 2],
+            [6, 32, 3, 2],
+            [6, 64, 4, 2],
+            [6, 96, 3, 1],
+            [6, 160, 3, 2],
+            [6, 320, 1, 1],
+        ]
         file = shared_weights / "mobilenet_v2-imagenet-onnxzoo.pth"
         cut = build("mobilenet_v2", str(file), {"inverted_residual_setting": setting})
     else:

@@ -49,7 +49,7 @@ def test_compute_into__incomplete_passes_are_refused(order: list[list[int]]) -> 
         compute_into(np.zeros((10, 3), dtype=np.float32), Mean(), chunks(order))
 
 
-def load(folder: Path, key: str = "a" * 64) -> np.ndarray:  # type: ignore[type-arg]
+def load(folder: Path, key: str = "a" * 64) -> np.ndarray:
     stored = load_features(Mean(), lambda: chunks(WHOLE), 10, 3, key=key, cache_dir=folder, precision=nullcontext())
     return np.array(stored.array)
 

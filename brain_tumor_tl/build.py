@@ -1,0 +1,193 @@
+"""Build: a checked configuration becomes the parts of a run: plan, data module, network, Trainer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from brain_tumor_tl import hardware
+from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.evidence.progress import ProgressBar
+from brain_tumor_tl.evidence.recorder import EpochRecorder
+from brain_tumor_tl.model.classifier import TumorClassifier
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run computes on, once nothing is left to choose."""
+
+    accelerator: str
+    precision: str
+    channels_last: bool
+    cached: bool
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """Choose what the configuration leaves to the machine."""
+    accelerator = hardware.resolve_accelerator(config.trainer.accelerator)
+    precision = hardware.resolve_precision(config.trainer.precision, accelerator)
+    channels_last = hardware.resolve_channels_last(config.trainer.channels_last, precision)
+    cached = bool(config.method.freeze and config.method.cache_features in ("auto", True))
+    return Plan(accelerator, precision, channels_last, cached)
+
+
+def build_data(config: DictConfig, plan: Plan) -> TumorData:
+    """Build the data module; nothing is read yet."""
+    data = config.data
+    return TumorData(
+        Path(data.root).expanduser(),
+        OmegaConf.to_container(data.classes),  # type: ignore[arg-type]  # a list of lists, by the schema
+        image_size=data.image_size,
+        batch_size=data.batch_size,
+        normalize=data.normalize,
+        cache_dir=Path(data.cache_dir).expanduser(),
+        seed=config.seed,
+        test_fraction=data.test_fraction,
+        val_fraction=data.val_fraction,
+        stratify=data.stratify,
+        on_bad_file=data.on_bad_file,
+        channels_last=plan.channels_last,
+    )
+
+
+def build_model(config: DictConfig, watched: str) -> TumorClassifier:
+    """Build the network, its weights read or downloaded."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    weighted = plain["loss"]["class_weights"]
+    classes = [names[0] for names in plain["data"]["classes"]]
+    return TumorClassifier(
+        plain["model"]["name"],
+        classes,
+        weights=plain["model"]["weights"],
+        options=plain["model"]["options"],
+        freeze=plain["method"]["freeze"],
+        optimizer=plain["optimizer"]["name"],
+        lr=plain["optimizer"]["lr"],
+        optimizer_options=plain["optimizer"]["options"],
+        scheduler=plain["scheduler"]["name"],
+        scheduler_interval=plain["scheduler"]["interval"],
+        scheduler_options=plain["scheduler"]["options"],
+        class_weights=[1.0] * len(classes) if weighted == "balanced" else weighted,
+        label_smoothing=plain["loss"]["label_smoothing"],
+        watched=watched,
+        seed=plain["seed"],
+    )
+
+
+def provide(config: DictConfig) -> None:
+    """Make the images be there: download or draw them where the configuration says so and they are absent."""
+    root = Path(config.data.root).expanduser()
+    if root.exists() or config.data.source == "folder":
+        return
+    if config.data.source == "kaggle":
+        from brain_tumor_tl.data.download import fetch
+
+        fetch(root, config.data.url)
+    else:
+        from brain_tumor_tl.data.phantom import write_phantoms
+
+        write_phantoms(root, config.data.phantoms_per_class, config.data.phantom_size, seed=0)
+
+
+def weigh_classes(model: TumorClassifier, data: TumorData, weights: Any) -> None:
+    """Set balanced class weights, images / (classes x images of the class), from the training part."""
+    if weights != "balanced":
+        return
+    assert model.class_weights is not None
+    counts = torch.bincount(data.labels[torch.from_numpy(data.split.train)], minlength=len(model.classes))
+    if (counts == 0).any():
+        raise ValueError(
+            f"Expected every class in the training part for balanced weights, got {counts.tolist()} images."
+        )
+    model.class_weights.copy_(counts.sum() / (len(counts) * counts))
+
+
+def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochRecorder) -> L.Trainer:
+    """Build Lightning's Trainer with the run's callbacks and its TensorBoard log."""
+    quiet_lightning()
+    t = config.trainer
+    callbacks: list[L.Callback] = [recorder, *checkpoints(folder / "checkpoints", recorder.watched)]
+    if t.enable_progress_bar:
+        callbacks.append(ProgressBar(recorder.watched, config.data.batch_size))
+    trainer = L.Trainer(
+        accelerator=plan.accelerator,
+        devices=devices(t.devices),
+        num_nodes=t.num_nodes,
+        strategy=t.strategy,
+        precision=plan.precision,  # type: ignore[arg-type]  # one of Lightning's names, by the schema
+        max_epochs=t.max_epochs,
+        max_steps=t.max_steps,
+        max_time=t.max_time,
+        limit_train_batches=t.limit_train_batches,
+        limit_val_batches=t.limit_val_batches,
+        limit_test_batches=t.limit_test_batches,
+        gradient_clip_val=t.gradient_clip_val,
+        gradient_clip_algorithm=t.gradient_clip_algorithm,
+        accumulate_grad_batches=t.accumulate_grad_batches,
+        check_val_every_n_epoch=t.check_val_every_n_epoch,
+        sync_batchnorm=t.sync_batchnorm,
+        deterministic=t.deterministic,
+        benchmark=t.benchmark,
+        log_every_n_steps=1,  # rows are written once an epoch; Lightning else warns of short epochs
+        detect_anomaly=t.detect_anomaly,
+        profiler=t.profiler,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    refuse_devices_in_process(trainer.num_devices)
+    return trainer
+
+
+def checkpoints(folder: Path, watched: str) -> list[L.Callback]:
+    """Return what keeps `best.ckpt` and, after each epoch, `last.ckpt`.
+
+    They are two callbacks, for one with `save_last` writes `last.ckpt` only when the best changes (Lightning 2.6.6).
+    """
+    each_epoch: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = ModelCheckpoint(folder, filename="best", monitor=f"{watched}/accuracy", mode="max", **each_epoch)
+    return [best, ModelCheckpoint(folder, filename="last", **each_epoch)]
+
+
+def quiet_lightning() -> None:
+    """Keep what nobody can act on off the terminal: Lightning's greetings, and warnings about what is intended here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Found .* module.s. in eval mode")  # a frozen backbone is meant to be
+    warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own call
+    warnings.filterwarnings("ignore", message=".*does not have many workers")  # there are none by design
+
+
+def devices(setting: Any) -> Any:
+    """Return `trainer.devices` for Lightning; `auto` is one device in a multirun that runs jobs in one process."""
+    if setting == "auto" and in_process_multirun():
+        return 1
+    return OmegaConf.to_container(setting) if OmegaConf.is_config(setting) else setting
+
+
+def in_process_multirun() -> bool:
+    """Tell whether this job is one of a multirun whose jobs share this process."""
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def refuse_devices_in_process(count: int) -> None:
+    """Raise a ValueError where Lightning would start processes that each run the whole multirun."""
+    if count > 1 and in_process_multirun():
+        raise ValueError(
+            f"Expected one device for a job of a multirun that shares its process with others, got {count}: "
+            "the further processes would run the whole multirun. Give trainer.devices=1, or start the jobs one by one."
+        )

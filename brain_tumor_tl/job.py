@@ -1,0 +1,232 @@
+"""Job: one training run, from its parts to its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from brain_tumor_tl import build, hardware
+from brain_tumor_tl.data.images import part_rows
+from brain_tumor_tl.data.index import printable
+from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.evidence import plots, record
+from brain_tumor_tl.evidence.console import config_tree, console, log
+from brain_tumor_tl.evidence.recorder import EpochRecorder
+from brain_tumor_tl.evidence.study import row_for
+from brain_tumor_tl.model.backbone import feature_count, state_digest
+from brain_tumor_tl.model.features import load_features
+from brain_tumor_tl.store import digest_of
+from brain_tumor_tl.sweep.folder import config_digest
+
+FEATURE_BATCH = 64  # images in a chunk of the feature pass
+THREADS = torch.get_num_threads()  # PyTorch's own choice, which a job before this one in the process may have changed
+
+
+class Job:
+    """One training run: builds its parts in order, fits them, and writes the run's folder."""
+
+    def __init__(self, config: DictConfig, settings: Any, folder: Path) -> None:
+        self.config, self.settings, self.folder = config, settings, folder
+        self.started = time.time()
+        torch.set_num_threads(config.trainer.num_threads or THREADS)
+        self.plan = build.make_plan(config)
+        L.seed_everything(config.seed, verbose=False)
+        self.data = build.build_data(config, self.plan)
+        self.model = build.build_model(config, self.data.watched)
+        if self.plan.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        width = feature_count(config.model.name, self.model.backbone, config.data.image_size)
+        build.provide(config)
+        self.data.setup()
+        build.weigh_classes(self.model, self.data, config.loss.class_weights)
+        self.counts = {part: len(getattr(self.data.split, part)) for part in ("train", "val", "test")}
+        self.recorder = EpochRecorder(
+            folder, self.data.watched, self.counts, self.model.classes, config.confusion_every
+        )
+        self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
+        self.features: dict[str, Any] = {"cached": False}
+        self.weights_digest = state_digest(self.model.backbone)
+        self.describe()
+        if self.plan.cached:
+            self.features = self.compute_features(width)
+
+    def describe(self) -> None:
+        """Write the run's settings and surroundings to its folder, and say on the terminal what it will do."""
+        if not self.trainer.is_global_zero:
+            return
+        record.write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.settings)))
+        record.write_json(self.folder / "environment.json", self.surroundings())
+        record.write_csv(self.folder / "split.csv", part_rows(self.data.index, self.data.split.part_names()))
+        if self.data.index.bad:
+            rows = [{"path": printable(path), "reason": reason} for path, reason in self.data.index.bad]
+            record.write_csv(self.folder / "bad_files.csv", rows)
+            log.warning(f"{len(rows)} file(s) left out, listed in {self.folder / 'bad_files.csv'}")
+        console.print(config_tree(self.settings, f"{self.config.name}"))
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(self.config, resolve=True)}```")
+        self.announce()
+
+    def announce(self) -> None:
+        """Say in four lines what the run works on."""
+        images, learn = self.data.images, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        source = (
+            "SYNTHETIC phantoms, which prove nothing about MRI" if self.config.data.source == "phantom" else "images"
+        )
+        parts = ", ".join(f"{count} {part}" for part, count in self.counts.items() if count)
+        log.info(f"Data      {len(self.data.index)} {source} from {self.data.index.root}: {parts}")
+        log.info(
+            f"Cache     {images.megabytes():.0f} MB of decoded images "
+            f"{'made in' if images.built else 'opened from'} {images.path}"
+        )
+        total = sum(p.numel() for p in self.model.parameters())
+        log.info(f"Network   {self.config.model.name}, {total:,} parameters, {learn:,} of them learn")
+        layout = ", channels last" if self.plan.channels_last else ""
+        log.info(f"Device    {hardware.device_name(self.plan.accelerator)}, {self.plan.precision}{layout}")
+        if self.data.watched == "test":
+            log.info("Protocol  the test part is watched each epoch, as in the study: the best accuracy is optimistic")
+
+    def surroundings(self) -> dict[str, Any]:
+        """Return what `environment.json` holds."""
+        return {
+            **record.environment(),
+            "device": hardware.device_name(self.plan.accelerator),
+            "accelerator": self.plan.accelerator,
+            "precision": self.plan.precision,
+            "channels_last": self.plan.channels_last,
+            "threads": torch.get_num_threads(),
+            "digests": {
+                "config": config_digest(self.settings),
+                "data": self.data.index.digest(),
+                "split": digest_of(self.data.split.part_names()),
+                "weights": self.weights_digest,
+            },
+        }
+
+    def compute_features(self, width: int) -> dict[str, Any]:
+        """Give the frozen backbone's features to the data, and return how they came about."""
+        device, started = self.trainer.strategy.root_device, time.perf_counter()
+        key = digest_of(
+            self.data.images.path.name, self.config.data.normalize, self.config.model.name,
+            self.settings["model"]["options"], self.weights_digest, self.plan.precision, self.plan.channels_last,
+        )  # fmt: skip
+        self.model.backbone.to(device)
+        stored = load_features(
+            self.model.backbone,
+            lambda: self.data.all_images(device, FEATURE_BATCH),
+            len(self.data.index),
+            width,
+            key=key,
+            cache_dir=Path(self.config.data.cache_dir),
+            precision=self.trainer.precision_plugin.forward_context(),
+            total=-(-len(self.data.index) // FEATURE_BATCH),
+        )
+        self.data.use_features(torch.from_numpy(stored.array))
+        seconds = time.perf_counter() - started
+        log.info(
+            f"Features  {'computed once' if stored.built else 'opened from the cache'} in {seconds:.1f} s, "
+            f"{stored.megabytes():.0f} MB in {stored.path}"
+        )
+        return {"cached": True, "computed_now": stored.built, "seconds": seconds}
+
+    def train(self, resume: bool) -> dict[str, Any]:
+        """Fit, test, and write the rest of the folder; `results.json` comes last."""
+        last = self.folder / "checkpoints" / "last.ckpt"
+        if resume:
+            log.info(f"Resume    from {last}")
+        self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if resume else None)
+        if self.trainer.interrupted:
+            raise KeyboardInterrupt
+        seconds = self.test()
+        summary = self.model.summarize("test")
+        outputs = self.model.outputs("test")
+        results = self.results(summary, seconds)
+        if self.trainer.is_global_zero:
+            self.write_evidence(outputs, results)
+            record.write_json(self.folder / "results.json", results)
+        return results
+
+    def test(self) -> float:
+        """Look at the test part with the weights that count; return the seconds it took."""
+        best = self.folder / "checkpoints" / "best.ckpt"
+        started = time.perf_counter()
+        chosen = str(best) if self.data.watched == "val" else None
+        self.trainer.test(self.model, datamodule=self.data, ckpt_path=chosen, verbose=False)
+        return time.perf_counter() - started
+
+    def write_evidence(self, outputs: Any, results: Mapping[str, Any]) -> None:
+        """Write predictions and figures."""
+        record.write_csv(self.folder / "predictions.csv", prediction_rows(self.data, self.model.classes, *outputs))
+        title = f"{results['name']}, test part" + (", SYNTHETIC images" if results["protocol"]["synthetic"] else "")
+        matrix = results["confusion_matrix"]
+        plots.save(plots.confusion_figure(matrix, self.model.classes, title), self.folder / "confusion_matrix.png")
+        curves = plots.curves_figure(self.recorder.rows, self.data.watched, title)
+        plots.save(curves, self.folder / "curves.png")
+        self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
+        for logger in self.trainer.loggers:
+            if self.data.watched == "val":
+                values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
+                logger.log_metrics(values, step=results["epochs"])
+            logger.finalize("success")
+
+    def results(self, summary: Mapping[str, float], test_seconds: float) -> dict[str, Any]:
+        """Return what `results.json` holds."""
+        config, rows, matrix = self.config, self.recorder.rows, self.model.confusion["test"]
+        best, epoch = record.best_epoch(rows, self.data.watched)
+        trainer = self.settings["trainer"]
+        return {
+            "schema": record.SCHEMA,
+            "name": config.name,
+            "model": config.model.name,
+            "method": config.method.name,
+            "seed": config.seed,
+            "accuracy": summary["accuracy"],
+            "best_accuracy": best,
+            "best_epoch": epoch,
+            "epochs": len(rows),
+            "balanced_accuracy": summary["balanced_accuracy"],
+            "macro_f1": summary["macro_f1"],
+            "loss": summary["loss"],
+            "per_class": record.per_class(summary, self.model.classes, matrix),
+            "confusion_matrix": matrix,
+            "classes": self.model.classes,
+            "seconds_per_epoch": {
+                "train": record.mean_of(rows, "seconds/train"),
+                "test": record.mean_of(rows, "seconds/test") or test_seconds,
+            },
+            "seconds_total": time.time() - self.started,
+            "features": self.features,
+            "protocol": record.protocol(
+                config.data.split, self.counts, self.data.watched, config.data.stratify,
+                synthetic=config.data.source == "phantom",
+                limited=any(trainer[f"limit_{part}_batches"] is not None for part in ("train", "val", "test")),
+            ),
+            "study": row_for(config.model.name, config.method.name),
+            "config": self.settings,
+            "environment": self.surroundings(),
+        }  # fmt: skip
+
+
+def prediction_rows(
+    data: TumorData, classes: list[str], logits: Any, labels: Any, positions: Any
+) -> list[dict[str, Any]]:
+    """Return one row for each test image, in the order of the index: truth, prediction and probabilities."""
+    order = positions.argsort()
+    probabilities = torch.softmax(logits.float(), dim=1)[order].cpu()
+    rows = []
+    for position, label, values in zip(positions[order].tolist(), labels[order].tolist(), probabilities, strict=True):
+        guess = int(values.argmax())
+        row: dict[str, Any] = {
+            "path": printable(data.index.paths[position]), "label": label, "class": classes[label],
+            "predicted": classes[guess], "correct": int(guess == label),
+        }  # fmt: skip
+        row |= {f"probability/{name}": f"{value:.6f}" for name, value in zip(classes, values.tolist(), strict=True)}
+        rows.append(row)
+    return rows

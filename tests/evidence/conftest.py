@@ -1,0 +1,92 @@
+"""A network of one weight and a Trainer for it, with what the callbacks expect of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+Fit = Callable[..., L.Trainer]
+
+
+class TinyModule(L.LightningModule):
+    """Learns one weight from six images in three batches; what it tells of itself is made up.
+
+    The accuracy of epoch `e`, counted from 1, is 0.5 + e / 100 on the training part and 0.25 + e / 100 on the test
+    part, the loss is its inverse, and the confusion matrix is [[2, 1], [0, 3]] once a part was looked at.
+
+    Args:
+        scheduler: Halve the learning rate of 0.1 after each epoch.
+        fails_in: The epoch, counted from 1, whose second batch raises.
+    """
+
+    def __init__(self, scheduler: bool, fails_in: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.scheduler, self.fails_in = scheduler, fails_in
+        self.confusion: dict[str, list[list[int]]] = {}
+
+    def summarize(self, stage: str) -> dict[str, float]:
+        """Return the stage's made-up metrics."""
+        accuracy = {"train": 0.5, "test": 0.25}[stage] + (self.current_epoch + 1) / 100
+        return {"loss": 1 / accuracy, "accuracy": accuracy}
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Return a loss, or raise where the test wants it."""
+        if self.fails_in == self.current_epoch + 1 and batch_idx == 1:
+            raise RuntimeError("a bad batch")
+        self.confusion["train"] = [[2, 1], [0, 3]]
+        loss: Tensor = self.layer(batch[0]).square().mean()
+        return loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        """Look at the test part; its matrix stays from then on, as that of the real module does."""
+        self.confusion["test"] = [[2, 1], [0, 3]]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return plain gradient descent."""
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        if not self.scheduler:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)]
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Fit:
+    """Train a `TinyModule` on the processor: `fit(callback, epochs, resume=PATH, scheduler=True, fails_in=2)`.
+
+    Further keywords go to the Trainer; the Trainer is returned.
+    """
+
+    def fit(
+        callback: L.Callback,
+        epochs: int,
+        resume: Path | None = None,
+        scheduler: bool = False,
+        fails_in: int = 0,
+        **flags: Any,
+    ) -> L.Trainer:
+        settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, **flags}
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=epochs,
+            default_root_dir=tmp_path,
+            callbacks=[callback],
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **settings,
+        )
+        loader = DataLoader(TensorDataset(torch.ones(6, 1)), batch_size=2)
+        trainer.fit(TinyModule(scheduler, fails_in), loader, loader, ckpt_path=resume)
+        return trainer
+
+    return fit

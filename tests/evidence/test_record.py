@@ -1,0 +1,307 @@
+"""Record: files written whole or not at all, and what they say of how the figures came about."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from brain_tumor_tl.evidence import record
+from brain_tumor_tl.evidence.record import (
+    best_epoch,
+    environment,
+    finite,
+    git_commit,
+    mean_of,
+    per_class,
+    protocol,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+
+class Unwritable:
+    """A value that can't be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+INTERRUPTED: dict[str, Callable[[Path], None]] = {
+    "json": lambda path: write_json(path, {"a": 1, "b": Unwritable()}),
+    "csv": lambda path: write_csv(path, [{"a": 1}, {"a": Unwritable()}]),
+}
+
+
+@pytest.mark.parametrize("write", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_write__content_that_fails_leaves_the_old_file(write: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    with pytest.raises((RuntimeError, TypeError)):
+        write(path)
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"file": "old"}
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["full", "interrupt"])
+@pytest.mark.parametrize("there", [True, False], ids=["old-file", "no-file"])
+def test_write_text__cut_in_the_middle(
+    error: BaseException, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, text: str, **_: Any) -> int:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise error
+
+    path = tmp_path / "results.json"
+    if there:
+        path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_text", half)
+
+    with pytest.raises(type(error)):
+        write_text(path, "new content")
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({path.name: b"old"} if there else {})
+
+
+def test_write_text__replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text in ("first\n", "zweite Zeile\r\n", "name: \udcff\n"):
+        write_text(path, text)
+        expected = text.encode("utf-8", errors="backslashreplace")
+        assert path.read_bytes() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_json__read_json_gives_it_back(tmp_path: Path) -> None:
+    content = {"name": "Größe", "rows": [1, 2.5, None, True], "nested": {"a": {}}}
+
+    write_json(tmp_path / "a.json", content)
+
+    assert read_json(tmp_path / "a.json") == content
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
+
+
+def test_write_json__strict_json_of_a_diverged_run(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": float("nan"), "rows": [float("inf"), 1.0], "pair": (1, -2)})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert content == {"loss": None, "rows": [None, 1.0], "pair": [1, -2]}
+
+
+def test_finite__leaves_the_rest_alone() -> None:
+    content = {"a": 1, "b": "nan", "c": [True, None, {"d": -0.5}], "e": {}}
+
+    assert finite(content) == content
+
+
+UNREADABLE = {
+    "absent": (None, "it can't be read"),
+    "empty": (b"", "it can't be read"),
+    "half": (b'{"a": ', "it can't be read"),
+    "not-text": (b"\xff\xfe", "it can't be read"),
+    "list": (b"[1]", "Expected a JSON object in .*, got list"),
+}
+
+
+@pytest.mark.parametrize(("content", "match"), UNREADABLE.values(), ids=UNREADABLE)
+def test_read_json__bad_file(content: bytes | None, match: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+
+    with pytest.raises(ValueError, match=match):
+        read_json(tmp_path / "a.json")
+
+
+def test_write_csv__columns_in_the_order_the_rows_bring_them(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"epoch": 1, "loss": 0.5}, {"accuracy": 0.9, "epoch": 2, "loss": None}])
+
+    assert (tmp_path / "a.csv").read_text() == "epoch,loss,accuracy\n1,0.5,\n2,,0.9\n"
+
+
+def test_write_csv__any_text_comes_back(tmp_path: Path) -> None:
+    rows = [{"path": text} for text in ("a, b.jpg", 'with "quotes"', "two\nlines", "脳.png", "")]
+
+    write_csv(tmp_path / "a.csv", [{"n": "0", **row} for row in rows])
+
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
+
+
+def test_per_class__scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    labels, guesses = generator.integers(0, 3, 200), generator.integers(0, 3, 200)
+    precision, recall, f1, support = precision_recall_fscore_support(labels, guesses)
+    classes = ["a", "b", "c"]
+    summary = {"accuracy": 0.3}
+    for name, *values in zip(classes, precision, recall, f1, strict=True):
+        summary |= {
+            f"{metric}/{name}": value for metric, value in zip(("precision", "recall", "f1"), values, strict=True)
+        }
+
+    result = per_class(summary, classes, confusion_matrix(labels, guesses).tolist())
+
+    assert list(result) == classes
+    for label, name in enumerate(classes):
+        expected = {"precision": precision[label], "recall": recall[label], "f1": f1[label]}
+        assert result[name] == {**expected, "support": support[label]}
+        assert type(result[name]["support"]) is int
+
+
+def test_per_class__matrix_of_other_classes() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        per_class({f"{metric}/a": 1.0 for metric in ("precision", "recall", "f1")}, ["a"], [[1, 0], [0, 1]])
+
+
+ACCURACIES = {
+    "first-of-two": ([0.5, 0.9, 0.8, 0.9], (0.9, 2)),
+    "first-epoch": ([0.9, 0.9, 0.9], (0.9, 1)),
+    "last-epoch": ([0.1, 0.2], (0.2, 2)),
+    "seldom-watched": ([None, 0.7, None, 0.7], (0.7, 2)),
+    "zero": ([0.0, 0.0], (0.0, 1)),
+    "never-watched": ([None, None], (None, None)),
+    "no-epoch": ([], (None, None)),
+}
+
+
+@pytest.mark.parametrize(("accuracies", "expected"), ACCURACIES.values(), ids=ACCURACIES)
+def test_best_epoch__first_best(accuracies: list[float | None], expected: tuple[Any, Any]) -> None:
+    rows = [
+        {"epoch": epoch, "train/accuracy": 1.0, **({} if value is None else {"val/accuracy": value})}
+        for epoch, value in enumerate(accuracies, start=1)
+    ]
+
+    assert best_epoch(rows, "val") == expected
+
+
+def test_mean_of__rows_that_have_it() -> None:
+    assert mean_of([{"s": 1}, {}, {"s": "4"}], "s") == 2.5
+    assert mean_of([{}], "s") is None
+
+
+def text_of(watched: str, synthetic: bool = False, limited: bool = False, split: str = "random") -> str:
+    counts = {"train": 8, "val": 0, "test": 2}
+    text = protocol(split, counts, watched, stratify=False, synthetic=synthetic, limited=limited)["text"]
+    assert isinstance(text, str)
+    return text
+
+
+def test_protocol__test_part_watched() -> None:
+    assert text_of("test") == (
+        "random split of single images. accuracy is that of the last epoch on the test part. "
+        "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
+    )
+
+
+def test_protocol__validation_part_watched() -> None:
+    assert text_of("val") == (
+        "random split of single images. accuracy is that of the best validation epoch's weights on the test "
+        "part, which was looked at once. best_accuracy is the best epoch on the validation part."
+    )
+
+
+@pytest.mark.parametrize("watched", ["test", "val"])
+def test_protocol__synthetic_comes_first(watched: str) -> None:
+    warning = "SYNTHETIC images: the figures say nothing about MRI. "
+
+    assert text_of(watched, synthetic=True) == warning + text_of(watched)
+
+
+def test_protocol__limited_batches() -> None:
+    assert text_of("test", limited=True) == f"{text_of('test')} Only some batches were used (trainer.limit_*_batches)."
+
+
+@pytest.mark.parametrize(("watched", "of"), [("test", "last epoch"), ("val", "best validation epoch")])
+def test_protocol__values(watched: str, of: str) -> None:
+    counts = {"train": 8, "val": 1, "test": 2}
+    values = protocol("random", counts, watched, stratify=True, synthetic=True, limited=False)
+
+    del values["text"]
+    assert values == {
+        "split": "random",
+        "stratify": True,
+        "counts": counts,
+        "watched": watched,
+        "best_chosen_on": watched,
+        "accuracy_of": of,
+        "synthetic": True,
+        "limited": False,
+    }
+
+
+def test_environment__versions_and_command() -> None:
+    found = environment()
+
+    assert found["packages"].keys() == set(record.PACKAGES)
+    assert found["packages"]["torch"] == version("torch")
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["command"] == sys.argv
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_environment__package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "PACKAGES", ("no-such-package",))
+
+    assert environment()["packages"] == {"no-such-package": None}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder `package` in a git checkout of one commit."""
+    if not shutil.which("git"):
+        pytest.skip("no git on this machine")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "file").write_text("a")
+    name = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for line in (
+        ["init", "-q"],
+        ["add", "."],
+        [*name, "commit", "-qm", "a"],
+        [*name, "tag", "-am", "a", "v1"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *line], check=True)
+    return tmp_path / "package"
+
+
+def test_git_commit__of_a_checkout(checkout: Path) -> None:
+    head = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert git_commit(checkout) == commit
+    (checkout / "file").write_text("b")
+    assert git_commit(checkout) == f"{commit}-dirty"
+
+
+def test_git_commit__outside_a_checkout(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
+
+
+FAILURES = {
+    "no-git": FileNotFoundError("git"),
+    "refused": subprocess.CalledProcessError(128, "git"),
+    "slow": subprocess.TimeoutExpired("git", 10),
+}
+
+
+@pytest.mark.parametrize("error", FAILURES.values(), ids=FAILURES)
+def test_git_commit__git_fails(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(subprocess, "run", fail)
+
+    assert git_commit(tmp_path / "package") is None

@@ -1,0 +1,108 @@
+"""Wheel: it carries what it needs, and runs from a venv far from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from brain_tumor_tl import __version__
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+COMPOSE = """
+import sys
+import hydra
+import brain_tumor_tl
+from brain_tumor_tl.config import check, conf_dir
+with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    config = hydra.compose("train", ["model=vgg16", "data.root=PATH"])
+check(config)
+print(brain_tumor_tl.__file__, conf_dir(), config.model.name, "torch" in sys.modules, sep="\\n")
+"""
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    """Run a program in a folder, without what this environment says of Python, and return its output."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    result = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built with the build backend that is installed, so that no network is needed."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, CHECKOUT, folder=folder)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def site_packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site-packages of an empty venv with the wheel; a .pth file lends it this environment's other packages."""
+    venv = tmp_path_factory.mktemp("empty") / "venv"
+    run(sys.executable, "-m", "venv", venv, folder=venv.parent)
+    run(venv / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, folder=venv.parent)
+    (found,) = venv.glob("lib/python*/site-packages")
+    lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (found / "lent.pth").write_text("".join(f"{path}\n" for path in sorted(lent)))
+    return found
+
+
+def test_wheel__carries_the_package_and_its_values(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    assert wheel.name.startswith(f"brain_tumor_tl-{__version__}-py3-none-any")
+    assert {"brain_tumor_tl/conf/train.yaml", "brain_tumor_tl/evidence/study_table1.csv"} <= names
+    for folder, inside, least in (("conf", "brain_tumor_tl/conf", 23), ("brain_tumor_tl", "brain_tumor_tl", 30)):
+        kinds = (".yaml", ".py", ".csv")
+        files = [path for path in (CHECKOUT / folder).rglob("*") if path.suffix in kinds]
+        assert len(files) >= least
+        assert {f"{inside}/{path.relative_to(CHECKOUT / folder).as_posix()}" for path in files} <= names
+
+
+def test_wheel__carries_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    assert {name.split("/")[0] for name in names} == {"brain_tumor_tl", f"brain_tumor_tl-{__version__}.dist-info"}
+    assert not [name for name in names if Path(name).name.startswith("test_") or "__pycache__" in name]
+
+
+def test_wheel__composes_a_configuration_in_an_empty_venv(site_packages: Path, tmp_path: Path) -> None:
+    python = site_packages.parents[2] / "bin" / "python"
+
+    package, conf, model, torch = run(python, "-c", COMPOSE, folder=tmp_path).splitlines()
+
+    assert Path(package) == (site_packages / "brain_tumor_tl" / "__init__.py").resolve()
+    assert Path(conf) == (site_packages / "brain_tumor_tl" / "conf").resolve()
+    assert (model, torch) == ("vgg16", "False")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["--version"], f"brain-tumor-tl {__version__}"),
+        (["train", "--help"], "  model=densenet121|googlenet|mobilenet_v2|resnet18|resnet50|shufflenet_v2_x1_0|vgg16"),
+        (["train", "--config-name", "grid", "--cfg", "job"], "sweep: grid"),
+    ],
+    ids=["version", "help", "configuration"],
+)
+def test_wheel__command_runs_in_an_empty_venv(
+    line: list[str], expected: str, site_packages: Path, tmp_path: Path
+) -> None:
+    command = site_packages.parents[2] / "bin" / "brain-tumor-tl"
+
+    assert expected in run(command, *line, folder=tmp_path).splitlines()
+    assert list(tmp_path.iterdir()) == []
