@@ -141,9 +141,10 @@ class Job:
         last = self.folder / "checkpoints" / "last.ckpt"
         if resume:
             log.info(f"Resume    from {last}")
-        self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if resume else None)
-        if self.trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if resume else None)
+        except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
+            raise KeyboardInterrupt from end
         seconds = self.test()
         summary = self.model.summarize("test")
         outputs = self.model.outputs("test")

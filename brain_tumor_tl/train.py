@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,9 @@ def run(config: DictConfig) -> dict[str, Any]:
             return train(config, folder)
         except (ValueError, OSError, ImportError) as error:
             raise CompactHydraException(str(error)) from error
+        except KeyboardInterrupt:
+            log.warning("Interrupted; the same command resumes after the last whole epoch.")
+            sys.exit(130)  # 128 + SIGINT, as shells have it
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:

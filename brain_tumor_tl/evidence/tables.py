@@ -57,6 +57,7 @@ def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:
 def summary_row(run: Mapping[str, Any]) -> list[str]:
     """Return a run's row of `summary_table`; the study's columns are dashes for synthetic images."""
     study = (None if run["protocol"]["synthetic"] else row_for(run["model"], run["method"])) or {}
+    seconds = run["seconds_per_epoch"]["train"]
     return [
         run["name"],
         str(run["epochs"]),
@@ -64,5 +65,5 @@ def summary_row(run: Mapping[str, Any]) -> list[str]:
         percent(run["best_accuracy"]),
         percent(study.get("accuracy")),
         beside(run["accuracy"], study.get("accuracy")),
-        f"{run['seconds_per_epoch']['train']:.2f}",
+        "-" if seconds is None else f"{seconds:.2f}",
     ]

@@ -44,14 +44,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def small_job(phantoms: Path, cache: Path) -> list[str]:
+    """The overrides of a job that takes seconds."""
+    return [*SMALL, f"data.root={phantoms}", f"data.cache_dir={cache}"]
+
+
 @pytest.fixture
-def run_train(phantoms: Path, cache: Path) -> Train:
+def run_train(small_job: list[str]) -> Train:
     """Train in this process: `run_train(folder, *overrides)` returns the results."""
 
     def run(folder: Path, *overrides: str) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            roots = [f"data.root={phantoms}", f"data.cache_dir={cache}"]
-            config = hydra.compose("train", [*SMALL, *roots, *overrides])
+            config = hydra.compose("train", [*small_job, *overrides])
         check(config)
         folder.mkdir(parents=True, exist_ok=True)
         return train(config, folder)

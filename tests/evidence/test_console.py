@@ -63,8 +63,10 @@ def test_run_log__warnings_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["plain", "error"])
-def test_run_log__leaves_nothing_behind(fails: bool, tmp_path: Path) -> None:
+def test_run_log__leaves_nothing_behind(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = [log, logging.getLogger("py.warnings")]
+    for target in targets:
+        monkeypatch.setattr(target, "level", logging.ERROR)
 
     def state() -> list[object]:
         loggers = [(target.handlers[:], target.level, target.propagate) for target in targets]

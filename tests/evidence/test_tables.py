@@ -113,8 +113,10 @@ def test_summary_row__not_in_the_study(name: str) -> None:
     assert summary_row(finished(name))[4:6] == ["-", "-"]
 
 
-def test_summary_row__watched_part_never_looked_at() -> None:
-    assert summary_row(finished(best_accuracy=None))[3] == "-"
+def test_summary_row__no_whole_epoch() -> None:
+    row = summary_row(finished(best_accuracy=None, seconds_per_epoch={"train": None, "test": 0.5}))
+
+    assert (row[3], row[6]) == ("-", "-")
 
 
 def test_summary_table__sorted_by_model_method_seed() -> None:

@@ -124,11 +124,12 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.parametrize("results", [False, True], ids=["cut", "done"])
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
 def test_inspect_folder__unreadable_settings_are_refused(
-    content: bytes | None, make_run: MakeRun, settings: Settings
+    content: bytes | None, results: bool, make_run: MakeRun, settings: Settings
 ) -> None:
-    folder = make_run(True, True)
+    folder = make_run(True, results)
     (folder / "config.yaml").unlink()
     if content is not None:
         (folder / "config.yaml").write_bytes(content)

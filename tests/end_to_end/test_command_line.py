@@ -1,0 +1,121 @@
+"""Whole commands in processes of their own: from any folder, in a sweep, on two processes, with bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "brain_tumor_tl", "train")
+
+
+def start(folder: Path, small_job: list[str], *overrides: str) -> subprocess.Popen[str]:
+    line = [*COMMAND, *small_job, *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    return subprocess.Popen(
+        line, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen[str], status: int = 0) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    return output
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_train__one_run_from_any_folder(tmp_path: Path, small_job: list[str]) -> None:
+    output = finish(start(tmp_path, small_job, "method=frozen"))
+    folder = tmp_path / "outputs" / "runs" / "shufflenet_v2_x0_5-frozen-s0"
+    assert results(folder)["epochs"] == 3
+    for text in (
+        "max_epochs: 3",
+        "Epoch 3/3",
+        "SYNTHETIC",
+        "precision",
+        "tensorboard --logdir",
+        "brain-tumor-tl report",
+    ):
+        assert text in output
+    assert "Epoch 3/3" in (folder / "train.log").read_text(encoding="utf-8")
+    assert not (folder / ".hydra").exists()
+    assert "is done already" in finish(start(tmp_path, small_job, "method=frozen"))
+    refused = finish(start(tmp_path, small_job, "method=frozen", "optimizer.lr=0.1"), status=1)
+    assert "holds a run with other settings" in refused
+    assert "Traceback" not in refused
+
+
+def test_train__sweep_goes_on_after_a_failed_job(tmp_path: Path, small_job: list[str]) -> None:
+    output = finish(start(tmp_path, small_job, "-m", "method=frozen,finetune", "model.options={x:1},{}"), status=1)
+    assert "can't build shufflenet_v2_x0_5" in output
+    finish(start(tmp_path, small_job, "-m", "sweep=good", "method=frozen", "seed=0,1"))
+    done = sorted(path.parent.name for path in (tmp_path / "outputs" / "sweeps" / "good").rglob("results.json"))
+    assert done == ["shufflenet_v2_x0_5-frozen-s0", "shufflenet_v2_x0_5-frozen-s1"]
+    report = subprocess.run(
+        [sys.executable, "-m", "brain_tumor_tl", "report", "outputs/sweeps/good"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert all(name in report.stdout for name in done)
+
+
+def test_train__interrupted_run_resumes(tmp_path: Path, small_job: list[str]) -> None:
+    overrides = ("method=finetune", "trainer.max_epochs=40", "name=cut")
+    folder = tmp_path / "outputs" / "runs" / "cut"
+    process = start(tmp_path, small_job, *overrides)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "results.json").exists()
+    output = finish(start(tmp_path, small_job, *overrides))
+    assert "Resume    from" in output
+    assert results(folder)["epochs"] == 40
+    finish(start(tmp_path, small_job, *overrides, "name=whole"))
+    assert results(folder)["confusion_matrix"] == results(folder.with_name("whole"))["confusion_matrix"]
+    assert results(folder)["loss"] == results(folder.with_name("whole"))["loss"]
+
+
+def test_train__interrupt_key_ends_with_its_own_status(tmp_path: Path, small_job: list[str]) -> None:
+    process = start(tmp_path, small_job, "method=finetune", "trainer.max_epochs=1000", "name=key")
+    folder = tmp_path / "outputs" / "runs" / "key"
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command resumes" in output
+    assert not (folder / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_train__two_processes_agree_with_one(tmp_path: Path, small_job: list[str]) -> None:
+    for name, flags in (("one", ()), ("two", ("trainer.devices=2", "trainer.strategy=ddp"))):
+        finish(start(tmp_path, small_job, "method=frozen", "data.batch_size=16", f"name={name}", *flags))
+    one, two = (results(tmp_path / "outputs" / "runs" / name) for name in ("one", "two"))
+    assert one["confusion_matrix"] == two["confusion_matrix"]
+    assert sum(map(sum, two["confusion_matrix"])) == 10
+    # The last batch of 6 splits evenly too, so the mean of the two gradients is the batch's own: float32 noise is left.
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+
+
+def test_train__several_devices_in_an_in_process_sweep_are_refused(tmp_path: Path, small_job: list[str]) -> None:
+    flags = ("trainer.devices=2", "trainer.strategy=ddp")
+    output = finish(start(tmp_path, small_job, "-m", "seed=0,1", *flags), status=1)
+    assert "Expected one device for a job of a multirun" in output
+    assert not list(tmp_path.rglob("results.json"))
