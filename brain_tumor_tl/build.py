@@ -169,6 +169,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Found .* module.s. in eval mode")  # a frozen backbone is meant to be
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own call
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key")  # not every epoch is watched
     warnings.filterwarnings("ignore", message=".*does not have many workers")  # there are none by design
 
 

@@ -34,8 +34,9 @@ def run_train(arguments: list[str]) -> None:
         return
     if not {"-sc", "--shell-completion"} & set(arguments):
         refuse_unknown_keys(arguments)
-    whole = sys.argv
-    sys.argv = [whole[0], *arguments]
+    whole, overrides = sys.argv, overrides_in(arguments)
+    # Flags first: argparse refuses overrides on both sides of one.
+    sys.argv = [whole[0], *(a for a in arguments if a not in overrides), *overrides]
 
     @hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
     def task(config: DictConfig) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from brain_tumor_tl.config import check
+from brain_tumor_tl.checks import check
 from brain_tumor_tl.evidence import record, tables
 from brain_tumor_tl.evidence.console import console, log, run_log
 from brain_tumor_tl.job import Job
@@ -31,7 +32,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         try:
             check(config)
             return train(config, folder)
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError, ImportError, MisconfigurationException) as error:
+            log.debug("What led to it:", exc_info=True)
             raise CompactHydraException(str(error)) from error
         except KeyboardInterrupt:
             log.warning("Interrupted; the same command resumes after the last whole epoch.")

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl import config as config_module
 from brain_tumor_tl.__main__ import VERBS
+from brain_tumor_tl.checks import BOUNDS, check, violation
 from brain_tumor_tl.command import choices_of, config_groups, default_values
-from brain_tumor_tl.config import Key, check, conf_dir, keys, unknown_key, violation
+from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 
 Compose = Callable[..., DictConfig]
 
@@ -125,7 +126,7 @@ def test_keys__have_a_meaning(key: Key) -> None:
     assert "\n" not in meaning
 
 
-RULED = {path: key for path, key in KEYS.items() if any(key.rule[name] is not None for name in config_module.BOUNDS)}
+RULED = {path: key for path, key in KEYS.items() if any(key.rule[name] is not None for name in BOUNDS)}
 CHOSEN = {path: key for path, key in KEYS.items() if key.rule["choices"]}
 
 

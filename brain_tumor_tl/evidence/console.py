@@ -19,6 +19,9 @@ log = logging.getLogger("brain_tumor_tl")
 class ConsoleHandler(logging.Handler):
     """Writes log messages to the console, the level in front where it is a warning or worse."""
 
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message."""
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname}: "
@@ -35,12 +38,12 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
     """
     handlers: list[logging.Handler] = [] if quiet else [ConsoleHandler()]
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     targets = [log, logging.getLogger("py.warnings")]
     before = [(target.level, target.propagate) for target in targets]
     for target in targets:
-        target.setLevel(logging.INFO)
+        target.setLevel(logging.DEBUG)  # tracebacks of a user's errors are for the file alone
         target.propagate = False
         for handler in handlers:
             target.addHandler(handler)

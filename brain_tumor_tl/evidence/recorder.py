@@ -91,7 +91,7 @@ class EpochRecorder(L.Callback):
             row[f"seconds/{self.watched}"] = self._validated - self._trained
         row["learning_rate"] = self._rate
         row["seconds/train"] = train_seconds
-        row["images_per_second/train"] = self.counts["train"] / max(train_seconds, 1e-9)
+        row["images_per_second/train"] = sum(map(sum, module.confusion["train"])) / max(train_seconds, 1e-9)
         row["memory_megabytes"] = memory_megabytes(module.device)
         return row
 

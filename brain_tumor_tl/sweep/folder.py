@@ -12,6 +12,11 @@ import yaml
 
 from brain_tumor_tl.store import digest_of
 
+OF_A_RUN = (
+    "results.json", "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
+    "predictions.csv", "confusion_matrix.png", "curves.png",
+)  # fmt: skip
+FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
 State = Literal["new", "cut", "done"]
 
 # Keys that change where a run is kept and what is shown of it, but no number that it gives.
@@ -79,18 +84,14 @@ def read_settings(path: Path) -> dict[str, Any] | None:
 
 
 def clear(folder: Path) -> None:
-    """Remove an earlier run from its folder, `results.json` first, so that no half of it looks finished.
+    """Remove what an earlier run wrote, `results.json` first, so that no half of it looks finished.
 
-    `train.log` stays: the run that is to start has opened it already.
+    `train.log` stays, for the run that is to start writes to it, and so does whatever no run has written.
     """
-    (folder / "results.json").unlink(missing_ok=True)
-    for entry in folder.iterdir():
-        if entry.name == "train.log":
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+    for name in OF_A_RUN:
+        (folder / name).unlink(missing_ok=True)
+    for name in FOLDERS_OF_A_RUN:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[str]:

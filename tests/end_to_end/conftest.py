@@ -10,7 +10,8 @@ import hydra
 import pytest
 import torch
 
-from brain_tumor_tl.config import check, conf_dir
+from brain_tumor_tl.checks import check
+from brain_tumor_tl.config import conf_dir
 from brain_tumor_tl.data.phantom import write_phantoms
 from brain_tumor_tl.train import train
 

@@ -152,20 +152,21 @@ def test_inspect_folder__force_clears_the_folder(
     assert contents(folder) == {"train.log": b"a line\n"}
 
 
-def test_clear__follows_no_link(make_run: MakeRun, tmp_path: Path) -> None:
+def test_clear__leaves_what_no_run_wrote(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(True, True)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").touch()
     (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "notes.txt").touch()
 
     clear(folder)
 
-    assert [path.name for path in folder.iterdir()] == ["train.log"]
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "notes.txt", "train.log"]
     assert (tmp_path / "elsewhere" / "file").is_file()
 
 
 def test_clear__half_done_looks_cut(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(path: Path) -> None:
+    def interrupted(path: Path, ignore_errors: bool) -> None:
         raise KeyboardInterrupt
 
     folder = make_run(True, True)
