@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests run side by side, one on each core
+
 import subprocess
 import sys
 import threading

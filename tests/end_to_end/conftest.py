@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytest
-import torch
 
 from brain_tumor_tl.checks import check
 from brain_tumor_tl.config import conf_dir
@@ -63,11 +62,3 @@ def run_train(small_job: list[str]) -> Train:
         return train(config, folder)
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -57,8 +57,10 @@ def test_train__one_run_from_any_folder(tmp_path: Path, small_job: list[str]) ->
 
 
 def test_train__sweep_goes_on_after_a_failed_job(tmp_path: Path, small_job: list[str]) -> None:
-    output = finish(start(tmp_path, small_job, "-m", "method=frozen,finetune", "model.options={x:1},{}"), status=1)
-    assert "can't build shufflenet_v2_x0_5" in output
+    line = ("-m", "sweep=mixed", "method=frozen", "model.weights=missing.pth,null")
+    output = finish(start(tmp_path, small_job, *line), status=1)
+    assert "got missing.pth, which is no file" in output
+    assert results(tmp_path / "outputs" / "sweeps" / "mixed" / "shufflenet_v2_x0_5-frozen-s0")["epochs"] == 3
     finish(start(tmp_path, small_job, "-m", "sweep=good", "method=frozen", "seed=0,1"))
     done = sorted(path.parent.name for path in (tmp_path / "outputs" / "sweeps" / "good").rglob("results.json"))
     assert done == ["shufflenet_v2_x0_5-frozen-s0", "shufflenet_v2_x0_5-frozen-s1"]

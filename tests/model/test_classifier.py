@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +172,3 @@ def test_load_from_checkpoint__needs_no_weights_file(tmp_path: Path) -> None:
     loaded = TumorClassifier.load_from_checkpoint(tmp_path / "whole.ckpt", weights=None)
     assert snapshot(loaded) == snapshot(model)
     assert loaded.classes == CLASSES
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
