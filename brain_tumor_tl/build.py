@@ -93,7 +93,10 @@ def provide(config: DictConfig) -> None:
     if config.data.source == "kaggle":
         from brain_tumor_tl.data.download import fetch
 
-        fetch(root, config.data.url)
+        try:
+            fetch(root, config.data.url)
+        except ConnectionError as error:
+            raise ConnectionError(f"There is no folder {root}, so its images were to be downloaded. {error}") from error
     else:
         from brain_tumor_tl.data.phantom import write_phantoms
 

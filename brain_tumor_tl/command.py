@@ -17,6 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
 
+PATHS = ("data.root", "data.cache_dir", "data.url", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
+GROUPS = {
+    "data": "which images: the study's, any folder, Br35H, or synthetic ones",
+    "experiment": "settings of your own that belong together, as a file in conf/experiment/ or below --config-dir",
+    "method": "how the network is transferred: only its new last layer learns, or all of it",
+    "model": "which network, with its ImageNet weights",
+    "recipe": "how it learns: the study's 100 epochs, or 14 with a one-cycle schedule",
+    "trainer": "which devices",
+}
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
     "--cfg", "-c", "--package", "-p", "--info", "-i",
@@ -32,9 +41,10 @@ def run_train(arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
         print(help_page())
         return
+    arguments = [quoted_path(argument) for argument in arguments]
+    whole, overrides = sys.argv, overrides_in(arguments)
     if not {"-sc", "--shell-completion"} & set(arguments):
         refuse_unknown_keys(arguments)
-    whole, overrides = sys.argv, overrides_in(arguments)
     # Flags first: argparse refuses overrides on both sides of one.
     sys.argv = [whole[0], *(a for a in arguments if a not in overrides), *overrides]
 
@@ -52,6 +62,25 @@ def run_train(arguments: list[str]) -> None:
             sys.exit(1)
 
     task()
+
+
+def quoted_path(argument: str) -> str:
+    """Quote the path of an override such as `data.root=~/archive (1)`, which Hydra's grammar would refuse.
+
+    >>> quoted_path("data.root=~/archive (1)")
+    'data.root="~/archive (1)"'
+    >>> quoted_path("data.root=/data/mri")
+    'data.root=/data/mri'
+    """
+    key, sign, value = argument.partition("=")
+    if not sign or key not in PATHS or value[:1] in ("'", '"'):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{key}="{escaped}"'
+    return argument
 
 
 def refuse_unknown_keys(arguments: Sequence[str]) -> None:
@@ -122,7 +151,8 @@ def help_page() -> str:
         "",
         "Groups, sets of values chosen by name:",
     ]
-    lines += [f"  {group}={'|'.join(choices_of(group)) or '...'}" for group in config_groups()]
+    for group in config_groups():
+        lines += [f"  {group}={'|'.join(choices_of(group)) or '...'}", f"      {GROUPS[group]}"]
     lines += ["", "Keys, with their values when nothing is given:"]
     lines += [line for key in keys() for line in key_lines(key, defaults)]
     lines += [

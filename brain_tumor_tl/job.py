@@ -25,6 +25,7 @@ from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.store import digest_of
 from brain_tumor_tl.sweep.folder import config_digest
 
+NOTICE = "SYNTHETIC.txt"  # what drawn images bear in their folder
 FEATURE_BATCH = 64  # images in a chunk of the feature pass
 THREADS = torch.get_num_threads()  # PyTorch's own choice, which a job before this one in the process may have changed
 
@@ -32,8 +33,8 @@ THREADS = torch.get_num_threads()  # PyTorch's own choice, which a job before th
 class Job:
     """One training run: builds its parts in order, fits them, and writes the run's folder."""
 
-    def __init__(self, config: DictConfig, settings: Any, folder: Path) -> None:
-        self.config, self.settings, self.folder = config, settings, folder
+    def __init__(self, config: DictConfig, settings: Any, folder: Path, resume: bool = False) -> None:
+        self.config, self.settings, self.folder, self.resume = config, settings, folder, resume
         self.started = time.time()
         torch.set_num_threads(config.trainer.num_threads or THREADS)
         self.plan = build.make_plan(config)
@@ -46,10 +47,10 @@ class Job:
         build.provide(config)
         self.data.setup()
         build.weigh_classes(self.model, self.data, config.loss.class_weights)
+        self.synthetic = (self.data.index.root / NOTICE).is_file()
         self.counts = {part: len(getattr(self.data.split, part)) for part in ("train", "val", "test")}
-        self.recorder = EpochRecorder(
-            folder, self.data.watched, self.counts, self.model.classes, config.confusion_every
-        )
+        note = "SYNTHETIC images" if self.synthetic else ""
+        self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
         self.features: dict[str, Any] = {"cached": False}
         self.weights_digest = state_digest(self.model.backbone)
@@ -61,6 +62,8 @@ class Job:
         """Write the run's settings and surroundings to its folder, and say on the terminal what it will do."""
         if not self.trainer.is_global_zero:
             return
+        if self.resume:
+            refuse_other_inputs(self.folder / "environment.json", self.digests())
         record.write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.settings)))
         record.write_json(self.folder / "environment.json", self.surroundings())
         record.write_csv(self.folder / "split.csv", part_rows(self.data.index, self.data.split.part_names()))
@@ -77,9 +80,7 @@ class Job:
     def announce(self) -> None:
         """Say in four lines what the run works on."""
         images, learn = self.data.images, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        source = (
-            "SYNTHETIC phantoms, which prove nothing about MRI" if self.config.data.source == "phantom" else "images"
-        )
+        source = "SYNTHETIC phantoms, which prove nothing about MRI" if self.synthetic else "images"
         parts = ", ".join(f"{count} {part}" for part, count in self.counts.items() if count)
         log.info(f"Data      {len(self.data.index)} {source} from {self.data.index.root}: {parts}")
         log.info(
@@ -102,12 +103,16 @@ class Job:
             "precision": self.plan.precision,
             "channels_last": self.plan.channels_last,
             "threads": torch.get_num_threads(),
-            "digests": {
-                "config": config_digest(self.settings),
-                "data": self.data.index.digest(),
-                "split": digest_of(self.data.split.part_names()),
-                "weights": self.weights_digest,
-            },
+            "digests": self.digests(),
+        }
+
+    def digests(self) -> dict[str, str]:
+        """Return what identifies the run's settings and all that it reads."""
+        return {
+            "config": config_digest(self.settings),
+            "data": self.data.index.digest(),
+            "split": digest_of(self.data.split.part_names()),
+            "weights": self.weights_digest,
         }
 
     def compute_features(self, width: int) -> dict[str, Any]:
@@ -116,6 +121,7 @@ class Job:
         key = digest_of(
             self.data.images.path.name, self.config.data.normalize, self.config.model.name,
             self.settings["model"]["options"], self.weights_digest, self.plan.precision, self.plan.channels_last,
+            self.plan.accelerator, torch.__version__,
         )  # fmt: skip
         self.model.backbone.to(device)
         stored = load_features(
@@ -136,13 +142,13 @@ class Job:
         )
         return {"cached": True, "computed_now": stored.built, "seconds": seconds}
 
-    def train(self, resume: bool) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         """Fit, test, and write the rest of the folder; `results.json` comes last."""
         last = self.folder / "checkpoints" / "last.ckpt"
-        if resume:
+        if self.resume:
             log.info(f"Resume    from {last}")
         try:
-            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if resume else None)
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if self.resume else None)
         except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
             raise KeyboardInterrupt from end
         seconds = self.test()
@@ -158,7 +164,7 @@ class Job:
         """Look at the test part with the weights that count; return the seconds it took."""
         best = self.folder / "checkpoints" / "best.ckpt"
         started = time.perf_counter()
-        chosen = str(best) if self.data.watched == "val" else None
+        chosen = str(best) if self.data.watched == "val" and best.is_file() else None
         self.trainer.test(self.model, datamodule=self.data, ckpt_path=chosen, verbose=False)
         return time.perf_counter() - started
 
@@ -206,13 +212,29 @@ class Job:
             "features": self.features,
             "protocol": record.protocol(
                 config.data.split, self.counts, self.data.watched, config.data.stratify,
-                synthetic=config.data.source == "phantom",
+                synthetic=self.synthetic,
                 limited=any(trainer[f"limit_{part}_batches"] is not None for part in ("train", "val", "test")),
             ),
             "study": row_for(config.model.name, config.method.name),
             "config": self.settings,
             "environment": self.surroundings(),
         }  # fmt: skip
+
+
+def refuse_other_inputs(path: Path, digests: Mapping[str, str]) -> None:
+    """Raise a ValueError where a cut run would go on with other images, another split or other weights.
+
+    Args:
+        path: `environment.json` of the cut run.
+        digests: Those of the run that is to go on; a finetuned run's weights are those that it started from.
+    """
+    before = record.read_json(path)["digests"] if path.is_file() else {}
+    changed = [name for name in ("data", "split", "weights") if before.get(name, digests[name]) != digests[name]]
+    if changed:
+        raise ValueError(
+            f"The run in {path.parent} was cut, and its {' and '.join(changed)} changed since. "
+            "Put back what it began with, or train anew with force=true."
+        )
 
 
 def prediction_rows(

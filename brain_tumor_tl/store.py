@@ -110,7 +110,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0.5)
     except Timeout:
-        print(f"Waiting for another run that prepares {path.with_suffix('').name} ...", flush=True)
+        print(f"Waiting for another run that holds {path} ...", flush=True)
         lock.acquire()
     try:
         yield

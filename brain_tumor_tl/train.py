@@ -17,6 +17,7 @@ from brain_tumor_tl.checks import check
 from brain_tumor_tl.evidence import record, tables
 from brain_tumor_tl.evidence.console import console, log, run_log
 from brain_tumor_tl.job import Job
+from brain_tumor_tl.store import locked
 from brain_tumor_tl.sweep.folder import inspect_folder
 
 
@@ -31,10 +32,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     with run_log(None if child else folder / "train.log", quiet=child):
         try:
             check(config)
-            return train(config, folder)
+            with contextlib.nullcontext() if child else locked(folder / "run.lock"):
+                return train(config, folder)
         except (ValueError, OSError, ImportError, MisconfigurationException) as error:
             log.debug("What led to it:", exc_info=True)
             raise CompactHydraException(str(error)) from error
+        except Exception:
+            log.debug("What led to it:", exc_info=True)  # the terminal shows it by itself
+            raise
         except KeyboardInterrupt:
             log.warning("Interrupted; the same command resumes after the last whole epoch.")
             sys.exit(130)  # 128 + SIGINT, as shells have it
@@ -56,8 +61,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     if state == "done":
         log.info(f"{folder} is done already; force=true trains anew.")
         return show(record.read_json(folder / "results.json"), folder)
-    job = Job(config, settings, folder)
-    results = job.train(resume=state == "cut")
+    job = Job(config, settings, folder, resume=state == "cut")
+    results = job.train()
     return show(results, folder) if job.trainer.is_global_zero else results
 
 

@@ -22,7 +22,7 @@ DRAWING = PACKAGE.parent / "docs" / "architecture.md"
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"command", "report", "names"},
     "command": {"train", "config", "names"},
-    "train": {"job", "sweep", "evidence", "checks"},
+    "train": {"job", "store", "sweep", "evidence", "checks"},
     "job": {"build", "sweep", "evidence", "model", "data", "hardware", "store"},
     "build": {"evidence", "model", "data", "hardware"},
     "report": {"evidence"},

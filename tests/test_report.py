@@ -28,7 +28,7 @@ def results(name: str, accuracy: float = 0.9) -> dict[str, Any]:
         "best_epoch": 1,
         "macro_f1": 0.5,
         "seconds_per_epoch": {"train": 1.5, "test": 0.25},
-        "protocol": {"synthetic": False, "text": "random split of single images."},
+        "protocol": {"synthetic": False, "best_chosen_on": "test", "text": "random split of single images."},
     }
 
 

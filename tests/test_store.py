@@ -231,7 +231,7 @@ def test_load_or_build__second_process_waits(tmp_path: Path, start_python: Start
     assert first.stdout.readline() == "building\n"
     second = start_python(BUILDER, tmp_path)
     assert second.stdout is not None
-    assert second.stdout.readline() == f"Waiting for another run that prepares values-{KEY[:20]} ...\n"
+    assert second.stdout.readline() == f"Waiting for another run that holds {tmp_path}/values-{KEY[:20]}.lock ...\n"
 
     said_first, _ = first.communicate("go\n", timeout=30)
     said_second, _ = second.communicate(timeout=30)

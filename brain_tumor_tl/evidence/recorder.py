@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from brain_tumor_tl.evidence.console import log
 from brain_tumor_tl.evidence.plots import confusion_figure, pixels
 from brain_tumor_tl.evidence.record import write_csv
 
@@ -24,15 +26,13 @@ class EpochRecorder(L.Callback):
     Args:
         folder: The run's folder.
         watched: The part that is looked at after each epoch: "val" or "test".
-        counts: Images in each part.
         classes: Name of each class.
         confusion_every: Draw the confusion matrix every so many epochs; 0 for never.
+        note: What every figure says of the images, such as that they are synthetic.
     """
 
-    def __init__(
-        self, folder: Path, watched: str, counts: dict[str, int], classes: list[str], confusion_every: int
-    ) -> None:
-        self.folder, self.watched, self.counts = folder, watched, counts
+    def __init__(self, folder: Path, watched: str, classes: list[str], confusion_every: int, note: str = "") -> None:
+        self.folder, self.watched, self.note = folder, watched, note
         self.classes, self.confusion_every = classes, confusion_every
         self.rows: list[dict[str, Any]] = []
         self._started = self._trained = self._validated = self._rate = 0.0
@@ -62,6 +62,8 @@ class EpochRecorder(L.Callback):
         """Write the epoch's row."""
         row = self._row(trainer, pl_module)
         self.rows.append(row)
+        if not math.isfinite(row["train/loss"]):
+            log.warning(f"The loss of epoch {row['epoch']} is not a finite number; a lower optimizer.lr may help.")
         if not trainer.is_global_zero:
             return
         write_csv(self.folder / "metrics.csv", self.rows)
@@ -74,7 +76,8 @@ class EpochRecorder(L.Callback):
         """Send the stage's confusion matrix to TensorBoard."""
         if stage not in pl_module.confusion:
             return
-        figure = confusion_figure(pl_module.confusion[stage], self.classes, f"{stage} part, epoch {epoch}")
+        title = f"{stage} part, epoch {epoch}" + (f", {self.note}" if self.note else "")
+        figure = confusion_figure(pl_module.confusion[stage], self.classes, title)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
@@ -100,6 +103,8 @@ def now(device: torch.device) -> float:
     """Return seconds on a steady clock, once a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
 
 

@@ -62,7 +62,7 @@ def summary_row(run: Mapping[str, Any]) -> list[str]:
         run["name"],
         str(run["epochs"]),
         percent(run["accuracy"]),
-        percent(run["best_accuracy"]),
+        percent(run["best_accuracy"] if run["protocol"]["best_chosen_on"] == "test" else None),
         percent(study.get("accuracy")),
         beside(run["accuracy"], study.get("accuracy")),
         "-" if seconds is None else f"{seconds:.2f}",

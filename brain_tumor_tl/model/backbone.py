@@ -61,6 +61,9 @@ def build(name: str, weights: str | None, options: Mapping[str, Any] | None = No
     head = head_name(network, int(options.get("num_classes", IMAGENET_CLASSES)))
     if weights is not None and pretrained is None:
         load_state_file(network, Path(weights).expanduser(), head)
+        if hasattr(network, "transform_input") and "transform_input" not in options:
+            # What torchvision sets with its own weights of GoogLeNet and Inception, which were trained on -1..1.
+            setattr(network, "transform_input", True)  # noqa: B010 - nn.Module's types know submodules and tensors only
     drop_auxiliary_heads(network, head)
     return cut(network, head)
 

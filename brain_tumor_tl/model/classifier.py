@@ -15,7 +15,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from brain_tumor_tl.model.backbone import build, new_head
 from brain_tumor_tl.model.metrics import build_metrics, scalars
-from brain_tumor_tl.model.optim import build_optimizer, build_scheduler, check_optimizer, check_scheduler
+from brain_tumor_tl.model.optim import build_optimizer, build_scheduler, check_learning
 
 Batch = tuple[Tensor, Tensor, Tensor]
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -67,8 +67,7 @@ class TumorClassifier(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.classes, self.freeze_backbone, self.watched, self.seed = list(classes), freeze, watched, seed
-        check_optimizer(optimizer, optimizer_options or {})
-        check_scheduler(scheduler, scheduler_options or {})
+        check_learning(optimizer, lr, optimizer_options or {}, scheduler, scheduler_options or {})
         cut = build(name, weights, options)
         self.backbone, self.head = cut.backbone, new_head(cut.head, len(classes))
         if freeze:
@@ -106,11 +105,12 @@ class TumorClassifier(L.LightningModule):
             steps = self.trainer.max_epochs or 1
         scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
         entry = {"scheduler": scheduler, "interval": p["scheduler_interval"], "monitor": f"{self.watched}/loss"}
+        entry["strict"] = False  # a scheduler that looks at the loss waits where an epoch is not watched
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and its like by epoch, so that a resumed run goes on as an uninterrupted one."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch + 7_919 * self.global_rank)
         self._forget("train")
 
     def on_validation_epoch_start(self) -> None:

@@ -54,16 +54,13 @@ def checked_class(kind: str, name: str, module: Any, base: type, options: Mappin
     return known[name]
 
 
-def check_optimizer(name: str, options: Mapping[str, Any]) -> Any:
-    """Return the class of an optimizer; raise a ValueError where it or one of its arguments does not exist."""
-    return checked_class("optimizer", name, torch.optim, Optimizer, options, {"lr"})
-
-
-def check_scheduler(name: str | None, options: Mapping[str, Any]) -> Any:
-    """Return the class of a scheduler, None for None; raise a ValueError where it or an argument does not exist."""
-    if name is None:
-        return None
-    return checked_class("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler, options, set())
+def check_learning(
+    optimizer: str, lr: float, optimizer_options: Mapping[str, Any], scheduler: str | None, options: Mapping[str, Any]
+) -> None:
+    """Build optimizer and scheduler over a parameter of no use, so that what they refuse is known before any work."""
+    trial = build_optimizer(optimizer, [nn.Parameter(torch.zeros(2, 2))], lr, optimizer_options)
+    if scheduler is not None:
+        build_scheduler(scheduler, trial, options, steps=100)
 
 
 def build_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]) -> Optimizer:
@@ -72,7 +69,7 @@ def build_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, op
     Raises:
         ValueError: There is no such optimizer, or it refuses its arguments.
     """
-    cls = check_optimizer(name, options)
+    cls = checked_class("optimizer", name, torch.optim, Optimizer, options, {"lr"})
     try:
         optimizer = cls([p for p in parameters if p.requires_grad], lr=lr, **options)
     except (TypeError, ValueError) as error:
@@ -95,7 +92,7 @@ def build_scheduler(
     Raises:
         ValueError: There is no such scheduler, or it refuses its arguments.
     """
-    cls = check_scheduler(name, options)
+    cls = checked_class("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler, options, set())
     given = {key: steps if value == "auto" else value for key, value in options.items()}
     try:
         scheduler = cls(optimizer, **given)

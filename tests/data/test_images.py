@@ -434,7 +434,7 @@ def test_load_images__two_processes_decode_once(
     assert first.stdout.readline() == "decoding\n"
     second = start_python(*arguments)
     assert second.stdout is not None
-    assert second.stdout.readline().startswith("Waiting for another run that prepares images-")
+    assert second.stdout.readline().startswith("Waiting for another run that holds ")
 
     said_first, _ = first.communicate("go\n", timeout=30)
     said_second, _ = second.communicate(timeout=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,6 @@ def test_train__tensorboard_holds_curves_matrix_and_config(run_train: Train, tmp
 def test_train__bad_files_are_skipped_and_listed(
     run_train: Train, tmp_path: Path, phantoms: Path, study_classes: list[list[str]]
 ) -> None:
-    import shutil
-
     root = tmp_path / "some bad"
     shutil.copytree(phantoms, root)
     (root / "glioma_tumor" / "empty.png").touch()
@@ -249,3 +248,21 @@ def test_train__trainer_flags(flags: tuple[str, ...], run_train: Train, tmp_path
     results = run_train(tmp_path, "method=finetune", "trainer.max_epochs=2", *flags)
     assert results["epochs"] == 2
     assert results["protocol"]["limited"] == ("trainer.limit_train_batches=2" in flags)
+
+
+def test_train__cut_run_refuses_other_images(
+    run_train: Train, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(phantoms, root)
+    run_train(tmp_path / "run", "method=frozen", f"data.root={root}")
+    (tmp_path / "run" / "results.json").unlink()
+    changed = next(root.rglob("*.png"))
+    Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed)
+    with pytest.raises(ValueError, match=r"was cut, and its data changed since.*force=true"):
+        run_train(tmp_path / "run", "method=frozen", f"data.root={root}")
+
+
+def test_train__stops_before_the_first_look_at_the_validation_part(run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, "method=frozen", "data.val_fraction=0.2", "trainer.max_steps=2")
+    assert sum(map(sum, results["confusion_matrix"])) == 10

@@ -26,7 +26,7 @@ def finished(name: str = "resnet18-finetune-s0", synthetic: bool = False, **othe
         "accuracy": 0.9,
         "best_accuracy": 0.95,
         "seconds_per_epoch": {"train": 1.234, "test": 0.5},
-        "protocol": {"synthetic": synthetic, "text": "..."},
+        "protocol": {"synthetic": synthetic, "best_chosen_on": "test", "text": "..."},
         "per_class": {
             "no_tumor": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 100},
             "glioma_tumor": {"precision": 1.0, "recall": 0.0, "f1": 0.0, "support": 7},

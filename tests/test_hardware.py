@@ -1,0 +1,49 @@
+"""Hardware: what auto becomes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from brain_tumor_tl import hardware
+
+
+@pytest.mark.parametrize(("flags", "expected"), [({"avx512_bf16"}, True), ({"amx_bf16"}, True), ({"avx2"}, False)])
+def test_resolve_precision__follows_the_processor(
+    flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
+    precision = hardware.resolve_precision("auto", "cpu")
+    assert precision == ("bf16-mixed" if expected else "32-true")
+    assert hardware.resolve_channels_last("auto", precision) is expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_computes_bfloat16__ampere_and_newer(
+    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert hardware.computes_bfloat16("cuda") is expected
+
+
+def test_resolve_precision__a_given_one_stays() -> None:
+    assert hardware.resolve_precision("16-mixed", "cpu") == "16-mixed"
+    assert hardware.resolve_channels_last(False, "bf16-mixed") is False
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
+def test_resolve_accelerator__absent_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="PyTorch sees none"):
+        hardware.resolve_accelerator(name)
+    assert hardware.resolve_accelerator("auto") == "cpu"
+
+
+def test_resolve_accelerator__auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert hardware.resolve_accelerator("auto") == hardware.resolve_accelerator("gpu") == "cuda"
+
+
+def test_device_name__is_told() -> None:
+    assert hardware.device_name("cpu")
