@@ -13,9 +13,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl import build, hardware
-from brain_tumor_tl.data.images import part_rows
 from brain_tumor_tl.data.index import printable
 from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.data.phantom import NOTICE_FILE
+from brain_tumor_tl.data.split import part_rows
 from brain_tumor_tl.evidence import plots, record
 from brain_tumor_tl.evidence.console import config_tree, console, log
 from brain_tumor_tl.evidence.recorder import EpochRecorder
@@ -25,11 +26,9 @@ from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.store import digest_of
 from brain_tumor_tl.sweep.folder import config_digest
 
-NOTICE = "SYNTHETIC.txt"  # what drawn images bear in their folder
 # Images in a chunk of the feature pass. On a processor small ones stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in chunks of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
-FEATURE_BATCH = {"cpu": 16}
-FEATURE_BATCH_ELSEWHERE = 256
+CPU_CHUNK, GPU_CHUNK = 16, 256
 THREADS = torch.get_num_threads()  # PyTorch's own choice, which a job before this one in the process may have changed
 
 
@@ -46,20 +45,17 @@ class Job:
         self.model = build.build_model(config, self.data.watched)
         if self.plan.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        width = feature_count(config.model.name, self.model.backbone, config.data.image_size)
+        self.width = feature_count(config.model.name, self.model.backbone, config.data.image_size)
         build.provide(config)
         self.data.setup()
         build.weigh_classes(self.model, self.data, config.loss.class_weights)
-        self.synthetic = (self.data.index.root / NOTICE).is_file()
+        self.synthetic = (self.data.index.root / NOTICE_FILE).is_file()
         self.counts = {part: len(getattr(self.data.split, part)) for part in ("train", "val", "test")}
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
         self.features: dict[str, Any] = {"cached": False}
         self.weights_digest = state_digest(self.model.backbone)
-        self.describe()
-        if self.plan.cached:
-            self.features = self.compute_features(width)
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and say on the terminal what it will do."""
@@ -118,10 +114,10 @@ class Job:
             "weights": self.weights_digest,
         }
 
-    def compute_features(self, width: int) -> dict[str, Any]:
+    def compute_features(self) -> dict[str, Any]:
         """Give the frozen backbone's features to the data, and return how they came about."""
         device, started = self.trainer.strategy.root_device, time.perf_counter()
-        chunk = FEATURE_BATCH.get(device.type, FEATURE_BATCH_ELSEWHERE)
+        chunk = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
         key = digest_of(
             self.data.images.path.name, self.config.data.normalize, self.config.model.name,
             self.settings["model"]["options"], self.weights_digest, self.plan.precision, self.plan.channels_last,
@@ -132,7 +128,7 @@ class Job:
             self.model.backbone,
             lambda: self.data.all_images(device, chunk),
             len(self.data.index),
-            width,
+            self.width,
             key=key,
             cache_dir=Path(self.config.data.cache_dir),
             precision=self.trainer.precision_plugin.forward_context(),
@@ -147,15 +143,18 @@ class Job:
         return {"cached": True, "computed_now": stored.built, "seconds": seconds}
 
     def train(self) -> dict[str, Any]:
-        """Fit, test, and write the rest of the folder; `results.json` comes last."""
+        """Describe the run, fit, test, and write the rest of the folder; `results.json` comes last."""
+        self.describe()
+        if self.plan.cached:
+            self.features = self.compute_features()
         last = self.folder / "checkpoints" / "last.ckpt"
         if self.resume:
             log.info(f"Resume    from {last}")
         try:
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if self.resume else None)
+            seconds = self.test()
         except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
             raise KeyboardInterrupt from end
-        seconds = self.test()
         summary = self.model.summarize("test")
         outputs = self.model.outputs("test")
         results = self.results(summary, seconds)
@@ -165,7 +164,10 @@ class Job:
         return results
 
     def test(self) -> float:
-        """Look at the test part with the weights that count; return the seconds it took."""
+        """Look at the test part with the weights that count; return the seconds it took.
+
+        Those are the best validation epoch's, or the last where there is none; `protocol` says which.
+        """
         best = self.folder / "checkpoints" / "best.ckpt"
         started = time.perf_counter()
         chosen = str(best) if self.data.watched == "val" and best.is_file() else None
@@ -218,6 +220,7 @@ class Job:
                 config.data.split, self.counts, self.data.watched, config.data.stratify,
                 synthetic=self.synthetic,
                 limited=any(trainer[f"limit_{part}_batches"] is not None for part in ("train", "val", "test")),
+                looked=best is not None,
             ),
             "study": row_for(config.model.name, config.method.name),
             "config": self.settings,

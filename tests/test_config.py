@@ -460,3 +460,27 @@ def test_compose__open_table_takes_any_key(table: str, compose: Compose) -> None
     assert OmegaConf.select(composed, table) == {"x": 1}
     assert KEYS[table].open_table
     check(composed)
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("trainer.devices=0", "trainer.devices"),
+        ("trainer.devices=two", "trainer.devices"),
+        ("trainer.devices=[]", "trainer.devices"),
+        ("trainer.max_time=abc", "DD:HH:MM:SS"),
+        ("trainer.max_time='1:00:00'", "DD:HH:MM:SS"),
+    ],
+    ids=["none", "word", "empty", "time-word", "time-without-days"],
+)
+def test_check__devices_and_time(override: str, match: str) -> None:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = hydra.compose("train", [override])
+    with pytest.raises(ValueError, match=match):
+        check(config)
+
+
+@pytest.mark.parametrize("devices", ["auto", "1", "-1", "[0,2]"])
+def test_check__devices_that_lightning_takes(devices: str) -> None:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        check(hydra.compose("train", [f"trainer.devices={devices}"]))

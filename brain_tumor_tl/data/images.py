@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -192,11 +192,3 @@ def to_bytes(values: NDArray[np.float64]) -> Pixels:
     if least >= 0 and greatest <= 1:
         return np.round(values * 255).astype(np.uint8)
     return np.round((values - least) * (255 / max(greatest - least, 1e-12))).astype(np.uint8)
-
-
-def part_rows(index: Index, parts: Iterable[str]) -> list[dict[str, str | int]]:
-    """Return the rows of `split.csv`: path, label, class and part of each image."""
-    rows: list[dict[str, str | int]] = []
-    for path, label, part in zip(index.paths, index.labels, parts, strict=True):
-        rows.append({"path": path, "label": int(label), "class": index.classes[int(label)], "part": part})
-    return rows

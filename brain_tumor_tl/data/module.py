@@ -24,7 +24,8 @@ class TumorData(L.LightningDataModule):
     """Brain MRI slices of a folder as batches of `(images, labels, positions)`.
 
     Images come out as float32 `(B, 3, size, size)`, labels and positions as int64 `(B,)`. Everything is gathered from
-    one decoded array that stays on the device where it fits; grey images are widened to three channels there.
+    one decoded array, which lies on a CUDA device where it fits, else in memory; grey images are widened to three
+    channels on the device.
 
     Args:
         root: Folder of the images, in any layout that `read_index` knows.

@@ -20,6 +20,7 @@ from brain_tumor_tl.store import locked
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
+NOTICE_FILE = "SYNTHETIC.txt"  # lies beside the class folders; whoever finds it says so in every figure
 NOTICE = "Drawn, {} a class, {} px, seed {}: from no scanner and no person, they prove nothing about MRI.\n"
 Plane = NDArray[np.float64]
 
@@ -76,7 +77,7 @@ def draw_set(root: Path, per_class: int, size: int, seed: int) -> None:
             (temporary / kind).mkdir(parents=True, exist_ok=True)
             picture = Image.fromarray(draw_head(kind, size, rng))
             picture.save(temporary / kind / f"synthetic-{kind}-{i + 1:04d}.png")
-        (temporary / "SYNTHETIC.txt").write_text(NOTICE.format(per_class, size, seed), encoding="utf-8")
+        (temporary / NOTICE_FILE).write_text(NOTICE.format(per_class, size, seed), encoding="utf-8")
         temporary.rename(root)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from brain_tumor_tl.data.index import Index
 
 Indices = NDArray[np.int64]
 
@@ -85,3 +88,11 @@ def round_half_up(value: float) -> int:
     [653, 1, 2, 2]
     """
     return int(np.floor(value + 0.5))
+
+
+def part_rows(index: Index, parts: Iterable[str]) -> list[dict[str, str | int]]:
+    """Return the rows of `split.csv`: path, label, class and part of each image."""
+    rows: list[dict[str, str | int]] = []
+    for path, label, part in zip(index.paths, index.labels, parts, strict=True):
+        rows.append({"path": path, "label": int(label), "class": index.classes[int(label)], "part": part})
+    return rows

@@ -33,7 +33,7 @@ class ProgressBar(L.Callback):
         self.watched, self.batch_size = watched, batch_size
         self._bar: Progress | None = None
         self._task: Any = None
-        self._sampled = self._epoch_started = 0.0
+        self._sampled = self._epoch_started = self._trained = 0.0
         self._accuracy = ""
         self._looked = False
 
@@ -77,6 +77,10 @@ class ProgressBar(L.Callback):
             text = f"{loss.item():.3f}" if isinstance(loss, Tensor) else "-"
             self._bar.update(self._task, state=f"{speed:,.0f} images/s  loss {text}{self._accuracy}")
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note when the training part ended."""
+        self._trained = time.perf_counter()
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note that this epoch looked at the watched part."""
         self._looked = True
@@ -90,7 +94,8 @@ class ProgressBar(L.Callback):
             self._accuracy = f"  {self.watched} accuracy {watched['accuracy']:.2%}"
             text += f"  {self.watched} loss {watched['loss']:.3f} accuracy {watched['accuracy']:.2%}"
         if not self._bar:
-            speed = trainer.num_training_batches * self.batch_size / (time.perf_counter() - self._epoch_started)
+            ended = self._trained if self._looked else time.perf_counter()
+            speed = sum(map(sum, pl_module.confusion["train"])) / max(ended - self._epoch_started, 1e-9)
             log.info(f"Epoch {epoch}/{trainer.max_epochs}  {speed:,.0f} images/s  {text}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -125,7 +125,13 @@ def mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
 
 
 def protocol(
-    split: str, counts: Mapping[str, int], watched: str, stratify: bool, synthetic: bool, limited: bool
+    split: str,
+    counts: Mapping[str, int],
+    watched: str,
+    stratify: bool,
+    synthetic: bool,
+    limited: bool,
+    looked: bool = True,
 ) -> dict[str, Any]:
     """Return how the figures came about, in words and in values.
 
@@ -136,8 +142,13 @@ def protocol(
         stratify: Whether each part has the same share of every class.
         synthetic: Whether the images are drawn.
         limited: Whether only some batches of a part were used.
+        looked: Whether any epoch looked at the watched part; a run that stops early may end before.
     """
-    if watched == "test":
+    weights = "best validation epoch" if watched == "val" and looked else "last epoch"
+    if not looked:
+        chosen = "There is no best_accuracy: the run ended before it looked at the watched part."
+        tested = "accuracy is that of the last weights on the test part."
+    elif watched == "test":
         chosen = "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
         tested = "accuracy is that of the last epoch on the test part."
     else:
@@ -154,7 +165,7 @@ def protocol(
         "counts": dict(counts),
         "watched": watched,
         "best_chosen_on": watched,
-        "accuracy_of": "last epoch" if watched == "test" else "best validation epoch",
+        "accuracy_of": weights,
         "synthetic": synthetic,
         "limited": limited,
         "text": " ".join(notes),

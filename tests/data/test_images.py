@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brain_tumor_tl.data import images
-from brain_tumor_tl.data.images import decode_image, eight_bit, is_grey, load_images, part_rows, to_bytes
+from brain_tumor_tl.data.images import decode_image, eight_bit, is_grey, load_images, to_bytes
 from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.store import file_digest
 
@@ -471,24 +471,6 @@ def test_load_images__full_disk(index: Index, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match=r"Can't keep images in .*No space left on device.*data\.cache_dir=PATH"):
         load_images(index, SIZE, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
-
-
-def test_part_rows__as_in_split_csv(index: Index) -> None:
-    rows = part_rows(index, ["train"] * 27 + ["test"])
-
-    assert len(rows) == 28
-    assert rows[-1] == {
-        "path": "Training/pituitary_tumor/pituitary_tumor (4).png",
-        "label": 1,
-        "class": "pituitary_tumor",
-        "part": "test",
-    }
-    assert [row["path"] for row in rows] == list(index.paths)
-
-
-def test_part_rows__one_part_for_each_image(index: Index) -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        part_rows(index, ["train"] * 27)
 
 
 @pytest.mark.real_data

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brain_tumor_tl.data.split import Split, random_split, round_half_up, spread_classes
+from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.split import Split, part_rows, random_split, round_half_up, spread_classes
 
 STUDY_COUNTS = (500, 901, 937, 926)
 
@@ -191,3 +193,23 @@ HALVES = [(652.8, 653), (0.5, 1), (1.5, 2), (2.5, 3), (2.4, 2), (0.49, 0), (0.0,
 @pytest.mark.parametrize(("value", "expected"), HALVES, ids=[str(value) for value, _ in HALVES])
 def test_round_half_up__case(value: float, expected: int) -> None:
     assert round_half_up(value) == expected
+
+
+def test_part_rows__as_in_split_csv(image_folder: Path, study_classes: list[list[str]]) -> None:
+    index = read_index(image_folder, study_classes)
+    rows = part_rows(index, ["train"] * 27 + ["test"])
+
+    assert len(rows) == 28
+    assert rows[-1] == {
+        "path": "Training/pituitary_tumor/pituitary_tumor (4).png",
+        "label": 1,
+        "class": "pituitary_tumor",
+        "part": "test",
+    }
+    assert [row["path"] for row in rows] == list(index.paths)
+
+
+def test_part_rows__one_part_for_each_image(image_folder: Path, study_classes: list[list[str]]) -> None:
+    index = read_index(image_folder, study_classes)
+    with pytest.raises(ValueError, match="shorter"):
+        part_rows(index, ["train"] * 27)

@@ -266,3 +266,14 @@ def test_train__cut_run_refuses_other_images(
 def test_train__stops_before_the_first_look_at_the_validation_part(run_train: Train, tmp_path: Path) -> None:
     results = run_train(tmp_path, "method=frozen", "data.val_fraction=0.2", "trainer.max_steps=2")
     assert sum(map(sum, results["confusion_matrix"])) == 10
+    assert results["protocol"]["accuracy_of"] == "last epoch"
+    assert results["best_accuracy"] is None
+    assert "no best_accuracy" in results["protocol"]["text"]
+
+
+def test_train__cut_after_the_last_epoch_only_tests(run_train: Train, tmp_path: Path) -> None:
+    whole = run_train(tmp_path, "method=finetune")
+    (tmp_path / "results.json").unlink()
+    again = run_train(tmp_path, "method=finetune")
+    for key in ("accuracy", "loss", "confusion_matrix", "best_accuracy", "best_epoch", "epochs"):
+        assert again[key] == whole[key]

@@ -257,6 +257,18 @@ def test_build__torchvision_weights_from_the_hub_folder(
     )
 
 
+@pytest.mark.parametrize(("options", "expected"), [({}, True), ({"transform_input": False}, False)], ids=["own", "off"])
+def test_build__googlenet_takes_the_same_input_from_a_file_as_from_the_hub(
+    options: dict[str, Any], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(models.googlenet(weights=None, init_weights=False).state_dict(), tmp_path / "net.pth")
+    from_file = build("googlenet", str(tmp_path / "net.pth"), options).backbone
+    hub = hub_file(monkeypatch, tmp_path / "hub", "googlenet")
+    hub.write_bytes((tmp_path / "net.pth").read_bytes())
+    from_hub = build("googlenet", "IMAGENET1K_V1", options).backbone
+    assert from_file.transform_input == from_hub.transform_input == expected
+
+
 def test_build__damaged_torchvision_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = hub_file(monkeypatch, tmp_path, "resnet18")
     torch.save(resnet_state(), file)
