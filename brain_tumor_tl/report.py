@@ -26,6 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def refresh(folder: Path) -> None:
+    """Write the table of a sweep's finished runs to `report.csv` in its folder; the launcher calls it after each job.
+
+    Args:
+        folder: The sweep's folder.
+    """
+    if any(folder.rglob("results.json")):
+        write_csv(folder / "report.csv", [flat_row(run) for run in find_runs([folder])])
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the verb's line."""
     result = argparse.ArgumentParser("brain-tumor-tl report", description=__doc__)
