@@ -61,7 +61,7 @@ def safe(value: Any) -> str:
     >>> safe("IMAGENET1K_V1")
     'IMAGENET1K_V1'
     >>> safe("/data/my images")
-    'my_images-b55da7'
+    'my_images-0fb122'
     """
     text = str(value)
     last = text.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else text
