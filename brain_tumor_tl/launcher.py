@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from brain_tumor_tl.checks import check
 from brain_tumor_tl.config import conf_dir
@@ -236,9 +236,14 @@ def hydra_config(config: DictConfig) -> Iterator[None]:
 def swept_keys(config: DictConfig) -> list[str]:
     """Return the keys and groups that a multirun gives several values, in the order of the sweep."""
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    lines = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    lines = [f"{key}={value}" for key, value in params.items()] + typed(config.hydra.overrides.task)
     overrides = {override.key_or_group: override for override in map(parsed, lines)}
     return [key for key, override in overrides.items() if override.is_sweep_override()]
+
+
+def typed(overrides: ListConfig) -> list[str]:
+    """Return overrides as they were typed; going through the list itself would resolve what stands in `${...}`."""
+    return cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
 
 
 def parsed(line: str) -> Override:
@@ -279,7 +284,7 @@ def single_run(hydra_settings: DictConfig, overrides: Sequence[str], folder: Pat
 
 def of_single_run(master: DictConfig) -> list[str]:
     """Return those of a multirun's overrides of Hydra's own settings that a single run of it takes too."""
-    lines = list(master.hydra.overrides.hydra)
+    lines = typed(master.hydra.overrides.hydra)
     return [line for line in lines if not parsed(line).key_or_group.startswith(OF_THE_MULTIRUN)]
 
 
