@@ -46,10 +46,9 @@ def plan_of(
         program = GlobalHydra.instance().hydra
         assert program is not None
         master = program.compose_config(name, [*base, *overrides], RunMode.MULTIRUN, with_log_configuration=False)
-        lines = [f"{key}={value}" for key, value in (OmegaConf.select(master, "hydra.sweeper.params") or {}).items()]
-        parsed = OverridesParser.create(program.config_loader).parse_overrides(
-            [*lines, *OmegaConf.to_container(master.hydra.overrides.task)]
-        )
+        params = OmegaConf.select(master, "hydra.sweeper.params") or {}
+        lines = [f"{key}={value}" for key, value in params.items()] + launcher.typed(master.hydra.overrides.task)
+        parsed = OverridesParser.create(program.config_loader).parse_overrides(lines)
         batch = BasicSweeper.split_arguments(parsed, None)[0]
         return plan(program.config_loader, master, batch, per_job, available)
 
