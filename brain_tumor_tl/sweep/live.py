@@ -14,12 +14,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from brain_tumor_tl.evidence.record import read_json
 from brain_tumor_tl.evidence.tables import percent
 from brain_tumor_tl.sweep.child import CONSOLE
 from brain_tumor_tl.sweep.manifest import SweepJob
 
 REFRESH_SECONDS, LINE_SECONDS = 1.0, 60.0
 FINISHED = ("done", "skipped")
+STARVED = "waiting for devices that another sweep holds"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ def progress_of(folder: Path, max_epochs: int) -> Progress:
     except (OSError, ValueError, KeyError, TypeError):
         return Progress()
     return Progress(epoch, seen[-1] if seen else None, left)
+
+
+def final_accuracy(folder: Path) -> float | None:
+    """Return the accuracy of a finished run, None where its folder doesn't tell."""
+    try:
+        return float(read_json(folder / "results.json")["accuracy"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def duration(seconds: float | None) -> str:
@@ -94,9 +104,9 @@ class LiveView:
 
     def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
         """Say how a job ended; of a failure at once its last lines and where the others are."""
+        self._show()
         if job.state == "done":
-            accuracy = percent(progress_of(job.folder, job.max_epochs).accuracy)
-            self.say(f"done    {job.name}: accuracy {accuracy} %, {duration(job.seconds)}")
+            self.say(f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}")
         elif job.state == "interrupted":
             self.say(f"stopped {job.name}; the same command resumes it")
         else:
@@ -104,7 +114,6 @@ class LiveView:
             for line in last_lines:
                 self.say(f"        | {line}")
             self.say(f"        all of it: {job.folder / CONSOLE}")
-        self._show()
 
     def tick(self) -> None:
         """Bring the view up to date, or now and then write a line."""
@@ -115,7 +124,7 @@ class LiveView:
                 self._show()
             else:
                 running = [f"{job.name} {progress_text(job)}" for job in self.jobs if job.state == "running"]
-                self.say(f"{counts(self.jobs)}" + (f": {'; '.join(running)}" if running else ""))
+                self.say(f"{counts(self.jobs)}: {'; '.join(running) or STARVED}")
 
     def say(self, text: str, style: str | None = None) -> None:
         """Write one line."""
@@ -138,8 +147,7 @@ def view(jobs: Sequence[SweepJob]) -> Group:
             table.add_row(job.name, devices, epoch, percent(now.accuracy), duration(now.seconds_left))
     failed = [Text(f"failed: {job.name}: {job.reason}", style="red") for job in jobs if job.state == "failed"]
     starved = not table.rows and any(job.state == "waiting" for job in jobs)
-    body = Text("waiting for devices that another sweep holds") if starved else table
-    return Group(Text(counts(jobs), style="bold"), *failed, body)
+    return Group(Text(counts(jobs), style="bold"), *failed, Text(STARVED) if starved else table)
 
 
 def counts(jobs: Sequence[SweepJob]) -> str:

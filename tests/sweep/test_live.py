@@ -88,6 +88,9 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
     console = plain()
     monkeypatch.setattr(live, "LINE_SECONDS", 0.0)
 
+    jobs[1].folder.mkdir()
+    (jobs[1].folder / "results.json").write_text('{"accuracy": 0.8897}')
+
     with LiveView(jobs, console) as shown:
         shown.started(jobs[0])
         shown.ended(jobs[1], ["a line"])
@@ -96,7 +99,7 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
 
     assert text_of(console).splitlines() == [
         "start   running-one on devices 0,2",
-        "done    done-one: accuracy - %, 2 min",
+        "done    done-one: accuracy 88.97 %, 2 min",
         "FAILED  failed-one: ValueError: no [weights]",
         "        | Traceback",
         "        | ValueError: no [weights]",
