@@ -135,8 +135,8 @@ def overrides_in(arguments: Sequence[str]) -> list[str]:
 
 
 def config_groups() -> list[str]:
-    """Return the names of the config groups."""
-    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+    """Return the names of the config groups; `hydra/` holds Hydra's own."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def choices_of(group: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -64,9 +64,8 @@ def launch(
     """
     setup_globals()
     pool = visible_devices(os.environ)
-    jobs = plan(loader, master, job_overrides, devices_per_job, len(pool))
-    folder = Path(master.hydra.sweep.dir).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    jobs = plan(loader, master, job_overrides, lambda trainer: devices_needed(trainer, devices_per_job, len(pool)))
+    folder = make_folder(master)
     manifest = Manifest(folder, ["brain-tumor-tl", "train", *sys.argv[1:]])
     manifest.write(jobs)
     skipped = sum(job.state == "skipped" for job in jobs)
@@ -84,8 +83,7 @@ def plan(
     loader: ConfigLoader,
     master: DictConfig,
     job_overrides: Sequence[Sequence[str]],
-    devices_per_job: int | None,
-    available: int,
+    needs_of: Callable[[dict[str, Any]], int],
 ) -> list[SweepJob]:
     """Compose every job, and refuse all of them where one can't run as it is.
 
@@ -93,8 +91,7 @@ def plan(
         loader: Composes configurations.
         master: The configuration of the multirun.
         job_overrides: What was typed for each job.
-        devices_per_job: Devices of each job; None for what its `trainer.devices` says.
-        available: Number of devices.
+        needs_of: Returns from a job's `trainer` settings how many devices to lease for it.
 
     Raises:
         CompactHydraException: Every problem of every job.
@@ -105,7 +102,7 @@ def plan(
     for overrides in job_overrides:
         config = loader.load_sweep_config(master, list(overrides))
         try:
-            jobs.append(make_job(config, [*of_single_run(master), *overrides], swept, devices_per_job, available))
+            jobs.append(make_job(config, [*of_single_run(master), *overrides], swept, needs_of))
         except (ValueError, OSError) as error:
             problems += str(error).splitlines()
     problems += shared_folders(jobs)
@@ -115,7 +112,10 @@ def plan(
 
 
 def make_job(
-    config: DictConfig, overrides: Sequence[str], swept: Sequence[str], devices_per_job: int | None, available: int
+    config: DictConfig,
+    overrides: Sequence[str],
+    swept: Sequence[str],
+    needs_of: Callable[[dict[str, Any]], int],
 ) -> SweepJob:
     """Return one job, "skipped" where its folder holds it finished.
 
@@ -123,8 +123,7 @@ def make_job(
         config: The job's configuration, Hydra's own settings included.
         overrides: What of the command line is for the job.
         swept: The keys and groups that differ between the jobs.
-        devices_per_job: Its devices; None for what its `trainer.devices` says.
-        available: Number of devices.
+        needs_of: Returns from its `trainer` settings how many devices to lease for it.
 
     Raises:
         ValueError: Its settings don't fit.
@@ -139,7 +138,6 @@ def make_job(
         check(config)
         settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
     trainer = settings["trainer"]
-    needs = devices_needed(trainer, devices_per_job, available)
     done = not config.force and inspect_folder(folder, settings, force=False) == "done"
     return SweepJob(
         config.name,
@@ -149,11 +147,61 @@ def make_job(
         model=config.model.name,
         method=config.method.name,
         seed=config.seed,
-        needs=needs,
+        needs=needs_of(trainer),
         processes=trainer["devices"] if isinstance(trainer["devices"], int) else 1,
         max_epochs=trainer["max_epochs"],
         state="skipped" if done else "waiting",
     )
+
+
+def submit(
+    start: Callable[[Sequence[Sequence[str]]], Any],
+    loader: ConfigLoader,
+    master: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+) -> list[JobReturn]:
+    """Hand a batch of jobs to a cluster's scheduler, all but the finished ones, and wait for their end.
+
+    Args:
+        start: Starts jobs by their overrides and returns when all of them ended; it may raise when one failed.
+        loader: Composes configurations from the YAML files of the command.
+        master: The configuration of the multirun.
+        job_overrides: What was typed for each job, in Hydra's grammar.
+
+    Raises:
+        CompactHydraException: The jobs can't be started as they are; nothing was.
+    """
+    setup_globals()
+    jobs = plan(loader, master, job_overrides, lambda trainer: 0)
+    manifest = Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]])
+    manifest.write(jobs)
+    waiting = [job for job in jobs if job.state == "waiting"]
+    say(f"Sweep     {len(waiting)} of {len(jobs)} jobs to the scheduler; the others are finished")
+    reason = "its log below .submitit in the sweep's folder says why"
+    try:
+        if waiting:
+            start([[*of_the_job(job), f"name={quoted(job.name)}"] for job in waiting])
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else reason
+    for job in waiting:
+        job.state = "done" if (job.folder / "results.json").is_file() else "failed"
+        job.reason = None if job.state == "done" else reason
+    manifest.write(jobs)
+    refresh_report(manifest.folder)
+    tell_end(jobs, manifest.folder)
+    return job_returns(jobs)
+
+
+def of_the_job(job: SweepJob) -> list[str]:
+    """Return a job's overrides without those of Hydra's own settings, which the multirun has already."""
+    return [line for line in job.overrides if not parsed(line).key_or_group.startswith("hydra")]
+
+
+def make_folder(master: DictConfig) -> Path:
+    """Return the sweep's folder, made if absent."""
+    folder = Path(master.hydra.sweep.dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def run_queue(

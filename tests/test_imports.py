@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"command", "report", "names"},
     "command": {"train", "config", "names", "sweep"},
     "launcher": {"checks", "config", "evidence", "report", "sweep"},
-    "train": {"job", "store", "sweep", "evidence", "checks"},
+    "train": {"job", "store", "sweep", "evidence", "checks", "hardware"},
     "job": {"build", "sweep", "evidence", "model", "data", "hardware", "store"},
     "build": {"evidence", "model", "data", "hardware"},
     "report": {"evidence"},

@@ -24,6 +24,7 @@ from brain_tumor_tl import launcher
 from brain_tumor_tl.config import conf_dir
 from brain_tumor_tl.evidence.console import console
 from brain_tumor_tl.launcher import Bookkeeper, job_returns, plan, quoted, tell_end
+from brain_tumor_tl.sweep.devices import devices_needed
 from brain_tumor_tl.sweep.live import LiveView
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
 
@@ -50,7 +51,7 @@ def plan_of(
         lines = [f"{key}={value}" for key, value in params.items()] + launcher.typed(master.hydra.overrides.task)
         parsed = OverridesParser.create(program.config_loader).parse_overrides(lines)
         batch = BasicSweeper.split_arguments(parsed, None)[0]
-        return plan(program.config_loader, master, batch, per_job, available)
+        return plan(program.config_loader, master, batch, lambda trainer: devices_needed(trainer, per_job, available))
 
 
 def test_plan__the_grid() -> None:

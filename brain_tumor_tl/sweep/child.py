@@ -113,6 +113,8 @@ def child_environment(
         result["CUDA_VISIBLE_DEVICES"] = ",".join(device.name for device in devices)
         if "CUDA_VISIBLE_DEVICES" not in base:
             result.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbers are nvidia-smi's
+    if "SLURM_JOB_ID" in base:
+        result["SLURM_JOB_NAME"] = "interactive"  # else Lightning waits for processes that SLURM doesn't start
     if threads is not None:
         result.setdefault("OMP_NUM_THREADS", str(threads))
     return result
