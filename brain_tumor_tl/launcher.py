@@ -177,19 +177,34 @@ def submit(
     manifest.write(jobs)
     waiting = [job for job in jobs if job.state == "waiting"]
     say(f"Sweep     {len(waiting)} of {len(jobs)} jobs to the scheduler; the others are finished")
-    reason = "its log below .submitit in the sweep's folder says why"
+    returned: Sequence[JobReturn | None] = [None] * len(waiting)
     try:
         if waiting:
-            start([[*of_the_job(job), f"name={quoted(job.name)}"] for job in waiting])
-    except Exception as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else reason
-    for job in waiting:
-        job.state = "done" if (job.folder / "results.json").is_file() else "failed"
-        job.reason = None if job.state == "done" else reason
+            returned = start([[*of_the_job(job), f"name={quoted(job.name)}"] for job in waiting])
+    except Exception as error:  # submitit's, for a job that was killed; the others may well be done
+        say(f"WARNING: {error}")
+    for job, result in zip(waiting, returned, strict=True):
+        note_result(job, result)
     manifest.write(jobs)
     refresh_report(manifest.folder)
     tell_end(jobs, manifest.folder)
     return job_returns(jobs)
+
+
+def note_result(job: SweepJob, result: JobReturn | None) -> None:
+    """Write down how a submitted job ended.
+
+    Args:
+        job: The job.
+        result: What it returned; None where that never came.
+    """
+    finished = (job.folder / "results.json").is_file()
+    failed = not finished if result is None else result.status != JobStatus.COMPLETED
+    job.state = "failed" if failed else "done"
+    if failed:
+        # The attribute, for the property would raise the error and write to the terminal.
+        said = "" if result is None else str(result._return_value).strip()
+        job.reason = said.splitlines()[-1] if said else "the logs below .submitit in the sweep's folder say why"
 
 
 def of_the_job(job: SweepJob) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,15 +16,15 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobStatus, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl import launcher
 from brain_tumor_tl.config import conf_dir
 from brain_tumor_tl.evidence.console import console
-from brain_tumor_tl.launcher import Bookkeeper, job_returns, plan, quoted, tell_end
+from brain_tumor_tl.launcher import Bookkeeper, job_returns, parsed, plan, quoted, submit, tell_end
 from brain_tumor_tl.sweep.devices import devices_needed
 from brain_tumor_tl.sweep.live import LiveView
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
@@ -38,10 +39,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     GlobalHydra.instance().clear()
 
 
-def plan_of(
-    *overrides: str, name: str = "train", available: int = 0, per_job: int | None = None, base: Sequence[str] = BASE
-) -> list[SweepJob]:
-    """Return the jobs of a command line, as Hydra's sweeper hands them to the launcher."""
+@contextmanager
+def composed(
+    *overrides: str, name: str = "train", base: Sequence[str] = BASE
+) -> Iterator[tuple[Any, DictConfig, list[list[str]]]]:
+    """Give what Hydra's sweeper hands a launcher for a command line: loader, configuration, overrides of each job."""
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         setup_globals()
         program = GlobalHydra.instance().hydra
@@ -49,9 +51,14 @@ def plan_of(
         master = program.compose_config(name, [*base, *overrides], RunMode.MULTIRUN, with_log_configuration=False)
         params = OmegaConf.select(master, "hydra.sweeper.params") or {}
         lines = [f"{key}={value}" for key, value in params.items()] + launcher.typed(master.hydra.overrides.task)
-        parsed = OverridesParser.create(program.config_loader).parse_overrides(lines)
-        batch = BasicSweeper.split_arguments(parsed, None)[0]
-        return plan(program.config_loader, master, batch, lambda trainer: devices_needed(trainer, per_job, available))
+        parser = OverridesParser.create(program.config_loader)
+        yield program.config_loader, master, BasicSweeper.split_arguments(parser.parse_overrides(lines), None)[0]
+
+
+def plan_of(*overrides: str, name: str = "train", available: int = 0, per_job: int | None = None) -> list[SweepJob]:
+    """Return the jobs of a command line."""
+    with composed(*overrides, name=name) as (loader, master, batch):
+        return plan(loader, master, batch, lambda trainer: devices_needed(trainer, per_job, available))
 
 
 def test_plan__the_grid() -> None:
@@ -141,7 +148,8 @@ def test_plan__every_problem_once() -> None:
 def leave_run(job: SweepJob, overrides: Sequence[str], results: bool) -> None:
     """Write what a run of the job leaves, finished or cut."""
     (job.folder / "checkpoints").mkdir(parents=True)
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    active = GlobalHydra.instance().is_initialized()
+    with nullcontext() if active else hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = hydra.compose("train", [*BASE, *overrides])
     config.name = job.name
     (job.folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -239,6 +247,49 @@ def test_tell_end__names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "failed: a: killed by SIGKILL" in out
     assert "0 of 1" in out
+
+
+def submitted(starts: list[Sequence[str]], *overrides: str, killed: bool = False) -> list[JobReturn]:
+    """Submit a sweep over two learning rates to a scheduler that fails jobs of rate 0.2 or, `killed`, tells nothing."""
+
+    def start(lines: Sequence[Sequence[str]]) -> list[JobReturn]:
+        starts.extend(lines)
+        returns = []
+        for line in lines:
+            result = JobReturn(status=JobStatus.COMPLETED)
+            if "optimizer.lr=0.2" in line:
+                result.status, result.return_value = JobStatus.FAILED, ValueError("no such thing")
+            else:
+                name = parsed(line[-1]).value()
+                leave_run(SweepJob(str(name), Path("outputs/sweeps/adhoc", str(name)), [], []), line[2:-1], True)
+            returns.append(result)
+        if killed:
+            raise RuntimeError("a job was killed")
+        return returns
+
+    with composed("optimizer.lr=0.1,0.2", *overrides) as (loader, master, batch):
+        return submit(start, loader, master, batch)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["returns", "raises"])
+def test_submit__all_but_the_finished(killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "refresh_report", lambda folder: None)
+    monkeypatch.setattr("brain_tumor_tl.evidence.tables.summary_table", lambda runs: "")
+    first: list[Sequence[str]] = []
+    second: list[Sequence[str]] = []
+
+    returns = submitted(first, "hydra.verbose=true", killed=killed)
+    submitted(second, killed=killed)
+
+    names = [f"resnet18-finetune-s0-lr{rate}" for rate in (0.1, 0.2)]
+    assert first[0] == [*BASE, "optimizer.lr=0.1", f"name='{names[0]}'"]
+    assert [line[-1] for line in second] == [f"name='{names[1]}'"]
+    assert [result.status for result in returns] == [JobStatus.COMPLETED, JobStatus.FAILED]
+    content = json.loads(Path("outputs/sweeps/adhoc/sweep.json").read_text())["jobs"]
+    assert [(entry["name"], entry["state"]) for entry in content] == [(names[0], "skipped"), (names[1], "failed")]
+    assert content[1]["reason"] == (
+        "the logs below .submitit in the sweep's folder say why" if killed else "no such thing"
+    )
 
 
 # A whole multirun in one process, its jobs replaced by a script that leaves results.
