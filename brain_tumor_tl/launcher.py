@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from brain_tumor_tl.checks import check
-from brain_tumor_tl.config import conf_dir
 from brain_tumor_tl.evidence import tables
 from brain_tumor_tl.evidence.console import console
 from brain_tumor_tl.evidence.record import read_json
+from brain_tumor_tl.multirun import of_the_job, plan, quoted
 from brain_tumor_tl.sweep.devices import Device, devices_needed, visible_devices
-from brain_tumor_tl.sweep.folder import inspect_folder
 from brain_tumor_tl.sweep.leases import Leases, lease_folder
 from brain_tumor_tl.sweep.live import FINISHED, LiveView
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
-from brain_tumor_tl.sweep.naming import job_name
 from brain_tumor_tl.sweep.queue import Queue, room, share_of_threads
-
-# Hydra's own settings that belong to the multirun, not to its single runs.
-OF_THE_MULTIRUN = ("hydra.mode", "hydra.run.dir", "hydra.sweep", "hydra.sweeper", "hydra.launcher",
-                   "hydra/launcher", "hydra/sweeper")  # fmt: skip
 
 
 def launch(
@@ -77,81 +65,6 @@ def launch(
         say(f"Stopped by {signal.Signals(stopped).name}; the same command goes on.")
         sys.exit(128 + stopped)
     return job_returns(jobs)
-
-
-def plan(
-    loader: ConfigLoader,
-    master: DictConfig,
-    job_overrides: Sequence[Sequence[str]],
-    needs_of: Callable[[dict[str, Any]], int],
-) -> list[SweepJob]:
-    """Compose every job, and refuse all of them where one can't run as it is.
-
-    Args:
-        loader: Composes configurations.
-        master: The configuration of the multirun.
-        job_overrides: What was typed for each job.
-        needs_of: Returns from a job's `trainer` settings how many devices to lease for it.
-
-    Raises:
-        CompactHydraException: Every problem of every job.
-    """
-    jobs: list[SweepJob] = []
-    problems: list[str] = []
-    swept = swept_keys(master)
-    for overrides in job_overrides:
-        config = loader.load_sweep_config(master, list(overrides))
-        try:
-            jobs.append(make_job(config, [*of_single_run(master), *overrides], swept, needs_of))
-        except (ValueError, OSError) as error:
-            problems += str(error).splitlines()
-    problems += shared_folders(jobs)
-    if problems:
-        raise CompactHydraException("\n".join([*dict.fromkeys(problems), "No job was started."]))
-    return jobs
-
-
-def make_job(
-    config: DictConfig,
-    overrides: Sequence[str],
-    swept: Sequence[str],
-    needs_of: Callable[[dict[str, Any]], int],
-) -> SweepJob:
-    """Return one job, "skipped" where its folder holds it finished.
-
-    Args:
-        config: The job's configuration, Hydra's own settings included.
-        overrides: What of the command line is for the job.
-        swept: The keys and groups that differ between the jobs.
-        needs_of: Returns from its `trainer` settings how many devices to lease for it.
-
-    Raises:
-        ValueError: Its settings don't fit.
-        FileExistsError: Its folder holds a run with other settings.
-    """
-    with hydra_config(config):
-        config.name = name_of(config, swept)
-        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
-        command = single_run(config.hydra, [*overrides, f"name={quoted(config.name)}"], folder)
-        with open_dict(config):
-            config.pop("hydra")
-        check(config)
-        settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-    trainer = settings["trainer"]
-    done = not config.force and inspect_folder(folder, settings, force=False) == "done"
-    return SweepJob(
-        config.name,
-        folder,
-        list(overrides),
-        command,
-        model=config.model.name,
-        method=config.method.name,
-        seed=config.seed,
-        needs=needs_of(trainer),
-        processes=trainer["devices"] if isinstance(trainer["devices"], int) else 1,
-        max_epochs=trainer["max_epochs"],
-        state="skipped" if done else "waiting",
-    )
 
 
 def submit(
@@ -205,11 +118,6 @@ def note_result(job: SweepJob, result: JobReturn | None) -> None:
         # The attribute, for the property would raise the error and write to the terminal.
         said = "" if result is None else str(result._return_value).strip()
         job.reason = said.splitlines()[-1] if said else "the logs below .submitit in the sweep's folder say why"
-
-
-def of_the_job(job: SweepJob) -> list[str]:
-    """Return a job's overrides without those of Hydra's own settings, which the multirun has already."""
-    return [line for line in job.overrides if not parsed(line).key_or_group.startswith("hydra")]
 
 
 def make_folder(master: DictConfig) -> Path:
@@ -283,89 +191,6 @@ def refresh_report(folder: Path) -> None:
     from brain_tumor_tl.report import refresh
 
     refresh(folder)
-
-
-@contextmanager
-def hydra_config(config: DictConfig) -> Iterator[None]:
-    """Let `${hydra:...}` stand for a job's own Hydra settings while the context lasts."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before
-
-
-def swept_keys(config: DictConfig) -> list[str]:
-    """Return the keys and groups that a multirun gives several values, in the order of the sweep."""
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    lines = [f"{key}={value}" for key, value in params.items()] + typed(config.hydra.overrides.task)
-    overrides = {override.key_or_group: override for override in map(parsed, lines)}
-    return [key for key, override in overrides.items() if override.is_sweep_override()]
-
-
-def typed(overrides: ListConfig) -> list[str]:
-    """Return overrides as they were typed; going through the list itself would resolve what stands in `${...}`."""
-    return cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
-
-
-def parsed(line: str) -> Override:
-    """Return an override of a command line."""
-    return OverridesParser.create().parse_override(line)
-
-
-def shared_folders(jobs: Sequence[SweepJob]) -> list[str]:
-    """Return what is wrong where two jobs would write to one folder."""
-    first: dict[Path, SweepJob] = {}
-    problems = []
-    for job in jobs:
-        other = first.setdefault(job.folder, job)
-        if other is not job:
-            problems.append(
-                f"Two jobs would share the folder {job.folder}: `{' '.join(other.overrides)}` and "
-                f"`{' '.join(job.overrides)}`. Name what tells them apart, name='${{model.name}}-${{...}}'."
-            )
-    return problems
-
-
-def single_run(hydra_settings: DictConfig, overrides: Sequence[str], folder: Path) -> list[str]:
-    """Return the command that starts a single run from the same YAML files as this multirun.
-
-    Args:
-        hydra_settings: Hydra's own settings of the job.
-        overrides: What of the command line is for the job.
-        folder: Its run folder.
-    """
-    command = [sys.executable, "-m", "brain_tumor_tl", "train", "--config-name", hydra_settings.job.config_name]
-    for source in hydra_settings.runtime.config_sources:
-        if source.provider == "command-line":
-            command += ["--config-dir", source.path]
-        elif source.provider == "main" and Path(source.path) != conf_dir():
-            command += ["--config-path", source.path]
-    return [*command, *overrides, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
-
-
-def of_single_run(master: DictConfig) -> list[str]:
-    """Return those of a multirun's overrides of Hydra's own settings that a single run of it takes too."""
-    lines = typed(master.hydra.overrides.hydra)
-    return [line for line in lines if not parsed(line).key_or_group.startswith(OF_THE_MULTIRUN)]
-
-
-def name_of(config: DictConfig, swept: Sequence[str]) -> str:
-    """Return the name of a job from what it is."""
-    groups = config.hydra.runtime.choices
-    choices = {group: str(groups[group]) for group in swept if group in groups}
-    values = {key: OmegaConf.select(config, key) for key in swept if key not in groups}
-    return job_name(config.name, choices, values)
-
-
-def quoted(text: str) -> str:
-    """Return a text as a value of Hydra's grammar that stands for itself.
-
-    There a backslash escapes a quote and, before a quote, another backslash; `$` begins an interpolation.
-    """
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    return f"'{escaped}'"
 
 
 def say(text: str) -> None:
