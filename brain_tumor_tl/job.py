@@ -18,7 +18,11 @@ from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.phantom import NOTICE_FILE
 from brain_tumor_tl.data.split import part_rows
 from brain_tumor_tl.evidence import plots, record
+from brain_tumor_tl.evidence.calibration import run_probabilities
 from brain_tumor_tl.evidence.console import config_tree, console, log
+from brain_tumor_tl.evidence.folders import common_groups, read_groups
+from brain_tumor_tl.evidence.intervals import run_intervals
+from brain_tumor_tl.evidence.probabilities import softmax
 from brain_tumor_tl.evidence.recorder import EpochRecorder
 from brain_tumor_tl.evidence.study import row_for
 from brain_tumor_tl.model.backbone import feature_count, state_digest
@@ -153,11 +157,12 @@ class Job:
         try:
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if self.resume else None)
             seconds = self.test()
+            validation = self.validation_outputs()
         except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
             raise KeyboardInterrupt from end
         summary = self.model.summarize("test")
         outputs = self.model.outputs("test")
-        results = self.results(summary, seconds)
+        results = self.results(summary, seconds, self.uncertainty(outputs, validation))
         if self.trainer.is_global_zero:
             self.write_evidence(outputs, results)
             record.write_json(self.folder / "results.json", results)
@@ -171,8 +176,36 @@ class Job:
         best = self.folder / "checkpoints" / "best.ckpt"
         started = time.perf_counter()
         chosen = str(best) if self.data.watched == "val" and best.is_file() else None
+        rows = self.recorder.rows
         self.trainer.test(self.model, datamodule=self.data, ckpt_path=chosen, verbose=False)
+        self.recorder.rows = rows  # a checkpoint brings those up to its own epoch
         return time.perf_counter() - started
+
+    def validation_outputs(self) -> tuple[Any, Any] | None:
+        """Return logits and labels of the validation part by the weights that were tested, None where there is none.
+
+        The pass costs about what an epoch's look at that part does. Only the temperature is fitted on it.
+        """
+        if self.data.watched != "val":
+            return None
+        self.trainer.validate(self.model, datamodule=self.data, verbose=False)
+        logits, labels, _ = (values.cpu().numpy() for values in self.model.outputs("val"))
+        return logits, labels
+
+    def uncertainty(self, outputs: Any, validation: tuple[Any, Any] | None) -> dict[str, Any]:
+        """Return `intervals` and `probabilities` of `results.json`.
+
+        Args:
+            outputs: Logits, labels and positions of the test part.
+            validation: Logits and labels of the validation part, where there is one.
+        """
+        logits, labels, positions = (values.cpu().numpy() for values in outputs)
+        paths = [printable(self.data.index.paths[position]) for position in positions]
+        groups = common_groups(read_groups(self.folder), paths)
+        return {
+            "intervals": run_intervals(labels, softmax(logits), self.model.classes, groups),
+            "probabilities": run_probabilities(logits, labels, self.model.classes, validation),
+        }
 
     def write_evidence(self, outputs: Any, results: Mapping[str, Any]) -> None:
         """Write predictions and figures."""
@@ -182,6 +215,10 @@ class Job:
         plots.save(plots.confusion_figure(matrix, self.model.classes, title), self.folder / "confusion_matrix.png")
         curves = plots.curves_figure(self.recorder.rows, self.data.watched, title)
         plots.save(curves, self.folder / "curves.png")
+        found = results["probabilities"]
+        scaled = found["calibrated"] and found["calibrated"]["reliability"]
+        reliability = plots.reliability_figure(found["reliability"], scaled, title)
+        plots.save(reliability, self.folder / "reliability.png")
         self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
         for logger in self.trainer.loggers:
             if self.data.watched == "val":
@@ -189,7 +226,9 @@ class Job:
                 logger.log_metrics(values, step=results["epochs"])
             logger.finalize("success")
 
-    def results(self, summary: Mapping[str, float], test_seconds: float) -> dict[str, Any]:
+    def results(
+        self, summary: Mapping[str, float], test_seconds: float, uncertainty: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return what `results.json` holds."""
         config, rows, matrix = self.config, self.recorder.rows, self.model.confusion["test"]
         best, epoch = record.best_epoch(rows, self.data.watched)
@@ -210,6 +249,7 @@ class Job:
             "per_class": record.per_class(summary, self.model.classes, matrix),
             "confusion_matrix": matrix,
             "classes": self.model.classes,
+            **uncertainty,
             "seconds_per_epoch": {
                 "train": record.mean_of(rows, "seconds/train"),
                 "test": record.mean_of(rows, "seconds/test") or test_seconds,

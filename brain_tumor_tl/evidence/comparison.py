@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brain_tumor_tl.evidence.intervals import LEVEL, RESAMPLES, Interval, Values, bootstrap, unit_numbers
+from brain_tumor_tl.evidence.intervals import LEVEL, RESAMPLES, Interval, bootstrap, unit_numbers
+from brain_tumor_tl.evidence.probabilities import Values
 
 Hits = NDArray[np.bool_]
 

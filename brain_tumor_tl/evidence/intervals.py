@@ -1,4 +1,4 @@
-"""Intervals: how far a figure may be off for resting on these few images; docs/statistics.md says which stands where."""
+"""Intervals: how far a figure may be off for resting on so few images. docs/statistics.md says which stands where."""
 
 from __future__ import annotations
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from brain_tumor_tl.evidence.calibration import calibration_error
+from brain_tumor_tl.evidence.intervals import wilson_interval
 
 
 def plain_name(name: str) -> str:
@@ -74,6 +78,51 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], watched: str, title: str) -
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
+
+
+def reliability_figure(
+    rows: Sequence[Mapping[str, Any]], calibrated: Sequence[Mapping[str, Any]] | None, title: str
+) -> Figure:
+    """Draw accuracy over confidence, bin by bin with its 95 % interval, and below how many images each bin has.
+
+    After DeGroot, Fienberg 1983 (Statistician 32:12). Points below the diagonal are of probabilities that claim too
+    much.
+
+    Args:
+        rows: One for each bin, as `calibration.reliability_rows` returns them.
+        calibrated: The same after temperature scaling, None where there was no validation part for it.
+        title: What stands above it.
+    """
+    figure = Figure(figsize=(5.6, 6.4), dpi=100, layout="constrained")
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=1, label="confidence = accuracy")
+    series = {"as trained": rows} | ({} if calibrated is None else {"temperature scaled": calibrated})
+    for color, (name, table) in zip(("tab:blue", "tab:orange"), series.items(), strict=False):
+        draw_reliability(axes, table, color, name)
+        edges = [row["low"] for row in table] + [row["high"] for row in table[-1:]]
+        if table:
+            counts.stairs([row["images"] for row in table], edges, color=color)
+    axes.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    axes.title.set_fontsize(11)
+    counts.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    axes.legend(loc="upper left")
+    for each in (axes, counts):
+        each.grid(alpha=0.3)
+    return figure
+
+
+def draw_reliability(axes: Axes, rows: Sequence[Mapping[str, Any]], color: str, name: str) -> None:
+    """Draw a point with its interval for each bin that has images, the expected calibration error in the legend."""
+    filled = [row for row in rows if row["images"]]
+    ends = [wilson_interval(row["right"], row["images"]) or [0.0, 1.0] for row in filled]
+    confidence, accuracy = ([row[key] for row in filled] for key in ("confidence", "accuracy"))
+    around = [[value - low for value, (low, _) in zip(accuracy, ends, strict=True)]]
+    around += [[high - value for value, (_, high) in zip(accuracy, ends, strict=True)]]
+    error = calibration_error(rows)
+    label = name if error is None else f"{name}, calibration error {error:.3f}"
+    axes.errorbar(
+        confidence, accuracy, around, fmt="o-", color=color, markersize=4, capsize=2, linewidth=1, label=label
+    )
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

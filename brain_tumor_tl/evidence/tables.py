@@ -29,15 +29,47 @@ def beside(ours: float | None, study: float | None) -> str:
     return "-" if ours is None or study is None else f"{100 * (ours - study):+.2f}"
 
 
+def between(interval: Sequence[float] | None) -> str:
+    """Return an interval of fractions as percent, a dash for None.
+
+    >>> between([0.87846, 0.92391])
+    '87.85 to 92.39'
+    """
+    return "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
 def class_table(results: Mapping[str, Any]) -> Table:
-    """Return precision, recall and F1 of each class of one run, in percent."""
+    """Return precision, recall and F1 of each class of one run, in percent, and below them the run's headline."""
     note = " on SYNTHETIC images" if results["protocol"]["synthetic"] else ""
-    table = Table(title=f"{results['name']}: test part{note}, percent")
-    for column in ("class", "precision", "recall", "F1", "images"):
+    intervals = results.get("intervals", {}).get("per_class", {})
+    table = Table(
+        title=f"{results['name']}: test part{note}, percent", caption=headline(results), caption_justify="left"
+    )
+    for column in ("class", "precision", "recall", *(["95 %"] if intervals else []), "F1", "images"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, row in results["per_class"].items():
-        table.add_row(name, *(percent(row[m]) for m in ("precision", "recall", "f1")), str(row["support"]))
+        recall = [percent(row["recall"]), *([between(intervals[name]["recall"])] if intervals else [])]
+        table.add_row(name, percent(row["precision"]), *recall, percent(row["f1"]), str(row["support"]))
     return table
+
+
+def headline(results: Mapping[str, Any]) -> str | None:
+    """Return accuracy with its interval, and what the probabilities are worth; None of a run that has neither."""
+    intervals, probabilities = results.get("intervals"), results.get("probabilities")
+    if not intervals or not probabilities:
+        return None
+    lines = [f"accuracy {percent(results['accuracy'])}, 95 % interval {between(intervals['accuracy'])} (Wilson)"]
+    if intervals["unit"] == "group":
+        by_group = between(intervals["accuracy_bootstrap"])
+        lines.append(f"by {intervals['units']} groups of copies, which are not independent: {by_group} (bootstrap)")
+    error = percent(probabilities["calibration_error"])
+    if probabilities["temperature"] is not None:
+        after = percent(probabilities["calibrated"]["calibration_error"])
+        error += f", {after} at temperature {probabilities['temperature']:.2f} from validation"
+    lines.append(f"AUROC {percent(probabilities['auroc'])}, calibration error {error}")
+    if intervals["absent"]:
+        lines.append(f"no test image of {', '.join(intervals['absent'])}")
+    return "\n".join(lines)
 
 
 def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:

@@ -14,7 +14,7 @@ from brain_tumor_tl.store import digest_of
 
 OF_A_RUN = (
     "results.json", "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
-    "predictions.csv", "confusion_matrix.png", "curves.png",
+    "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png",
 )  # fmt: skip
 FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
 State = Literal["new", "cut", "done"]
