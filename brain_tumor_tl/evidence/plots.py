@@ -93,7 +93,7 @@ def reliability_figure(
         calibrated: The same after temperature scaling, None where there was no validation part for it.
         title: What stands above it.
     """
-    figure = Figure(figsize=(5.6, 6.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5.6, 6.8), dpi=100, layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=1, label="confidence = accuracy")
     series = {"as trained": rows} | ({} if calibrated is None else {"temperature scaled": calibrated})
@@ -102,10 +102,10 @@ def reliability_figure(
         edges = [row["low"] for row in table] + [row["high"] for row in table[-1:]]
         if table:
             counts.stairs([row["images"] for row in table], edges, color=color)
-    axes.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    axes.title.set_fontsize(11)
+    figure.suptitle(title, fontsize=11)
+    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     counts.set(xlabel="confidence: probability of the predicted class", ylabel="images")
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center", frameon=False)  # any corner inside may have points
     for each in (axes, counts):
         each.grid(alpha=0.3)
     return figure
