@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import hypothesis
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
+
+hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no timing, no folder of its own
+hypothesis.settings.load_profile("shared machine")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = CHECKOUT.parent / "shared"

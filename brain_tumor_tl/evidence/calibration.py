@@ -87,12 +87,12 @@ def fit_temperature(logits: ArrayLike, labels: NDArray[np.int64]) -> float:
         )
     if not np.isfinite(values).all():
         raise ValueError("Expected finite logits to fit a temperature to, got NaN or infinity: the run has diverged.")
-    of_truth = values[np.arange(len(labels)), labels]
+    above_truth = values - values[np.arange(len(labels)), labels][:, None]
     low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
     while high - low > 1e-10:
         middle = (low + high) / 2
-        expected = (softmax(values, math.exp(-middle)) * values).sum(axis=1)
-        low, high = (middle, high) if (expected - of_truth).mean() < 0 else (low, middle)
+        slope = (softmax(values, math.exp(-middle)) * above_truth).sum(axis=1).mean()
+        low, high = (middle, high) if slope < 0 else (low, middle)
     return min(max(math.exp(-(low + high) / 2), COLDEST), HOTTEST)
 
 

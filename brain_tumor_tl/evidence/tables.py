@@ -61,11 +61,11 @@ def headline(results: Mapping[str, Any]) -> str | None:
     lines = [f"accuracy {percent(results['accuracy'])}, 95 % interval {between(intervals['accuracy'])} (Wilson)"]
     if intervals["unit"] == "group":
         by_group = between(intervals["accuracy_bootstrap"])
-        lines.append(f"by {intervals['units']} groups, for copies are not independent: {by_group} (bootstrap)")
+        lines.append(f"over {intervals['units']} groups of copies {by_group} (bootstrap)")
     error = percent(probabilities["calibration_error"])
     if probabilities["temperature"] is not None:
         after = percent(probabilities["calibrated"]["calibration_error"])
-        error += f"; {after} at temperature {probabilities['temperature']:.2f}, fitted on validation"
+        error += f", {after} at temperature {probabilities['temperature']:.2f} (fitted on val)"
     lines += [f"AUROC {percent(probabilities['auroc'])} (one against rest, mean)", f"calibration error {error}"]
     if intervals["absent"]:
         lines.append(f"no test image of {', '.join(intervals['absent'])}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brain_tumor_tl.evidence.study import table1
-from brain_tumor_tl.evidence.tables import beside, class_table, percent, summary_row, summary_table
+from brain_tumor_tl.evidence.tables import beside, between, class_table, percent, summary_row, summary_table
 
 
 def finished(name: str = "resnet18-finetune-s0", synthetic: bool = False, **other: Any) -> dict[str, Any]:
@@ -80,6 +80,49 @@ def test_class_table__percent() -> None:
 
 def test_class_table__synthetic_images_are_named() -> None:
     assert "SYNTHETIC" in str(class_table(finished(synthetic=True)).title)
+
+
+UNCERTAINTY: dict[str, Any] = {
+    "intervals": {
+        "unit": "image",
+        "units": 107,
+        "accuracy": [0.8785, 0.9239],
+        "accuracy_bootstrap": [0.85, 0.95],
+        "per_class": {"no_tumor": {"recall": [0.1755, 0.3430]}, "glioma_tumor": {"recall": None}},
+        "absent": [],
+    },
+    "probabilities": {"auroc": 0.98, "calibration_error": 0.0412, "temperature": None, "calibrated": None},
+}
+
+
+def test_between__ends() -> None:
+    assert between([0.5, 1.0]) == "50.00 to 100.00"
+    assert between(None) == "-"
+
+
+def test_class_table__intervals() -> None:
+    table = class_table(finished(**UNCERTAINTY))
+
+    assert [row[2:5] for row in rows(table)] == [
+        ["recall", "95 %", "F1"], ["25.00", "17.55 to 34.30", "33.33"], ["0.00", "-", "0.00"],
+    ]  # fmt: skip
+    text = printed(table)
+    assert "accuracy 90.00, 95 % interval 87.85 to 92.39 (Wilson)" in text
+    assert "AUROC 98.00" in text
+    assert re.search(r"calibration error 4\.12 *$", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_class_table__groups_temperature_and_absent_classes() -> None:
+    intervals = UNCERTAINTY["intervals"] | {"unit": "group", "units": 90, "absent": ["glioma_tumor"]}
+    calibrated = {"temperature": 1.5, "calibrated": {"calibration_error": 0.02}}
+
+    text = printed(
+        class_table(finished(intervals=intervals, probabilities=UNCERTAINTY["probabilities"] | calibrated)), 120
+    )
+
+    for line in ("90 groups", "85.00 to 95.00 (bootstrap)", "4.12, 2.00 at temperature 1.50", "of glioma_tumor"):
+        assert line in text
 
 
 def test_summary_table__beside_the_study() -> None:
