@@ -49,7 +49,7 @@ def compare_runs(first: Path, second: Path, level: float = LEVEL) -> dict[str, A
 def tell_apart(folders: Iterable[Path], level: float = LEVEL) -> dict[Path, dict[str, Any]]:
     """Return for each run that shares its test images with another how it stands to the best of these.
 
-    Runs of another seed have another split, and so another test part: they form a set of their own.
+    Under a random split, runs of another seed have another test part: they form a set of their own.
 
     Args:
         folders: Folders of finished runs.
