@@ -162,8 +162,9 @@ class Job:
             raise KeyboardInterrupt from end
         summary = self.model.summarize("test")
         outputs = self.model.outputs("test")
-        results = self.results(summary, seconds, self.uncertainty(outputs, validation))
-        if self.trainer.is_global_zero:
+        first = self.trainer.is_global_zero
+        results = self.results(summary, seconds, self.uncertainty(outputs, validation) if first else {})
+        if first:
             self.write_evidence(outputs, results)
             record.write_json(self.folder / "results.json", results)
         return results

@@ -259,7 +259,6 @@ def test_run_intervals__diverged_run() -> None:
     assert result["accuracy"] is not None
 
 
-@pytest.mark.slow
 def test_run_intervals__takes_a_second_for_the_study() -> None:
     labels, probabilities = run(653)
 
