@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import sys
@@ -38,17 +39,17 @@ class EpochRecorder(L.Callback):
         self._started = self._trained = self._validated = self._rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows, for the checkpoint."""
-        return {"rows": self.rows}
+        """Return the rows, for the checkpoint; as one text, for thousands of small objects take long to pickle."""
+        return {"rows": json.dumps(self.rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows = json.loads(state_dict["rows"])
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the training part, and note the learning rate before a scheduler moves it on."""
         self._started = self._trained = self._validated = now(pl_module.device)
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the training part."""

@@ -176,6 +176,20 @@ def test_train__cached_features_give_the_same_head_and_figures(run_train: Train,
         assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], abs=1e-5)
 
 
+def test_train__augmented_images_are_not_cached_as_features(run_train: Train, tmp_path: Path) -> None:
+    flags = ("method=frozen", "data.augment.flip=0.5", "data.augment.degrees=10")
+    first = run_train(tmp_path / "first", *flags)
+    assert first["features"] == {"cached": False}
+    assert figures(tmp_path / "first") != figures_of_plain(run_train, tmp_path)
+    run_train(tmp_path / "second", *flags)
+    assert figures(tmp_path / "second") == figures(tmp_path / "first")
+
+
+def figures_of_plain(run_train: Train, tmp_path: Path) -> list[dict[str, str]]:
+    run_train(tmp_path / "plain", "method=frozen")
+    return figures(tmp_path / "plain")
+
+
 def test_train__second_start_is_done_and_reads_no_data(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
