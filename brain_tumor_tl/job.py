@@ -56,6 +56,8 @@ class Job:
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
+        if self.plan.accelerator == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.trainer.strategy.root_device)
         self.data.watched_batch_size = build.watched_batch_size(config, self.plan, len(self.data.index))
         self.blocks = build.takes_blocks(config, self.plan, self.trainer)
         if self.blocks:
@@ -98,7 +100,7 @@ class Job:
         total = sum(p.numel() for p in self.model.parameters())
         log.info(f"Network   {self.config.model.name}, {total:,} parameters, {learn:,} of them learn")
         layout = ", channels last" if self.plan.channels_last else ""
-        log.info(f"Device    {hardware.device_name(self.plan.accelerator)}, {self.plan.precision}{layout}")
+        log.info(f"Device    {hardware.device_name(self.trainer.strategy.root_device)}, {self.plan.precision}{layout}")
         if self.config.method.freeze and not self.plan.cached:
             log.info("Features  not cached: the backbone passes over the images in every epoch")
         if self.data.watched == "test":
@@ -108,7 +110,7 @@ class Job:
         """Return what `environment.json` holds."""
         return {
             **record.environment(),
-            "device": hardware.device_name(self.plan.accelerator),
+            "device": hardware.device_name(self.trainer.strategy.root_device),
             "accelerator": self.plan.accelerator,
             "precision": self.plan.precision,
             "channels_last": self.plan.channels_last,
@@ -234,7 +236,7 @@ class Job:
                 "train": record.mean_of(rows, "seconds/train"),
                 "test": record.mean_of(rows, "seconds/test") or test_seconds,
             },
-            "seconds_total": time.time() - self.started,
+            "seconds_total": self.recorder.seconds_before + time.time() - self.started,
             "features": self.features,
             "protocol": record.protocol(
                 config.data.split, self.counts, self.data.watched, config.data.stratify,

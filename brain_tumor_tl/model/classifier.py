@@ -9,10 +9,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from brain_tumor_tl.model.backbone import build, new_head
@@ -98,8 +97,7 @@ class TumorClassifier(L.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None if class_weights is None else torch.tensor(list(class_weights)))
-        metrics = build_metrics(len(classes))
-        self.stage_metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone() for stage in ("train", "val", "test")})
+        self._metrics = [build_metrics(len(classes))]  # in a list, so that Lightning leaves them on the processor
         self.confusion: dict[str, list[list[int]]] = {}
         self._seen: dict[str, list[Outputs]] = {}
         self._outputs: dict[str, Outputs] = {}
@@ -205,12 +203,12 @@ class TumorClassifier(L.LightningModule):
         """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix."""
         if stage not in self._summaries:
             logits, labels, _ = self.outputs(stage)
-            metrics = self.stage_metrics[f"{stage}_metrics"]
-            assert isinstance(metrics, MetricCollection)
+            loss = float(self.loss(logits, labels))
+            (metrics,) = self._metrics
             metrics.reset()
-            computed = metrics(logits, labels)
+            computed = metrics(logits.cpu(), labels.cpu())
             self.confusion[stage] = computed["confusion_matrix"].tolist()
-            self._summaries[stage] = {"loss": float(self.loss(logits, labels)), **scalars(computed, self.classes)}
+            self._summaries[stage] = {"loss": loss, **scalars(computed, self.classes)}
         return self._summaries[stage]
 
     def _step(self, stage: str, batch: Batch) -> Tensor:
