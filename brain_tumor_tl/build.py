@@ -220,6 +220,7 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Found .* module.s. in eval mode")  # a frozen backbone is meant to be
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own call
+    warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")  # its first steps
     warnings.filterwarnings("ignore", message=".*does not have many workers")  # there are none by design
 
 

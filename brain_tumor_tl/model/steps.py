@@ -118,7 +118,8 @@ class GraphedStep:
         self.graph = torch.cuda.CUDAGraph()
         optimizer.zero_grad(set_to_none=True)  # so that the graph's own memory holds the gradients
         torch.clear_autocast_cache()
-        with torch.cuda.graph(self.graph):
+        # thread_local: a thread that reads the next images into page-locked memory must not spoil the capture
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.logits = step(self.inputs, self.labels)
 
     def replay(self, inputs: Tensor, labels: Tensor) -> Tensor:

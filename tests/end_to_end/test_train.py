@@ -190,6 +190,19 @@ def figures_of_plain(run_train: Train, tmp_path: Path) -> list[dict[str, str]]:
     return figures(tmp_path / "plain")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_train__cuda_graphs_teach_what_single_steps_teach(method: str, run_train: Train, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    flags = (f"method={method}", "trainer=gpu", "trainer.devices=1", "trainer.deterministic=true")
+    graphed = run_train(tmp_path / "graphed", *flags, "trainer.cuda_graphs=true")
+    plain = run_train(tmp_path / "plain", *flags, "trainer.cuda_graphs=false")
+    assert graphed["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+    for key, value in weights(tmp_path / "plain").items():
+        torch.testing.assert_close(weights(tmp_path / "graphed")[key], value, rtol=1e-2, atol=1e-3)
+
+
 def test_train__second_start_is_done_and_reads_no_data(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
