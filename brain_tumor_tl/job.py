@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl import build, hardware
+from brain_tumor_tl.checkpoints import complete
 from brain_tumor_tl.data.index import printable
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.phantom import NOTICE_FILE
@@ -26,6 +27,7 @@ from brain_tumor_tl.evidence.probabilities import softmax
 from brain_tumor_tl.evidence.recorder import EpochRecorder
 from brain_tumor_tl.evidence.study import row_for
 from brain_tumor_tl.model.backbone import feature_count, state_digest
+from brain_tumor_tl.model.classifier import Blocks
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.store import digest_of
 from brain_tumor_tl.sweep.folder import config_digest
@@ -58,6 +60,15 @@ class Job:
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
+        if self.plan.accelerator == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.trainer.strategy.root_device)
+        self.data.watched_batch_size = build.watched_batch_size(config, self.plan, len(self.data.index))
+        self.blocks = build.takes_blocks(config, self.plan, self.trainer)
+        if self.blocks:
+            self.data.use_blocks()
+            batch_size, graphs = config.data.batch_size, config.trainer.cuda_graphs
+            steps = -(-self.counts["train"] // batch_size)
+            self.model.learn_in_blocks(Blocks(batch_size, steps, self.data.prepared, graphs))
         self.features: dict[str, Any] = {"cached": False}
         self.weights_digest = state_digest(self.model.backbone)
 
@@ -93,7 +104,9 @@ class Job:
         total = sum(p.numel() for p in self.model.parameters())
         log.info(f"Network   {self.config.model.name}, {total:,} parameters, {learn:,} of them learn")
         layout = ", channels last" if self.plan.channels_last else ""
-        log.info(f"Device    {hardware.device_name(self.plan.accelerator)}, {self.plan.precision}{layout}")
+        log.info(f"Device    {hardware.device_name(self.trainer.strategy.root_device)}, {self.plan.precision}{layout}")
+        if self.config.method.freeze and not self.plan.cached:
+            log.info("Features  not cached: the backbone passes over the images in every epoch")
         if self.data.watched == "test":
             log.info("Protocol  the test part is watched each epoch, as in the study: the best accuracy is optimistic")
 
@@ -101,7 +114,7 @@ class Job:
         """Return what `environment.json` holds."""
         return {
             **record.environment(),
-            "device": hardware.device_name(self.plan.accelerator),
+            "device": hardware.device_name(self.trainer.strategy.root_device),
             "accelerator": self.plan.accelerator,
             "precision": self.plan.precision,
             "channels_last": self.plan.channels_last,
@@ -154,8 +167,10 @@ class Job:
         last = self.folder / "checkpoints" / "last.ckpt"
         if self.resume:
             log.info(f"Resume    from {last}")
+            self.complete_checkpoints()
         try:
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if self.resume else None)
+            self.complete_checkpoints()
             seconds = self.test()
             validation = self.validation_outputs()
         except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
@@ -168,6 +183,13 @@ class Job:
             self.write_evidence(outputs, results)
             record.write_json(self.folder / "results.json", results)
         return results
+
+    def complete_checkpoints(self) -> None:
+        """Add the frozen backbone to the checkpoints, which a run that is under way leaves out of them."""
+        if self.config.method.freeze and self.trainer.is_global_zero:
+            for name in ("last.ckpt", "best.ckpt"):
+                complete(self.folder / "checkpoints" / name, self.model.state_dict())
+        self.trainer.strategy.barrier()
 
     def test(self) -> float:
         """Look at the test part with the weights that count; return the seconds it took.
@@ -255,7 +277,7 @@ class Job:
                 "train": record.mean_of(rows, "seconds/train"),
                 "test": record.mean_of(rows, "seconds/test") or test_seconds,
             },
-            "seconds_total": time.time() - self.started,
+            "seconds_total": self.recorder.seconds_before + time.time() - self.started,
             "features": self.features,
             "protocol": record.protocol(
                 config.data.split, self.counts, self.data.watched, config.data.stratify,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import sys
@@ -35,20 +36,22 @@ class EpochRecorder(L.Callback):
         self.folder, self.watched, self.note = folder, watched, note
         self.classes, self.confusion_every = classes, confusion_every
         self.rows: list[dict[str, Any]] = []
+        self.seconds_before = 0.0  # of the run's earlier legs, where it was cut
+        self._began = time.perf_counter()
         self._started = self._trained = self._validated = self._rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows, for the checkpoint."""
-        return {"rows": self.rows}
+        """Return the rows, for the checkpoint; as one text, for thousands of small objects take long to pickle."""
+        return {"rows": json.dumps(self.rows), "seconds": self.seconds_before + time.perf_counter() - self._began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows, self.seconds_before = json.loads(state_dict["rows"]), state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the training part, and note the learning rate before a scheduler moves it on."""
         self._started = self._trained = self._validated = now(pl_module.device)
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the training part."""

@@ -249,6 +249,33 @@ def test_train__cached_features_give_the_same_head_and_figures(run_train: Train,
         assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], abs=1e-5)
 
 
+def test_train__augmented_images_are_not_cached_as_features(run_train: Train, tmp_path: Path) -> None:
+    flags = ("method=frozen", "data.augment.flip=0.5", "data.augment.degrees=10")
+    first = run_train(tmp_path / "first", *flags)
+    assert first["features"] == {"cached": False}
+    assert figures(tmp_path / "first") != figures_of_plain(run_train, tmp_path)
+    run_train(tmp_path / "second", *flags)
+    assert figures(tmp_path / "second") == figures(tmp_path / "first")
+
+
+def figures_of_plain(run_train: Train, tmp_path: Path) -> list[dict[str, str]]:
+    run_train(tmp_path / "plain", "method=frozen")
+    return figures(tmp_path / "plain")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_train__cuda_graphs_teach_what_single_steps_teach(method: str, run_train: Train, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    flags = (f"method={method}", "trainer=gpu", "trainer.devices=1", "trainer.deterministic=true")
+    graphed = run_train(tmp_path / "graphed", *flags, "trainer.cuda_graphs=true")
+    plain = run_train(tmp_path / "plain", *flags, "trainer.cuda_graphs=false")
+    assert graphed["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+    for key, value in weights(tmp_path / "plain").items():
+        torch.testing.assert_close(weights(tmp_path / "graphed")[key], value, rtol=1e-2, atol=1e-3)
+
+
 def test_train__second_start_is_done_and_reads_no_data(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def test_confusion_figure__counts_and_shares_row_by_row() -> None:
 def test_confusion_figure__names_of_the_classes() -> None:
     axes = confusion_figure(COUNTS, CLASSES, "").axes[0]
 
-    expected = ["no tumor", "glioma tumor", "other"]
+    expected = ["no\ntumor", "glioma\ntumor", "other"]
     assert [label.get_text() for label in axes.get_xticklabels()] == expected
     assert [label.get_text() for label in axes.get_yticklabels()] == expected
 

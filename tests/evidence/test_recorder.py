@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,16 @@ def test_memory_megabytes__gpu() -> None:
 
     assert memory_megabytes(device) >= block.numel() / 1e6
     assert now(device) > 0
+
+
+def test_state_dict__a_resumed_run_remembers_the_time_and_rows_of_its_first_leg(tmp_path: Path) -> None:
+    first = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    first.rows = [{"epoch": 1, "train/loss": float("nan"), "train/accuracy": 0.1}]
+    time.sleep(0.05)
+    second = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    second.load_state_dict(first.state_dict())
+    assert second.seconds_before >= 0.05
+    assert str(second.rows) == str(first.rows)
+    third = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    third.load_state_dict(second.state_dict())
+    assert third.seconds_before > second.seconds_before
