@@ -199,9 +199,9 @@ class Job:
         best = self.folder / "checkpoints" / "best.ckpt"
         started = time.perf_counter()
         chosen = str(best) if self.data.watched == "val" and best.is_file() else None
-        rows = self.recorder.rows
+        kept = self.recorder.rows, self.recorder.seconds_before
         self.trainer.test(self.model, datamodule=self.data, ckpt_path=chosen, verbose=False)
-        self.recorder.rows = rows  # a checkpoint brings those up to its own epoch
+        self.recorder.rows, self.recorder.seconds_before = kept  # a checkpoint brings those of its own epoch
         return time.perf_counter() - started
 
     def validation_outputs(self) -> tuple[Any, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,7 @@ def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
         return real(self)
 
     monkeypatch.setattr(TumorData, "test_dataloader", counted)
+    started = time.time()
     results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
     assert len(touched) == 1
     assert results["protocol"]["best_chosen_on"] == "val"
@@ -194,6 +196,7 @@ def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
     chosen = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert chosen["epoch"] + 1 == results["best_epoch"]
     assert results["epochs"] == len(table) == 4
+    assert results["seconds_total"] <= time.time() - started
 
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
