@@ -138,7 +138,7 @@ def build_trainer(config: DictConfig, plan: Plan, folder: Path, recorder: EpochR
     kept = Checkpoints(folder / "checkpoints", f"{recorder.watched}/accuracy", config.method.freeze)
     callbacks: list[L.Callback] = [recorder, kept]
     if t.enable_progress_bar:
-        callbacks.append(ProgressBar(recorder.watched, config.data.batch_size))
+        callbacks.append(ProgressBar(recorder.watched))
     trainer = L.Trainer(
         accelerator=plan.accelerator,
         devices=devices(t.devices),
