@@ -48,12 +48,12 @@ def options(
     Args:
         description: The program's docstring; its first line opens the help.
         arguments: The command line; None for the process's own.
-        more: Options of this program alone: name, default (which gives the type), meaning.
+        more: Options of this program alone: name, default (which gives the type, a list its first value), meaning.
         defaults: Default of each option of `HELP` that the program has; one with a list takes several values.
     """
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     known = [(name, default, *HELP[name]) for name, default in {**defaults, "set": [], "json": None}.items()]
-    own = [(name, default, type(default), text) for name, default, text in more]
+    own = [(name, default, type(default[0] if isinstance(default, list) else default), text) for name, default, text in more]
     for name, default, kind, text in [*known, *own]:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
