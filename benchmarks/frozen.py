@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import child, images, measure
-from benchmarks.raw import CLASSES, RawLoop, autocast, network
+from benchmarks.raw import CLASSES, RawLoop, autocast, layout_of, network
 from brain_tumor_tl.model import TumorClassifier
 
 NAMES = [f"class {number}" for number in range(CLASSES)]
@@ -120,9 +120,8 @@ def forward_seconds(model: str, count: int, chunk: int, size: int, plan: Mapping
     """
     device = torch.device(plan["accelerator"])
     torch.set_num_threads(plan["threads"])
-    layout = torch.channels_last if plan["channels_last"] else torch.contiguous_format
-    net = network(model).eval().to(device=device, memory_format=layout)
-    inputs = torch.rand((chunk, 3, size, size), device=device).to(memory_format=layout)
+    net = network(model, device, plan["channels_last"]).eval()
+    inputs = torch.rand((chunk, 3, size, size), device=device).to(memory_format=layout_of(plan["channels_last"]))
 
     def look() -> None:
         for start in range(0, count, chunk):

@@ -23,6 +23,7 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 
 SEVEN = ["resnet18", "resnet50", "vgg16", "densenet121", "googlenet", "shufflenet_v2_x1_0", "mobilenet_v2"]
+WIDE = 180  # characters of a line in a file or a pipe, where nothing need wrap
 PEERS = ("timm", "rich")  # packages that the run's own record does not name
 HELP: dict[str, tuple[Callable[[str], Any], str]] = {
     "data": (Path, "folder of images, in any layout that data.root takes; phantoms are drawn where it is not given"),
@@ -53,7 +54,7 @@ def options(
     """
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     known = [(name, default, *HELP[name]) for name, default in {**defaults, "set": [], "json": None}.items()]
-    own = [(name, default, type(default[0] if isinstance(default, list) else default), text) for name, default, text in more]
+    own = [(name, default, kind_of(default), text) for name, default, text in more]
     for name, default, kind, text in [*known, *own]:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -63,6 +64,12 @@ def options(
             help=f"{text} (default: {default})",
         )
     return parser.parse_args(arguments)
+
+
+def kind_of(default: Any) -> Callable[[str], Any]:
+    """Return the type of an option's value, or of each of its values."""
+    kind: Callable[[str], Any] = type(default[0] if isinstance(default, list) else default)
+    return kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ class Spread:
     repeats: int
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.least:.3g}..{self.most:.3g})"
+        between = f" ({shown(self.least)}..{shown(self.most)})" if self.repeats > 1 else ""
+        return f"{shown(self.median)}{between}"
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -144,12 +152,15 @@ def report(title: str, rows: Sequence[Row], options: argparse.Namespace, facts: 
         options: The program's options, which stand in the JSON.
         facts: What `surroundings` gave before the measurement.
     """
-    table = Table(title=title, caption=caption(facts))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    table = Table(title=title, caption=caption(facts), caption_justify="left")
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(shown(row[column]) for column in rows[0]))
-    Console().print(table)
+    console.print(table)
     if options.json is not None:
         chosen = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
         content = {"title": title, "surroundings": facts, "options": chosen, "rows": [plain(row) for row in rows]}

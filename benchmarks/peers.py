@@ -151,8 +151,8 @@ def first_path(split: Path) -> str:
         return next(csv.DictReader(file))["path"]
 
 
-def row_of(name: str, method: str, outcomes: Sequence[Outcome], ours: Sequence[Outcome], target: float) -> Any:
-    """Return a contender's row; times are how many times longer it takes than the package in the same turn."""
+def row_of(method: str, name: str, outcomes: Sequence[Outcome], ours: Sequence[Outcome], target: float) -> Any:
+    """Return a contender's row; "package" columns say how many times as fast the package is in the same turn."""
     epochs = max(len(outcome.rows) for outcome in ours)
     whole = [outcome.projected(epochs) for outcome in outcomes]
     reached = [seconds for outcome in outcomes if (seconds := outcome.seconds_to(target)) is not None]
@@ -162,11 +162,12 @@ def row_of(name: str, method: str, outcomes: Sequence[Outcome], ours: Sequence[O
         "contender": name,
         "train images/s": measure.spread(speeds["train"]),
         "test images/s": measure.spread(speeds["test"]),
-        "package's train speed": measure.ratios((mine.speed("train") for mine in ours), speeds["train"]),
-        f"s to accuracy {target:.2f}": measure.spread(reached) if len(reached) == len(outcomes) else None,
-        "s in all": measure.spread(whole),
+        "package, train": measure.ratios((mine.speed("train") for mine in ours), speeds["train"]),
+        "accuracy": target,
+        "s to it": measure.spread(reached) if len(reached) == len(outcomes) else None,
         "epochs": f"{epochs}" if len(outcomes[0].rows) == epochs else f"{epochs}, PROJECTED",
-        "package's whole speed": measure.ratios(whole, (mine.seconds for mine in ours)),
+        "s in all": measure.spread(whole),
+        "package, in all": measure.ratios(whole, (mine.seconds for mine in ours)),
     }
 
 
@@ -177,11 +178,11 @@ def compare(contest: Contest, method: str, options: Any) -> list[dict[str, Any]]
     given = measure.taking_turns(ways, options.repeats)
     lowest = min(outcome.best() for outcomes in given.values() for outcome in outcomes)
     target = options.target or lowest
-    return [row_of(name, method, outcomes, given["brain-tumor-tl"], target) for name, outcomes in given.items()]
+    return [row_of(method, name, outcomes, given["brain-tumor-tl"], target) for name, outcomes in given.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure every contender in turns, print a table for each method."""
+    """Measure every contender in turns, print the table."""
     options = measure.options(
         __doc__, arguments,
         ("target", 0.0, "accuracy to be reached, as a fraction; 0 takes the best that all of them reach"),
@@ -194,10 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = measure.surroundings()
     with images.work_folder() as work:
         contest = Contest(options, images.provided(options.data, options.images, options.image_size, work), work)
-        tables = {method: compare(contest, method, options) for method in options.methods}
-    for method, rows in tables.items():
-        place = options.json and options.json.with_stem(f"{options.json.stem}-{method}")
-        measure.report(f"{options.model}, {method}", rows, measure.with_json(options, place), facts)
+        rows = [row for method in options.methods for row in compare(contest, method, options)]
+    measure.report(f"{options.model} by the package and by its peers", rows, options, facts)
     return 0
 
 

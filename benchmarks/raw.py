@@ -19,11 +19,16 @@ POOL = 8  # different batches in memory; more than any processor's cache holds a
 Step = Callable[[Tensor, Tensor], None]
 
 
-def network(name: str) -> nn.Module:
+def layout_of(channels_last: bool) -> torch.memory_format:
+    """Return PyTorch's name of a layout."""
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def network(name: str, device: torch.device, channels_last: bool) -> nn.Module:
     """Return a network of torchvision with random weights and four classes, without auxiliary heads."""
     options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     built: nn.Module = models.get_model(name, weights=None, num_classes=CLASSES, **options)
-    return built
+    return built.to(device).to(memory_format=layout_of(channels_last))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -53,7 +58,7 @@ class RawLoop:
         network: On its device, in its layout.
         optimizer: Gives class and arguments of the loop's own.
         precision: "32-true" or "bf16-mixed".
-        shape: Of a batch, `(B, 3, H, W)`; inputs are random, float32 and made beforehand.
+        shape: Of a batch, `(B, 3, H, W)` or `(B, D)`; inputs are random, float32 and made beforehand.
         channels_last: Whether inputs are laid out with channels last.
         graphed: Whether whole steps over batches of B images are captured as CUDA graphs.
     """
@@ -70,7 +75,7 @@ class RawLoop:
     ) -> None:
         self.network, self.precision, self.batch_size = network, precision, shape[0]
         self.device = next(network.parameters()).device
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+        layout = layout_of(channels_last and len(shape) == 4)
         self.pool = [torch.rand(shape, device=self.device).to(memory_format=layout) for _ in range(POOL)]
         self.labels = torch.arange(shape[0], device=self.device) % CLASSES
         more: Mapping[str, Any] = {"capturable": True} if graphed else {}
@@ -99,7 +104,7 @@ class RawLoop:
     def train_step(self, images: Tensor, labels: Tensor) -> None:
         """Learn from a batch."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss(images, labels).backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
+        self.loss(images, labels).backward()
         self.optimizer.step()
 
     @torch.inference_mode()

@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import lightning as L
-import torch
 from torch import Tensor
 
 from benchmarks import child, images, measure
@@ -58,7 +57,9 @@ class Turns(L.Callback):
         """Stop the clock of the last epoch."""
         self._stop_clock()
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Note a training batch's size in the first epoch."""
         if trainer.current_epoch == 0:
             self.sizes["train"].append(size_of(batch))
@@ -76,10 +77,8 @@ class Turns(L.Callback):
     def _build_loop(self, trainer: L.Trainer, module: L.LightningModule) -> RawLoop:
         """Build the raw loop, and warm it up with one batch of each size."""
         plan = child.read(self.folder, "environment.json")
-        layout = torch.channels_last if plan["channels_last"] else torch.contiguous_format
-        net = network(self.model).to(device=module.device, memory_format=layout)
         loop = RawLoop(
-            net,
+            network(self.model, module.device, plan["channels_last"]),
             trainer.optimizers[0],
             precision=plan["precision"],
             shape=self.shape,
