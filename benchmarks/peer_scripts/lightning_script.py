@@ -75,9 +75,9 @@ def load(folder: Path, args: Any, training: bool) -> DataLoader[Any]:
     """Return the loader of a part; its workers stay, as Lightning's own warning advises."""
     size = (args.image_size, args.image_size)
     dataset = ImageFolder(folder, transforms.Compose([transforms.Resize(size), transforms.ToTensor()]))
-    stay = args.workers > 0
+    stay, pinned = args.workers > 0, torch.cuda.is_available()
     return DataLoader(
-        dataset, args.batch_size, shuffle=training, num_workers=args.workers, persistent_workers=stay, pin_memory=True
+        dataset, args.batch_size, shuffle=training, num_workers=args.workers, persistent_workers=stay, pin_memory=pinned
     )
 
 

@@ -29,7 +29,8 @@ def load(folder: Path, args: Any, training: bool) -> Loader:
     """Return the loader of a part."""
     size = (args.image_size, args.image_size)
     dataset = ImageFolder(folder, transforms.Compose([transforms.Resize(size), transforms.ToTensor()]))
-    return DataLoader(dataset, args.batch_size, shuffle=training, num_workers=args.workers, pin_memory=True)
+    pinned = torch.cuda.is_available()
+    return DataLoader(dataset, args.batch_size, shuffle=training, num_workers=args.workers, pin_memory=pinned)
 
 
 def train_one_epoch(
