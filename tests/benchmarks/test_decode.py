@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from benchmarks import decode
-from tests.conftest import Draw
+
+Draw = Callable[..., Path]
+Figures = Callable[..., list[dict[str, Any]]]
 
 
-def test_main__every_way(figures: Callable[..., list[dict[str, Any]]]) -> None:
+def test_main__every_way(figures: Figures) -> None:
     rows = figures(decode.main, "--images 12 --image-size 32 --repeats 2 --workers 2")
     assert [row["way"] for row in rows] == decode.WAYS
     assert all(row["seconds"]["repeats"] == 2 and row["seconds"]["least"] > 0 for row in rows)

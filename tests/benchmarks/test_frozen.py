@@ -9,6 +9,8 @@ import torch
 
 from benchmarks import frozen
 
+Figures = Callable[..., list[dict[str, Any]]]
+
 
 def test_rows_of__how_they_compare() -> None:
     given = {
@@ -40,7 +42,7 @@ def test_main__short_run_must_be_shorter() -> None:
 
 
 @pytest.mark.slow
-def test_main__every_row(figures: Callable[..., list[dict[str, Any]]]) -> None:
+def test_main__every_row(figures: Figures) -> None:
     line = "--model shufflenet_v2_x0_5 --images 40 --image-size 32 --batch-size 8 --epochs 3 --short-epochs 1"
     rows = figures(frozen.main, f"{line} --repeats 1 --set trainer=cpu")
     assert [row["what"].split(",")[0] for row in rows[:4]] == ["3 epochs", "3 epochs", "3 epochs", "1 epochs"]

@@ -10,6 +10,8 @@ import torch
 
 from benchmarks import gpu_grid
 
+Figures = Callable[..., list[dict[str, Any]]]
+
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_main__no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,8 +33,8 @@ def test_row_of__beside_the_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_main__on_the_processor(figures: Callable[..., list[dict[str, Any]]]) -> None:
-    line = "--trainer cpu --models shufflenet_v2_x0_5 --images 40 --image-size 32 --batch-size 8 --epochs 2"
+def test_main__on_the_processor(figures: Figures) -> None:
+    line = "--trainer cpu --models shufflenet_v2_x1_0 --images 40 --image-size 32 --batch-size 8 --epochs 2"
     rows = figures(gpu_grid.main, line)
     assert [row["method"] for row in rows] == ["finetune", "frozen", "2 epochs each"]
     assert rows[-1]["s of the run"] > 0

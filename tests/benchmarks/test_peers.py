@@ -10,7 +10,9 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks import child, peers
 from benchmarks.peer_scripts import lightning_script, shared, torchvision_loop
-from tests.conftest import Draw
+
+Draw = Callable[..., Path]
+Figures = Callable[..., list[dict[str, Any]]]
 
 
 def outcome(*accuracies: float, seconds: float = 10.0) -> peers.Outcome:
@@ -93,7 +95,7 @@ def test_network__frozen_leaves_the_last_layer() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed; pip install -e '.[bench]'")
-def test_main__every_contender(figures: Callable[..., list[dict[str, Any]]]) -> None:
+def test_main__every_contender(figures: Figures) -> None:
     line = "--model resnet18 --images 40 --image-size 32 --batch-size 8 --epochs 2 --repeats 1 --workers 1"
     rows = figures(peers.main, f"{line} --frozen-epochs 4 --measured-epochs 2 --set trainer=cpu")
     finetune, frozen = ["brain-tumor-tl", *peers.SCRIPTS], ["brain-tumor-tl", "plain Lightning"]

@@ -10,6 +10,8 @@ from benchmarks import scale
 from benchmarks.images import known_classes, write_many
 from brain_tumor_tl.data.index import read_index
 
+Figures = Callable[..., list[dict[str, Any]]]
+
 
 def test_write_many__no_two_alike(tmp_path: Path) -> None:
     write_many(tmp_path / "images", 50, 32, drawings=2)
@@ -20,7 +22,7 @@ def test_write_many__no_two_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_main__every_row(figures: Callable[..., list[dict[str, Any]]]) -> None:
+def test_main__every_row(figures: Figures) -> None:
     line = "--sizes 40 --image-size 32 --batch-size 8 --epochs 1 --set trainer=cpu"
     rows = figures(scale.main, line)
     assert [row["what"] for row in rows] == ["decode", "finetune epoch", "frozen epoch", "frozen features"]

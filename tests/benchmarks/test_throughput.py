@@ -7,8 +7,10 @@ import pytest
 
 from benchmarks import throughput
 
+Figures = Callable[..., list[dict[str, Any]]]
 
-def test_main__ratio_of_each_turn(figures: Callable[..., list[dict[str, Any]]]) -> None:
+
+def test_main__ratio_of_each_turn(figures: Figures) -> None:
     line = "--models shufflenet_v2_x0_5 --images 40 --image-size 32 --batch-size 8 --epochs 3 --set trainer=cpu"
     (row,) = figures(throughput.main, line)
     for column in ("train ratio", "test ratio", "whole epoch ratio"):
