@@ -25,8 +25,18 @@ Row = Mapping[str, Any]
 SEVEN = ["resnet18", "resnet50", "vgg16", "densenet121", "googlenet", "shufflenet_v2_x1_0", "mobilenet_v2"]
 WIDE = 180  # characters of a line in a file or a pipe, where nothing need wrap
 PEERS = ("timm", "rich")  # packages that the run's own record does not name
+
+
+def absolute(text: str) -> Path:
+    """Return a path that holds for child processes too, which run in the checkout."""
+    return Path(text).expanduser().absolute()
+
+
 HELP: dict[str, tuple[Callable[[str], Any], str]] = {
-    "data": (Path, "folder of images, in any layout that data.root takes; phantoms are drawn where it is not given"),
+    "data": (
+        absolute,
+        "folder of images, in any layout that data.root takes; phantoms are drawn where it is not given",
+    ),
     "images": (int, "phantoms to draw where --data is not given"),
     "image_size": (int, "height and width of an image in pixels"),
     "batch_size": (int, "images in an optimizer step"),
@@ -37,7 +47,7 @@ HELP: dict[str, tuple[Callable[[str], Any], str]] = {
     "methods": (str, "frozen, finetune or both"),
     "workers": (int, "worker processes or threads of what has them"),
     "set": (str, "further overrides of `brain-tumor-tl train`, KEY=VALUE"),
-    "json": (Path, "file to write all figures to"),
+    "json": (absolute, "file to write all figures to"),
 }
 
 

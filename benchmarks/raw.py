@@ -44,10 +44,16 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def like(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], **more: Any) -> torch.optim.Optimizer:
-    """Return an optimizer of the same class with the same arguments, fused or not, over other parameters."""
+    """Return an optimizer of the same class and arguments over other parameters.
+
+    Args:
+        optimizer: Fused or not, as the package has it.
+        parameters: What the new one moves.
+        more: Arguments that come on top where the class takes them.
+    """
     taken = inspect.signature(type(optimizer)).parameters
-    arguments = {key: value for key, value in optimizer.defaults.items() if key in taken}
-    copy: torch.optim.Optimizer = type(optimizer)(parameters, **{**arguments, **more})
+    arguments = {key: value for key, value in {**optimizer.defaults, **more}.items() if key in taken}
+    copy: torch.optim.Optimizer = type(optimizer)(parameters, **arguments)
     return copy
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py --sizes 3000 10000 30000 100000 --json scale.json
 
-Files are small phantoms that differ by a few pixels. Each figure is that of a process of its own: one that decodes, and
-one that trains from what the first decoded. Own memory leaves out mapped files, which the system takes back at need; it
-is what must stay bounded.
+Files are small phantoms that differ by a few pixels. Each row is a process of its own: one that decodes alone, one that
+decodes and fine-tunes, one that finds the images decoded and trains a head. Own memory leaves out mapped files, which
+the system takes back at need; it is what must stay bounded.
 """
 
 from __future__ import annotations
