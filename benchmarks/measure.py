@@ -35,7 +35,7 @@ def absolute(text: str) -> Path:
 HELP: dict[str, tuple[Callable[[str], Any], str]] = {
     "data": (
         absolute,
-        "folder of images, in any layout that data.root takes; phantoms are drawn where it is not given",
+        "folder of images in any layout that data.root takes; without it phantoms are drawn",
     ),
     "images": (int, "phantoms to draw where --data is not given"),
     "image_size": (int, "height and width of an image in pixels"),

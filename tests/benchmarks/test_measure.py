@@ -32,7 +32,8 @@ def test_options__types_and_lists() -> None:
     line = ["--images", "7", "--models", "a", "b", "--data", "folder", "--sizes", "1", "2", "--set", "seed=1"]
     options = measure.options("A line.\n\nMore.", line, ("sizes", [3], "sizes"), images=1, models=["c"], data=None)
     assert vars(options) == {
-        "images": 7, "models": ["a", "b"], "data": Path.cwd() / "folder", "sizes": [1, 2], "set": ["seed=1"], "json": None,
+        "images": 7, "models": ["a", "b"], "data": Path.cwd() / "folder", "sizes": [1, 2], "set": ["seed=1"],
+        "json": None,
     }  # fmt: skip
 
 
