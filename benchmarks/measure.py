@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -144,13 +145,18 @@ def surroundings() -> dict[str, Any]:
     facts["packages"] |= {name: record.installed_version(name) for name in PEERS}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "device": hardware.device_name(hardware.resolve_accelerator("auto")),
-        "processor": hardware.device_name("cpu"),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "amx": "amx_bf16" in hardware.cpu_flags(),
         "load_before": os.getloadavg()[0],  # about 0 on a quiet machine
         **facts,
     }
+
+
+def processor() -> str:
+    """Return the processor's own name where Linux tells it, else its architecture."""
+    return next(iter(hardware.cpu_fields("model name")), platform.machine())
 
 
 def report(title: str, rows: Sequence[Row], options: argparse.Namespace, facts: Mapping[str, Any]) -> None:

@@ -143,7 +143,7 @@ def captured(step: Step, images: Tensor, labels: Tensor) -> Step:
             step(images, labels)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # TensorBoard's thread may do what it likes
         step(images, labels)
 
     def replay(new_images: Tensor, new_labels: Tensor) -> None:

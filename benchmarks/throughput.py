@@ -62,14 +62,18 @@ class Turns(L.Callback):
     ) -> None:
         """Note a training batch's size in the first epoch."""
         if trainer.current_epoch == 0:
-            self.sizes["train"].append(size_of(batch))
+            self.sizes["train"] += self._sizes_of(batch)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Note a test batch's size in the first epoch."""
         if trainer.current_epoch == 0:
-            self.sizes["test"].append(size_of(batch))
+            self.sizes["test"] += self._sizes_of(batch)
+
+    def _sizes_of(self, batch: Sequence[Tensor]) -> list[int]:
+        """Return the sizes of the optimizer's batches in `(inputs, labels, ...)`, which may hold many."""
+        return split_sizes(len(batch[1]), self.shape[0])
 
     def _stop_clock(self) -> None:
         self.whole.append(measure.now() - self._started)
@@ -90,9 +94,13 @@ class Turns(L.Callback):
         return loop
 
 
-def size_of(batch: Sequence[Tensor]) -> int:
-    """Return the number of images in a batch `(inputs, labels, ...)`."""
-    return len(batch[1])
+def split_sizes(count: int, batch_size: int) -> list[int]:
+    """Return the sizes of the batches that `count` images make, the last one maybe smaller.
+
+    >>> split_sizes(70, 32)
+    [32, 32, 6]
+    """
+    return [min(batch_size, count - start) for start in range(0, count, batch_size)]
 
 
 @contextmanager
