@@ -181,6 +181,34 @@ def numeric(cells: Sequence[Any]) -> bool:
     return bool(filled) and all(NUMBER.fullmatch(text) for text in filled)
 
 
+def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str = "") -> Fragment:
+    """Return a confusion matrix as a shaded table: count and, as shade and in words, the share of each true class.
+
+    Args:
+        counts: Images, row = true class, column = predicted class.
+        names: Name of each class.
+        caption: What stands above it.
+    """
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(shaded(count, sum(row)) for count in row)}</tr>'
+        for name, row in zip(names, counts, strict=True)
+    )
+    return Fragment(
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "confusion matrix")}">\n'
+        f'<table class="matrix">\n<caption>{escape(caption)}</caption>\n'
+        f'<thead><tr><th scope="col" class="corner">true \u2193 predicted \u2192</th>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+    )
+
+
+def shaded(count: int, total: int) -> str:
+    """Return a cell of a confusion matrix."""
+    share = count / total if total else 0.0
+    dark = ' class="dark"' if share > 0.7 else ""
+    return f'<td{dark} style="--share: {share:.3f}">{count}<small>{share:.1%}</small></td>'
+
+
 def picture(image: bytes | Figure, alt: str, caption: str = "", width: int | None = None) -> Fragment:
     """Return a picture that the page itself carries.
 
