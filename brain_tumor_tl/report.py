@@ -19,8 +19,7 @@ from brain_tumor_tl.evidence.gather import gather
 from brain_tumor_tl.evidence.groups import group_runs
 from brain_tumor_tl.evidence.record import write_csv, write_text
 from brain_tumor_tl.evidence.rows import csv_rows
-from brain_tumor_tl.evidence.sheet import for_terminal
-from brain_tumor_tl.evidence.tables import class_table, summary_table, unfinished_sheet
+from brain_tumor_tl.evidence.tables import class_table, summary_table, unfinished_lines
 from brain_tumor_tl.evidence.winners import conclusion
 from brain_tumor_tl.sweep.folder import WITHOUT_EFFECT, flat
 
@@ -118,8 +117,8 @@ def show(report: Report) -> None:
         console.print(summary_table(report.groups))
     for text in conclusion(report.groups):
         console.print(text, highlight=False, markup=False)
-    if report.gathered.unfinished:
-        console.print(for_terminal(unfinished_sheet(report.gathered.unfinished, report.shown)))
+    for line in unfinished_lines(report.gathered.unfinished, report.shown):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(report.gathered.state(), highlight=False, markup=False)
 
 

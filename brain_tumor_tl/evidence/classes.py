@@ -28,16 +28,19 @@ def class_sheet(groups: Sequence[Group]) -> Sheet:
         groups: The network's groups.
     """
     several = any(group.number for group in groups)
+    beside = any((group.model, group.method, name) in per_class() for group in groups for name in classes_of(group))
+    beside = beside and any(group.study for group in groups)
     headers = ["method", *(["settings"] if several else []), "class"]
     for name in METRICS.values():
-        headers += [name, "study"]
+        headers += [name, "study"] if beside else [name]
     rows = []
     for group in groups:
         for name in classes_of(group):
             study = (None if group.apart else per_class().get((group.model, group.method, name))) or {}
             row = [group.method, *([group.label] if several else []), name]
             for metric in METRICS:
-                row += [with_deviation(group.spread(class_metric(name, metric))), whole_percent(study.get(metric))]
+                row.append(with_deviation(group.spread(class_metric(name, metric))))
+                row += [whole_percent(study.get(metric))] if beside else []
             rows.append(tuple(row))
     return Sheet(f"{groups[0].model}: test part, percent", tuple(headers), tuple(rows))
 

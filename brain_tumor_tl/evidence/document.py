@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from brain_tumor_tl.evidence import page
 from brain_tumor_tl.evidence.classes import class_sheets, classes_of, matrices, summed
@@ -17,6 +18,7 @@ from brain_tumor_tl.evidence.study import CITATION
 from brain_tumor_tl.evidence.tables import unfinished_sheet
 from brain_tumor_tl.evidence.winners import conclusion, winner_sheet
 
+BAD = ("failed", "unreadable", "missing")
 SYNTHETIC = "SYNTHETIC images: the figures say nothing about MRI, and don't compare with the study's."
 
 
@@ -82,9 +84,10 @@ def summary(report: Report) -> list[page.Fragment]:
     """Return the warnings and the findings."""
     parts = [page.notice(text, "warning") for text in report.warnings()]
     if report.gathered.unfinished:
-        names = sorted(f"{run.name} ({run.state})" for run in report.gathered.unfinished)
-        failed = any(run.state in ("failed", "unreadable", "missing") for run in report.gathered.unfinished)
-        parts.append(page.notice(f"Not finished: {', '.join(names)}.", "problem" if failed else "note"))
+        failed = sorted(f"{run.name} ({run.state})" for run in report.gathered.unfinished if run.state in BAD)
+        text = f"Without results: {', '.join(failed)}. " if failed else ""
+        text += f"{report.gathered.state()}; the section Not finished lists them."
+        parts.append(page.notice(text, "problem" if failed else "note"))
     if not report.groups:
         return [*parts, page.paragraph("No run is finished yet.")]
     return [*parts, page.bullets([best(report.groups), *conclusion(report.groups)])]
@@ -97,7 +100,7 @@ def best(groups: Sequence[Group]) -> str:
     cells = dict(zip(leaderboard([first]).headers, leaderboard([first]).rows[0], strict=True))
     settings = f" with {first.label}" if first.label else ""
     runs = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
-    return f"Best accuracy after the last epoch: {first.model}, {first.method}{settings}: {cells['accuracy']} %{runs}."
+    return f"Highest accuracy on the test part: {first.model}, {first.method}{settings}: {cells['accuracy']} %{runs}."
 
 
 def tradeoff(groups: Sequence[Group]) -> list[page.Fragment]:
@@ -141,9 +144,13 @@ def class_section(groups: Sequence[Group]) -> list[page.Fragment]:
 def matrix_section(groups: Sequence[Group]) -> list[page.Fragment]:
     """Return a row for each network: the matrices of its methods side by side."""
     parts = [page.paragraph("Images of the test part, and their share of the true class; of several runs, their sum.")]
+    methods = list(dict.fromkeys(group.method for group in groups))
     for model in dict.fromkeys(group.model for group in groups):
-        shown = [matrix(group) for group in groups if group.model == model]
-        parts += [page.heading(model), page.side_by_side(*shown)]
+        shown = []
+        for method in methods:
+            own = [matrix(group) for group in groups if (group.model, group.method) == (model, method)]
+            shown.append(page.join(own or [page.paragraph(f"{method}: no finished run.")]))
+        parts += [page.heading(model), page.side_by_side(*(page.Fragment(f"<div>{each}</div>") for each in shown))]
     return parts
 
 
@@ -172,7 +179,7 @@ def origin(report: Report) -> list[page.Fragment]:
     """Return protocol, machines, versions and sources."""
     environments = [run.results.get("environment") or {} for group in report.groups for run in group.runs]
     parts = [page.paragraph(text) for text in report.protocols()]
-    facts = {
+    facts: dict[str, list[Any]] = {
         "device": [env.get("device") for env in environments],
         "precision": [env.get("precision") for env in environments],
         "commit": [env.get("git_commit") for env in environments],

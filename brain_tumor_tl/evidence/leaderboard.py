@@ -95,24 +95,37 @@ def study_seconds(group: Group) -> str:
     return with_deviation(Spread(group.study["seconds_per_epoch"], None, 1), 1) if group.study else DASH
 
 
+def beside_study(groups: Sequence[Group]) -> bool:
+    """Return whether any group stands beside the study's figures."""
+    return any(group.study for group in groups)
+
+
+def several_settings(groups: Sequence[Group]) -> bool:
+    """Return whether groups differ in more than model and method."""
+    return any(group.number for group in groups)
+
+
 COLUMNS = (
     Column("network", "network", lambda group: group.model),
     Column("method", "method", lambda group: group.method),
-    Column("settings", "", lambda group: group.label, lambda groups: any(group.number for group in groups)),
-    Column("set", "set", lambda group: str(group.number), lambda groups: any(group.number for group in groups)),
+    Column("settings", "", lambda group: group.label, several_settings),
+    Column("set", "set", lambda group: str(group.number), several_settings),
     Column("runs", "n", lambda group: str(len(group.runs))),
-    Column("epochs", "epochs", epochs),
+    Column("epochs", "ep.", epochs),
     Column("accuracy", "accuracy", lambda group: with_deviation(group.spread(accuracy))),
-    Column("study", "study", lambda group: percent(group.study.get("accuracy"))),
-    Column("difference", "diff.", lambda group: beside(mean(group, accuracy), group.study.get("accuracy"))),
+    Column("study", "study", lambda group: percent(group.study.get("accuracy")), beside_study),
+    Column(
+        "difference", "diff.", lambda group: beside(mean(group, accuracy), group.study.get("accuracy")), beside_study,
+    ),
     Column("best accuracy", "best", lambda group: with_deviation(group.spread(best_accuracy))),
-    Column("study, best", "", lambda group: percent(group.study.get("best_accuracy"))),
+    Column("study, best", "", lambda group: percent(group.study.get("best_accuracy")), beside_study),
     Column(
         "difference, best", "",
         lambda group: beside(mean(group, best_accuracy), group.study.get("best_accuracy")),
+        beside_study,
     ),
-    Column("seconds per epoch", "s/epoch", lambda group: with_deviation(group.spread(seconds_per_epoch), 1)),
-    Column("study, seconds", "", study_seconds),
+    Column("seconds per epoch", "s/ep.", lambda group: with_deviation(group.spread(seconds_per_epoch), 1)),
+    Column("study, seconds", "", study_seconds, beside_study),
 )  # fmt: skip
 
 

@@ -146,11 +146,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
     marks = [' class="number"' if numeric([row[i] for row in lines]) else "" for i in range(len(headers))]
     head = "".join(f'<th scope="col"{mark}>{cell_html(name)}</th>' for name, mark in zip(headers, marks, strict=True))
     body = "\n".join(f"<tr>{row_html(row, marks)}</tr>" for row in lines)
-    above = f"<caption>{escape(caption)}</caption>\n" if caption else ""
-    return Fragment(
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "table")}">\n<table>\n{above}'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
+    return scrolling(f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>", caption)
+
+
+def scrolling(content: str, caption: str) -> Fragment:
+    """Return a table in a box of its own, its caption above the box, so that it doesn't scroll away."""
+    above = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
+    name = escape(caption or "table")
+    return Fragment(f'{above}<div class="scroll" tabindex="0" role="region" aria-label="{name}">\n{content}\n</div>')
 
 
 def row_html(row: Sequence[Any], marks: Sequence[str]) -> str:
@@ -194,11 +197,9 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str =
         f'<tr><th scope="row">{escape(name)}</th>{"".join(shaded(count, sum(row)) for count in row)}</tr>'
         for name, row in zip(names, counts, strict=True)
     )
-    return Fragment(
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "confusion matrix")}">\n'
-        f'<table class="matrix">\n<caption>{escape(caption)}</caption>\n'
-        f'<thead><tr><th scope="col" class="corner">true \u2193 predicted \u2192</th>{head}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+    corner = '<th scope="col" class="corner">true \u2193 predicted \u2192</th>'
+    return scrolling(
+        f'<table class="matrix">\n<thead><tr>{corner}{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>', caption
     )
 
 

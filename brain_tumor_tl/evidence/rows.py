@@ -17,9 +17,8 @@ PLAIN = (
 def csv_rows(report: Report) -> list[dict[str, Any]]:
     """Return one row for each run: those of the groups in their order, then the others."""
     rows = [finished_row(report, group, run) for group in report.groups for run in group.runs]
-    rows += [
-        {"name": run.results["name"], "folder": report.shown(run.folder), "state": "again"} for run in report.again
-    ]
+    for run in report.again:
+        rows.append({"name": run.results["name"], "folder": report.shown(run.folder), "state": "again"})
     return rows + [unfinished_row(report, run) for run in ordered(report.gathered.unfinished)]
 
 

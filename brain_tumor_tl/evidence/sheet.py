@@ -36,7 +36,8 @@ class Sheet:
 def for_terminal(sheet: Sheet) -> Table:
     """Return a sheet as the console prints it; where the terminal is narrow, columns of words fold."""
     table = Table(
-        title=sheet.title and escape(sheet.title), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True,
+        title=sheet.title and escape(sheet.title), title_justify="left", box=box.SIMPLE_HEAD,
+        padding=(0, 1) if len(sheet.headers) < 10 else 0, collapse_padding=True,
         pad_edge=False, show_edge=False, caption="\n".join(map(escape, sheet.notes)) or None, caption_justify="left",
     )  # fmt: skip
     for header, number in zip(sheet.headers, sheet.numbers(), strict=True):
@@ -47,14 +48,14 @@ def for_terminal(sheet: Sheet) -> Table:
 
 
 def for_markdown(sheet: Sheet) -> str:
-    """Return a sheet in Markdown.
+    r"""Return a sheet in Markdown.
 
     >>> print(for_markdown(Sheet("T", ("run", "n"), (("a|b", "1"),))))
     **T**
     <BLANKLINE>
     | run | n |
     |---|--:|
-    | a\\|b | 1 |
+    | a\|b | 1 |
     """
     marks = ["--:" if number else "---" for number in sheet.numbers()]
     lines = [markdown_row(sheet.headers), f"|{'|'.join(marks)}|", *map(markdown_row, sheet.rows)]

@@ -48,3 +48,20 @@ def unfinished_sheet(runs: Sequence[Unfinished], shown: Callable[[Path], str]) -
         for run in sorted(runs, key=lambda run: (run.state, run.name))
     ]
     return Sheet("Not finished", ("run", "state", "epochs", "reason", "log or folder"), tuple(rows))
+
+
+def unfinished_lines(runs: Sequence[Unfinished], shown: Callable[[Path], str]) -> list[str]:
+    """Return the runs without results as lines: two for each that has a reason, one for all others of a state.
+
+    Args:
+        runs: Runs without results.
+        shown: Writes a path.
+    """
+    lines = []
+    for state in sorted({run.state for run in runs}):
+        own = sorted((run for run in runs if run.state == state), key=lambda run: run.name)
+        quiet = [run.name for run in own if not run.reason]
+        for run in (run for run in own if run.reason):
+            lines += [f"{state}: {run.name}: {run.reason}", f"  see {shown(run.log or run.folder)}"]
+        lines += [f"{state}: {', '.join(quiet)}"] if quiet else []
+    return lines

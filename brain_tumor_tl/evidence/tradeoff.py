@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -18,9 +19,8 @@ from brain_tumor_tl.evidence.study import table1
 
 OURS, STUDY = "#0b5cad", "#a04000"
 # Where a label may stand, in points from its marker: near places first.
-PLACES = [
-    (step * x, step * y) for step in (1, 2, 3, 5) for x, y in ((7, 0), (-7, 0), (0, 9), (0, -9), (7, 8), (-7, 8), (7, -8), (-7, -8))
-]  # fmt: skip
+AROUND = ((7, 0), (-7, 0), (0, 9), (0, -9), (7, 8), (-7, 8), (7, -8), (-7, -8))
+PLACES = [(step * x, step * y) for step in (1, 1.5, 2, 3, 4, 6) for x, y in AROUND]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def tradeoff_figure(drawn: Sequence[Point], method: str, note: str = "") -> Figu
         method: The one to draw.
         note: What the title adds, such as that the images are synthetic.
     """
-    figure = Figure(figsize=(5.6, 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.9, 4.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     own = [point for point in drawn if point.method == method]
@@ -98,9 +98,10 @@ def mark(axes: Axes, shown: Sequence[Point], study: bool) -> None:
 
 def scale(axes: Axes, drawn: Sequence[Point]) -> None:
     """Give the axes room for the points and their labels."""
-    seconds, percents = [p.seconds for p in drawn], [p.percent for p in drawn]
+    seconds = [point.seconds for point in drawn]
+    percents = [point.percent + side * point.deviation for point in drawn for side in (-1, 1)]
     axes.set_xscale("log")
-    axes.set_xlim(min(seconds) / 2, max(seconds) * 3)
+    axes.set_xlim(min(seconds) / 4, max(seconds) * 4)
     margin = max(0.12 * (max(percents) - min(percents)), 1.0)
     axes.set_ylim(min(percents) - margin, max(percents) + margin)
     decades = max(seconds) / min(seconds) > 100
@@ -111,21 +112,19 @@ def scale(axes: Axes, drawn: Sequence[Point]) -> None:
 
 def label(axes: Axes, shown: Sequence[Point]) -> None:
     """Write each point's name where it covers no marker and no other name, as near as there is room."""
-    markers = [marker_box(axes, point) for point in shown]
-    taken = list(markers)
-    for point, own in sorted(zip(shown, markers, strict=True), key=lambda pair: (pair[0].study, pair[0].percent)):
-        others = [box for box in taken if box is not own]
-        tried = [(cost(axes, point, place, others), place) for place in PLACES]
+    taken = [marker_box(axes, point) for point in shown]
+    for point in sorted(shown, key=lambda point: (point.study, point.percent)):
+        tried = [(cost(axes, point, place, taken), place) for place in PLACES]
         _, place = min(tried, key=lambda item: item[0])
         taken.append(text_box(axes, annotate(axes, point, place)))
 
 
-def cost(axes: Axes, point: Point, place: tuple[float, float], others: Sequence[Bbox]) -> float:
+def cost(axes: Axes, point: Point, place: tuple[float, float], taken: Sequence[Bbox]) -> float:
     """Return how bad a place is for a point's name: what it would cover, and how far off it is."""
     text = annotate(axes, point, place)
     box = text_box(axes, text)
     text.remove()
-    covered = sum(overlap(box, other) for other in others)
+    covered = sum(overlap(box, other) for other in taken)
     inside = overlap(box, axes.get_window_extent())
     return 10 * covered + 10 * (box.width * box.height - inside) + abs(place[0]) + abs(place[1])
 
@@ -144,9 +143,8 @@ def annotate(axes: Axes, point: Point, place: tuple[float, float]) -> Any:
 
 def text_box(axes: Axes, text: Any) -> Bbox:
     """Return the pixels that a name takes, its line left out."""
-    from matplotlib.text import Text
-
-    text.update_positions(axes.figure.canvas.get_renderer())  # type: ignore[union-attr]  # the canvas is Agg's
+    canvas: Any = axes.figure.canvas  # Agg's, which has a renderer
+    text.update_positions(canvas.get_renderer())
     return Text.get_window_extent(text).padded(1)
 
 

@@ -66,16 +66,17 @@ def winner_sheet(groups: Sequence[Group]) -> Sheet:
     """Return one row for each network: accuracy by method, who is ahead and by how much, here and in the study."""
     held = contests(groups)
     methods = list(dict.fromkeys(group.method for group in groups))
-    several = any(contest.label for contest in held)
+    several, compared = any(contest.label for contest in held), any(contest.study for contest in held)
     rows = []
     for contest in held:
         ours, margin = winner({method: value.mean for method, value in contest.ours.items()})
         study, study_margin = winner(contest.study)
         cells = [with_deviation(contest.ours.get(method)) for method in methods]
         names = [contest.model, contest.label] if several else [contest.model]
-        rows.append((*names, *cells, ours, percent(margin), study, percent(study_margin)))
+        theirs = (study, percent(study_margin)) if compared else ()
+        rows.append((*names, *cells, ours, percent(margin), *theirs))
     names = ["network", "settings"] if several else ["network"]
-    headers = (*names, *methods, "ahead", "by", "ahead in the study", "by")
+    headers = (*names, *methods, "ahead", "by", *(("ahead in the study", "by") if compared else ()))
     return Sheet("Accuracy in percent by method, and by how many points the better one is ahead", headers, tuple(rows))
 
 
@@ -86,8 +87,8 @@ def conclusion(groups: Sequence[Group]) -> list[str]:
     if not decided:
         return []
     wins = [method for _, method in decided]
-    parts = [f"{method} {wins.count(method)}" for method in dict.fromkeys(wins)]
-    sentences = [f"Ahead, of {len(decided)} networks with both methods done: {', '.join(parts)}."]
+    parts = [f"{method} for {wins.count(method)}" for method in dict.fromkeys(wins)]
+    sentences = [f"Method ahead, of {len(decided)} networks with both done: {', '.join(parts)}."]
     compared = [(contest, method, winner(contest.study)[0]) for contest, method in decided if contest.study]
     if compared:
         other = [f"{contest.model} ({study} there, {ours} here)" for contest, ours, study in compared if ours != study]

@@ -98,7 +98,7 @@ def test_page__shows_text_as_text() -> None:
     found = read(whole_page())
 
     assert found.all("script") == []
-    for tag in ("title", "h1", "h3", "code", "pre", "summary", "caption", "figcaption", "th", "li"):
+    for tag in ("title", "h1", "h3", "code", "pre", "summary", "figcaption", "p", "th", "li"):
         assert EVIL in found.text_of(tag), tag
     assert found.all("img")[0]["alt"] == EVIL
 
@@ -194,5 +194,5 @@ def test_stylesheet__rules(rule: str) -> None:
 def test_stylesheet__every_class_has_a_rule() -> None:
     names = {name for e in read(whole_page()).elements for name in str(e[1].get("class") or "").split()}
 
-    assert {"scroll", "number", "notice", "warning", "beside", "subtitle"} <= names
+    assert {"scroll", "number", "notice", "warning", "beside", "subtitle", "caption"} <= names
     assert [name for name in names if f".{name}" not in stylesheet()] == []
