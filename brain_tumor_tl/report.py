@@ -21,7 +21,7 @@ from brain_tumor_tl.evidence.record import write_csv, write_text
 from brain_tumor_tl.evidence.rows import csv_rows
 from brain_tumor_tl.evidence.tables import class_table, summary_table, unfinished_lines
 from brain_tumor_tl.evidence.winners import conclusion
-from brain_tumor_tl.sweep.folder import WITHOUT_EFFECT, flat
+from brain_tumor_tl.sweep.folder import settings_with_effect
 
 KINDS = ("html", "markdown", "csv")
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
@@ -96,9 +96,8 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
     The images count by their digest, the precision as it was used. The digest of the weights counts where they were
     loaded, for random ones differ with the seed.
     """
-    left_out = (*WITHOUT_EFFECT, *REPEATS, *SAID_BETTER)
-    config = flat(results.get("config") or {})
-    settings = {key: value for key, value in config.items() if key and key not in left_out}
+    config = settings_with_effect(results.get("config") or {})
+    settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *SAID_BETTER)}
     environment = results.get("environment") or {}
     digests = environment.get("digests") or {}
     found = {"images": digests.get("data"), "precision": environment.get("precision")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -112,40 +112,71 @@ def scale(axes: Axes, drawn: Sequence[Point]) -> None:
 
 def label(axes: Axes, shown: Sequence[Point]) -> None:
     """Write each point's name where it covers no marker and no other name, as near as there is room."""
-    taken = [marker_box(axes, point) for point in shown]
-    for point in sorted(shown, key=lambda point: (point.study, point.percent)):
-        tried = [(cost(axes, point, place, taken), place) for place in PLACES]
-        _, place = min(tried, key=lambda item: item[0])
-        taken.append(text_box(axes, annotate(axes, point, place)))
+    inside = axes.get_window_extent()
+    markers = [marker_box(axes, point) for point in shown]
+    names: list[Bbox] = []
+    for own, point in sorted(zip(markers, shown, strict=True), key=lambda pair: (pair[1].study, pair[1].percent)):
+        others = [marker for marker in markers if marker is not own]
+        size = name_size(axes, point)
+        boxes = [(place, name_box(axes, own, size, place)) for place in PLACES]
+        place, box = min(boxes, key=lambda pair: cost(pair[0], pair[1], inside, own, others, names))
+        names.append(box)
+        annotate(axes, point, place)
 
 
-def cost(axes: Axes, point: Point, place: tuple[float, float], taken: Sequence[Bbox]) -> float:
-    """Return how bad a place is for a point's name: what it would cover, and how far off it is."""
-    text = annotate(axes, point, place)
-    box = text_box(axes, text)
-    text.remove()
-    covered = sum(overlap(box, other) for other in taken)
-    inside = overlap(box, axes.get_window_extent())
-    return 10 * covered + 10 * (box.width * box.height - inside) + abs(place[0]) + abs(place[1])
+def cost(
+    place: tuple[float, float], box: Bbox, inside: Bbox, own: Bbox, others: Sequence[Bbox], names: Sequence[Bbox]
+) -> float:
+    """Return how bad a place is for a point's name: what it would cover, whose it would seem, and how far off it is.
+
+    Args:
+        place: Where it would stand, in points from the marker.
+        box: Pixels that it would take.
+        inside: Pixels of the axes.
+        own: Pixels of its marker.
+        others: Pixels of the other markers.
+        names: Pixels of the names that stand already.
+    """
+    covered = sum(overlap(box, other) for other in (own, *others, *names))
+    outside = box.width * box.height - overlap(box, inside)
+    mistaken = sum(distance(box, other) <= distance(box, own) for other in others)
+    return 10 * covered + 10 * outside + 40 * mistaken + abs(place[0]) + abs(place[1])
 
 
 def annotate(axes: Axes, point: Point, place: tuple[float, float]) -> Any:
-    """Write a point's name at a place, with a thin line to its marker where it is further off."""
-    horizontal = {1: "left", -1: "right", 0: "center"}[(place[0] > 0) - (place[0] < 0)]
-    vertical = {1: "bottom", -1: "top", 0: "center"}[(place[1] > 0) - (place[1] < 0)]
-    far = abs(place[0]) + abs(place[1]) > 20
+    """Write a point's name at a place, with a thin line to its marker where it doesn't stand right beside it."""
+    far = abs(place[0]) + abs(place[1]) > 10
     return axes.annotate(
         point.label, (point.seconds, point.percent), place, textcoords="offset points", fontsize=8,
-        ha=horizontal, va=vertical, color=STUDY if point.study else OURS, fontstyle="italic" if point.study else None,
-        arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "gray"} if far else None,
+        ha=("center", "left", "right")[side(place[0])], va=("center", "bottom", "top")[side(place[1])],
+        color=STUDY if point.study else OURS, fontstyle="italic" if point.study else None,
+        arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "gray", "shrinkA": 0} if far else None,
     )  # fmt: skip
 
 
-def text_box(axes: Axes, text: Any) -> Bbox:
-    """Return the pixels that a name takes, its line left out."""
-    canvas: Any = axes.figure.canvas  # Agg's, which has a renderer
-    text.update_positions(canvas.get_renderer())
-    return Text.get_window_extent(text).padded(1)
+def side(offset: float) -> int:
+    """Return the sign of an offset."""
+    return (offset > 0) - (offset < 0)
+
+
+def name_size(axes: Axes, point: Point) -> tuple[float, float]:
+    """Return the width and height in pixels of a point's name."""
+    text = annotate(axes, point, (0, 0))
+    box = text.get_window_extent()
+    text.remove()
+    return box.width + 2, box.height + 2
+
+
+def name_box(axes: Axes, marker: Bbox, size: tuple[float, float], place: tuple[float, float]) -> Bbox:
+    """Return the pixels that a name of some size takes at a place."""
+    figure = axes.get_figure(root=True)
+    pixels_a_point = (figure.dpi if figure else 72) / 72
+    middle = ((marker.x0 + marker.x1) / 2, (marker.y0 + marker.y1) / 2)
+    x, y = (
+        at + offset * pixels_a_point - length * (0.5, 0.0, 1.0)[side(offset)]
+        for at, offset, length in zip(middle, place, size, strict=True)
+    )
+    return Bbox.from_bounds(x, y, *size)
 
 
 def marker_box(axes: Axes, point: Point) -> Bbox:
@@ -159,3 +190,9 @@ def overlap(one: Bbox, other: Bbox) -> float:
     """Return the area that two boxes share."""
     both = Bbox.intersection(one, other)
     return 0.0 if both is None else both.width * both.height
+
+
+def distance(box: Bbox, marker: Bbox) -> float:
+    """Return the pixels between a box and a marker's middle."""
+    x, y = (marker.x0 + marker.x1) / 2, (marker.y0 + marker.y1) / 2
+    return math.hypot(max(box.x0 - x, x - box.x1, 0.0), max(box.y0 - y, y - box.y1, 0.0))
