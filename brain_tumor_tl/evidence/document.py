@@ -109,19 +109,21 @@ def tradeoff(groups: Sequence[Group]) -> list[page.Fragment]:
 
     drawn = points(groups)
     note = "SYNTHETIC images" if any(group.synthetic for group in groups) else ""
-    methods = list(dict.fromkeys(point.method for point in drawn))
+    titles = list(dict.fromkeys(point.panel for point in drawn))
     pictures = [
         page.picture(
-            tradeoff_figure(drawn, method, note),
-            f"Accuracy against seconds per epoch, method {method}; the figures stand in Table 1.",
+            tradeoff_figure(drawn, title, note),
+            f"Accuracy against seconds per epoch, {title}; the figures stand in Table 1.",
         )
-        for method in methods
+        for title in titles
     ]
     if not pictures:
         return [page.paragraph("No run has a whole epoch.")]
     text = "Up and to the left is better. All plots have the same axes. Bars are one standard deviation over the runs."
     if any(point.study for point in drawn):
         text += " The study's seconds are of its author's machine, so only the order of its points in time compares."
+    if not all(point.label for point in drawn):
+        text += " There are too many settings to name the points."
     return [page.paragraph(text), page.side_by_side(*pictures)]
 
 

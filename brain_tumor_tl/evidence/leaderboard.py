@@ -137,7 +137,6 @@ def leaderboard(groups: Sequence[Group], narrow: bool = False) -> Sheet:
         narrow: Keep to 80 columns: fewer columns, deviations of the accuracy alone, settings by number.
     """
     columns = [column for column in COLUMNS if column.needed(groups) and (column.short or not narrow)]
-    columns = [column for column in columns if narrow or column.title != "set"]
     rows = [[column.text(group) for column in columns] for group in groups]
     if narrow:
         rows = [[tight(text, column.short) for column, text in zip(columns, row, strict=True)] for row in rows]

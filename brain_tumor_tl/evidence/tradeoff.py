@@ -15,7 +15,6 @@ from matplotlib.transforms import Bbox
 
 from brain_tumor_tl.evidence.groups import Group
 from brain_tumor_tl.evidence.leaderboard import accuracy, seconds_per_epoch
-from brain_tumor_tl.evidence.study import table1
 
 OURS, STUDY = "#0b5cad", "#a04000"
 # Where a label may stand, in points from its marker: near places first.
@@ -23,11 +22,16 @@ AROUND = ((7, 0), (-7, 0), (0, 9), (0, -9), (7, 8), (-7, 8), (7, -8), (-7, -8))
 PLACES = [(step * x, step * y) for step in (1, 1.5, 2, 3, 4, 6) for x, y in AROUND]
 
 
+MOST_PANELS = 12
+
+
 @dataclass(frozen=True)
 class Point:
     """One marker.
 
     Attributes:
+        label: Its name in the plot; empty for none.
+        panel: Title of the plot that it belongs to.
         seconds: Per epoch.
         percent: Accuracy.
         deviation: Of the accuracy over seeds, in percentage points; 0 for none.
@@ -35,7 +39,7 @@ class Point:
     """
 
     label: str
-    method: str
+    panel: str
     seconds: float
     percent: float
     deviation: float
@@ -43,41 +47,50 @@ class Point:
 
 
 def points(groups: Sequence[Group]) -> list[Point]:
-    """Return what is to be drawn: every group with both figures, and the study's point of each that compares."""
-    found = []
+    """Return what is to be drawn: every group with both figures, and the study's point of each that compares.
+
+    Each method has a plot, or each method and set of settings; where that is too many, each method has one without
+    names.
+    """
+    crowded = len({panel(group) for group in groups}) > MOST_PANELS
+    found: dict[Point, None] = {}  # keeps the order, and the study's points once
     for group in groups:
         ours, seconds = group.spread(accuracy), group.spread(seconds_per_epoch)
+        place, name = (group.method, "") if crowded else (panel(group), group.model)
         if ours and seconds and seconds.mean > 0:
-            label = group.model + (f", set {group.number}" if group.number else "")
-            found.append(Point(label, group.method, seconds.mean, 100 * ours.mean, 100 * (ours.deviation or 0), False))
-    for model, method in dict.fromkeys((group.model, group.method) for group in groups if group.study):
-        row = table1()[model, method]
-        found.append(Point(model, method, row["seconds_per_epoch"], 100 * row["accuracy"], 0, True))
-    return found
+            point = Point(name, place, seconds.mean, 100 * ours.mean, 100 * (ours.deviation or 0), False)
+            found[point] = None
+        if row := group.study:
+            found[Point(name, place, row["seconds_per_epoch"], 100 * row["accuracy"], 0, True)] = None
+    return sorted(found, key=lambda point: point.study)
 
 
-def tradeoff_figure(drawn: Sequence[Point], method: str, note: str = "") -> Figure:
-    """Draw one method's points; the axes have room for those of every method, so that two figures compare.
+def panel(group: Group) -> str:
+    """Return the title of the plot that a group belongs to."""
+    return group.method + (f", set {group.number}" if group.number else "")
+
+
+def tradeoff_figure(drawn: Sequence[Point], title: str, note: str = "") -> Figure:
+    """Draw one plot; its axes have room for the points of all plots, so that they compare.
 
     Args:
-        drawn: Points of all methods.
-        method: The one to draw.
+        drawn: Points of all plots.
+        title: The plot to draw.
         note: What the title adds, such as that the images are synthetic.
     """
-    figure = Figure(figsize=(4.9, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.9, 4.5), dpi=100)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    own = [point for point in drawn if point.method == method]
+    axes = figure.add_axes((0.17, 0.2, 0.8, 0.73))  # fixed: a layout engine takes a second a figure
+    own = [point for point in drawn if point.panel == title]
     for study in (False, True):
         mark(axes, [point for point in own if point.study == study], study)
     scale(axes, drawn)
     axes.set_xlabel("seconds per epoch (logarithmic)")
     axes.set_ylabel("accuracy on the test part, percent")
-    axes.set_title(method + (f", {note}" if note else ""), fontsize=11)
+    axes.set_title(title + (f", {note}" if note else ""), fontsize=11)
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.draw_without_rendering()
-    label(axes, own)
+    figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=9)
+    label(axes, [point for point in own if point.label])
     return figure
 
 

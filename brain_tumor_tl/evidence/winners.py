@@ -88,7 +88,8 @@ def conclusion(groups: Sequence[Group]) -> list[str]:
         return []
     wins = [method for _, method in decided]
     parts = [f"{method} for {wins.count(method)}" for method in dict.fromkeys(wins)]
-    sentences = [f"Method ahead, of {len(decided)} networks with both done: {', '.join(parts)}."]
+    what = "pairs of network and settings" if any(contest.label for contest, _ in decided) else "networks"
+    sentences = [f"Method ahead, of {len(decided)} {what} with both done: {', '.join(parts)}."]
     compared = [(contest, method, winner(contest.study)[0]) for contest, method in decided if contest.study]
     if compared:
         other = [f"{contest.model} ({study} there, {ours} here)" for contest, ours, study in compared if ours != study]

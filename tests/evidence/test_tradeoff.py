@@ -61,6 +61,19 @@ def test_points__no_study_beside_synthetic_images_and_none_without_seconds(make_
 
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_points__a_plot_for_each_set_of_settings(make_results: MakeResults) -> None:
+    def found(rates: int) -> list[Point]:
+        results = [make_results("resnet18-frozen-s0", config={"optimizer": {"lr": rate}}) for rate in range(rates)]
+        runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+        return points(group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})[0])
+
+    assert [(point.panel, point.label, point.study) for point in found(2)] == [
+        ("frozen, set 1", "resnet18", False), ("frozen, set 2", "resnet18", False),
+        ("frozen, set 1", "resnet18", True), ("frozen, set 2", "resnet18", True),
+    ]  # fmt: skip
+    assert {(point.panel, point.label) for point in found(13)} == {("frozen", "")}
+
+
 def test_tradeoff_figure__names_cover_neither_each_other_nor_the_edge(method: str) -> None:
     figure = tradeoff_figure(grid(), method)
     figure.draw_without_rendering()
