@@ -60,7 +60,6 @@ def test_points__no_study_beside_synthetic_images_and_none_without_seconds(make_
     assert [(point.label, point.study) for point in points(groups)] == [("resnet18", False)]
 
 
-@pytest.mark.parametrize("method", ["frozen", "finetune"])
 def test_points__a_plot_for_each_set_of_settings(make_results: MakeResults) -> None:
     def found(rates: int) -> list[Point]:
         results = [make_results("resnet18-frozen-s0", config={"optimizer": {"lr": rate}}) for rate in range(rates)]
@@ -74,6 +73,7 @@ def test_points__a_plot_for_each_set_of_settings(make_results: MakeResults) -> N
     assert {(point.panel, point.label) for point in found(13)} == {("frozen", "")}
 
 
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
 def test_tradeoff_figure__names_cover_neither_each_other_nor_the_edge(method: str) -> None:
     figure = tradeoff_figure(grid(), method)
     figure.draw_without_rendering()
