@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         report = make_report(options.folders, Path.cwd())
         show(report)
         for kind, path in targets.items():
-            write(kind, make_report(options.folders, path.parent), path)
+            write(kind, replace(report, base=path.parent), path)
             console.print(f"Written   {path}", highlight=False, markup=False, soft_wrap=True)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
