@@ -24,13 +24,13 @@ from brain_tumor_tl.evidence.console import config_tree, console, log
 from brain_tumor_tl.evidence.folders import common_groups, read_groups
 from brain_tumor_tl.evidence.intervals import run_intervals
 from brain_tumor_tl.evidence.probabilities import softmax
-from brain_tumor_tl.evidence.recorder import EpochRecorder
+from brain_tumor_tl.evidence.recorder import EpochRecorder, log_final
 from brain_tumor_tl.evidence.study import row_for
 from brain_tumor_tl.model.backbone import feature_count, state_digest
 from brain_tumor_tl.model.classifier import Blocks
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.store import digest_of
-from brain_tumor_tl.sweep.folder import config_digest
+from brain_tumor_tl.sweep.folder import config_digest, settings_with_effect
 
 # Images in a chunk of the feature pass. On a processor small ones stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in chunks of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
@@ -247,6 +247,8 @@ class Job:
             if self.data.watched == "val":
                 values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
                 logger.log_metrics(values, step=results["epochs"])
+            if isinstance(logger, TensorBoardLogger):
+                log_final(logger, settings_with_effect(self.settings), results)
             logger.finalize("success")
 
     def results(

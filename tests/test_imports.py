@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "job": {"build", "checkpoints", "sweep", "evidence", "model", "data", "hardware", "store"},
     "build": {"checkpoints", "evidence", "model", "data", "hardware"},
     "checkpoints": set(),
-    "report": {"evidence"},
+    "report": {"evidence", "sweep"},
     "sweep": {"store"},
     "evidence": set(),
     "model": {"store", "names"},
@@ -147,7 +147,7 @@ TORCH = ("torch", "torchvision", "lightning")
 LIGHT = [
     "", ".data", ".model", ".command", ".config", ".store", ".names", ".report", ".evidence.record",
     ".evidence.tables", ".evidence.study", ".evidence.folders", ".evidence.calibration", ".evidence.plots",
-    ".sweep.folder",
+    ".evidence.page", ".evidence.document", ".evidence.gather", ".sweep.folder",
 ]  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected JSON in {path}, it can't be read: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object in {path}, got {type(content).__name__}.")

@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from brain_tumor_tl.evidence.console import log
 from brain_tumor_tl.evidence.plots import confusion_figure, pixels
 from brain_tumor_tl.evidence.record import write_csv
+
+FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
 
 
 class EpochRecorder(L.Callback):
@@ -100,6 +103,23 @@ class EpochRecorder(L.Callback):
         row["images_per_second/train"] = sum(map(sum, module.confusion["train"])) / max(train_seconds, 1e-9)
         row["memory_megabytes"] = memory_megabytes(module.device)
         return row
+
+
+def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Send a run's settings and final metrics to TensorBoard's HParams tab, into the event file of its curves.
+
+    Args:
+        logger: The run's.
+        settings: Flat, with dotted keys.
+        results: What `results.json` holds.
+    """
+    metrics = {f"final/{name}": results[name] for name in FINAL}
+    metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
+    logger.log_hyperparams(
+        {key: "null" if value is None else value for key, value in settings.items()},
+        {name: value for name, value in metrics.items() if value is not None},
+        step=results["epochs"],
+    )
 
 
 def now(device: torch.device) -> float:

@@ -101,6 +101,11 @@ def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[st
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
 
 
+def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return as one table the settings that a run's figures depend on."""
+    return {key: value for key, value in flat(config).items() if key not in WITHOUT_EFFECT}
+
+
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     """Return nested settings as one table with dotted keys.
 
