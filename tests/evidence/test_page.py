@@ -20,6 +20,7 @@ from brain_tumor_tl.evidence.page import (
     code,
     folded,
     heading,
+    matrix,
     notice,
     numeric,
     page,
@@ -196,3 +197,19 @@ def test_stylesheet__every_class_has_a_rule() -> None:
 
     assert {"scroll", "number", "notice", "warning", "beside", "subtitle", "caption"} <= names
     assert [name for name in names if f".{name}" not in stylesheet()] == []
+
+
+def test_matrix__counts_shares_and_shade() -> None:
+    found = read(matrix([[3, 1], [0, 0]], ["no tumor", EVIL], EVIL))
+
+    assert found.text_of("td") == ["3", "1", "0", "0"]
+    assert found.text_of("small") == ["75.0%", "25.0%", "0.0%", "0.0%"]
+    assert [cell["style"] for cell in found.all("td")][:2] == ["--share: 0.750", "--share: 0.250"]
+    assert [cell.get("class") for cell in found.all("td")] == ["dark", None, None, None]
+    assert found.text_of("th")[1:] == ["no tumor", EVIL, "no tumor", EVIL]
+    assert found.text_of("p") == [EVIL]
+
+
+def test_matrix__uneven() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        matrix([[1]], ["a", "b"])
