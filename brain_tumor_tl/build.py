@@ -232,8 +232,10 @@ def devices(setting: Any) -> Any:
 
 
 def in_process_multirun() -> bool:
-    """Tell whether this job is one of a multirun whose jobs share this process."""
-    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+    """Tell whether this job is one of a multirun whose jobs share this process, as SLURM's don't."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return not str(HydraConfig.get().launcher["_target_"]).endswith("SlurmLauncher")
 
 
 def refuse_devices_in_process(count: int) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
+from brain_tumor_tl.sweep.guard import end_with_parent
 
 PATHS = ("data.root", "data.cache_dir", "data.url", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
 GROUPS = {
@@ -45,6 +46,7 @@ def run_train(arguments: list[str]) -> None:
     whole, overrides = sys.argv, overrides_in(arguments)
     if not {"-sc", "--shell-completion"} & set(arguments):
         refuse_unknown_keys(arguments)
+    end_with_parent()
     # Flags first: argparse refuses overrides on both sides of one.
     sys.argv = [whole[0], *(a for a in arguments if a not in overrides), *overrides]
 
@@ -133,8 +135,8 @@ def overrides_in(arguments: Sequence[str]) -> list[str]:
 
 
 def config_groups() -> list[str]:
-    """Return the names of the config groups."""
-    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+    """Return the names of the config groups; `hydra/` holds Hydra's own."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def choices_of(group: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import II, MISSING
 
 from brain_tumor_tl.names import closest, nearest, question
 
@@ -198,6 +198,16 @@ class TrainerConfig:
 
 
 @dataclass
+class LauncherConfig:
+    """How the jobs of a multirun share the machine; no figure depends on it."""
+
+    jobs: int | None = option("jobs of a multirun at once; null: as many as the devices allow, else one", low=1)
+    devices_per_job: int | None = option("devices that each job is given; null: as trainer.devices says", low=1)
+    jobs_per_device: int = option("jobs that may share a device", low=1)
+    fail_fast: bool = option("end the whole multirun when its first job fails")
+
+
+@dataclass
 class TrainConfig:
     """Everything that a training run depends on."""
 
@@ -213,9 +223,22 @@ class TrainConfig:
     scheduler: SchedulerConfig = option("")
     loss: LossConfig = option("")
     trainer: TrainerConfig = option("")
+    launcher: LauncherConfig = option("")
+
+
+@dataclass
+class LocalLauncherConfig:
+    """`hydra/launcher=local`, which takes its values from the `launcher` keys."""
+
+    _target_: str = "hydra_plugins.brain_tumor_tl_launcher.LocalLauncher"
+    jobs: int | None = II("launcher.jobs")
+    devices_per_job: int | None = II("launcher.devices_per_job")
+    jobs_per_device: int = II("launcher.jobs_per_device")
+    fail_fast: bool = II("launcher.fail_fast")
 
 
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConfig)
 
 
 @dataclass(frozen=True)

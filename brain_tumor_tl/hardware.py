@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,6 +28,16 @@ def resolve_accelerator(accelerator: str) -> str:
             f"Expected a device for trainer.accelerator={accelerator}, PyTorch sees none. Give trainer=auto."
         )
     return accelerator
+
+
+def is_further_process(environment: Mapping[str, str]) -> bool:
+    """Tell whether this is not the first process of a run on several devices, started by Lightning or by SLURM.
+
+    Args:
+        environment: The process's environment.
+    """
+    by_slurm = int(environment.get("SLURM_NTASKS", "1")) > 1 and int(environment.get("SLURM_PROCID", "0")) > 0
+    return by_slurm or int(environment.get("LOCAL_RANK", "0")) > 0
 
 
 def computes_bfloat16(accelerator: str) -> bool:

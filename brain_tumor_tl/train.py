@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.checks import check
 from brain_tumor_tl.evidence import record, tables
 from brain_tumor_tl.evidence.console import console, log, run_log
+from brain_tumor_tl.hardware import is_further_process
 from brain_tumor_tl.job import Job
 from brain_tumor_tl.store import locked
 from brain_tumor_tl.sweep.folder import inspect_folder
@@ -28,7 +29,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         CompactHydraException: With the message alone, where settings, files or the network don't fit.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    child = int(os.environ.get("LOCAL_RANK", "0")) > 0
+    child = is_further_process(os.environ)
     with run_log(None if child else folder / "train.log", quiet=child):
         try:
             check(config)
@@ -57,7 +58,9 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
         ValueError: Data, network and settings do not fit each other.
     """
     settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-    state = inspect_folder(folder, settings, config.force)
+    # Under SLURM the processes of a run start together, and only the first one may clear the folder.
+    further = config.force and is_further_process(os.environ)
+    state = "new" if further else inspect_folder(folder, settings, config.force)
     if state == "done":
         log.info(f"{folder} is done already; force=true trains anew.")
         return show(record.read_json(folder / "results.json"), folder)

@@ -47,3 +47,18 @@ def test_resolve_accelerator__auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch
 
 def test_device_name__is_told() -> None:
     assert hardware.device_name(torch.device("cpu"))
+
+
+PROCESSES = {
+    "alone": ({}, False),
+    "first-of-lightnings": ({"LOCAL_RANK": "0"}, False),
+    "second-of-lightnings": ({"LOCAL_RANK": "1"}, True),
+    "first-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, False),
+    "second-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, True),
+    "alone-under-slurm": ({"SLURM_NTASKS": "1", "SLURM_PROCID": "3"}, False),
+}
+
+
+@pytest.mark.parametrize(("environment", "expected"), PROCESSES.values(), ids=PROCESSES)
+def test_is_further_process__by_rank(environment: dict[str, str], expected: bool) -> None:
+    assert hardware.is_further_process(environment) == expected

@@ -27,6 +27,17 @@ check(config)
 print(brain_tumor_tl.__file__, conf_dir(), config.model.name, "torch" in sys.modules, sep="\\n")
 """
 
+# What any Hydra program of the environment finds, and what it has to import for it.
+LAUNCHERS = """
+import sys
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+for found in Plugins.instance().discover(Launcher):
+    if found.__module__.startswith("hydra_plugins"):
+        print(found.__module__, found.__name__)
+print([name for name in ("brain_tumor_tl", "torch", "rich") if name in sys.modules])
+"""
+
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a program in a folder, without what this environment says of Python, and return its output."""
@@ -76,7 +87,11 @@ def test_wheel__carries_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
-    assert {name.split("/")[0] for name in names} == {"brain_tumor_tl", f"brain_tumor_tl-{__version__}.dist-info"}
+    top = {"brain_tumor_tl", "hydra_plugins", f"brain_tumor_tl-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == top
+    inside = {name for name in names if name.startswith("hydra_plugins/")}
+    doors = {f"hydra_plugins/brain_tumor_tl_{name}.py" for name in ("launcher", "slurm")}
+    assert inside == doors, "an __init__.py would hide other packages' plugins"
     assert not [name for name in names if Path(name).name.startswith("test_") or "__pycache__" in name]
 
 
@@ -89,6 +104,15 @@ def test_wheel__composes_a_configuration_in_an_empty_venv(site_packages: Path, t
     assert Path(conf) == (site_packages / "brain_tumor_tl" / "conf").resolve()
     assert (model, torch) == ("vgg16", "False")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wheel__launcher_is_found_in_an_empty_venv(site_packages: Path, tmp_path: Path) -> None:
+    python = site_packages.parents[2] / "bin" / "python"
+
+    output = run(python, "-c", LAUNCHERS, folder=tmp_path).splitlines()
+
+    assert "hydra_plugins.brain_tumor_tl_launcher LocalLauncher" in output
+    assert output[-1] == "[]"
 
 
 @pytest.mark.parametrize(

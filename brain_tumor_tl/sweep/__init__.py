@@ -1,1 +1,1 @@
-"""Sweep: what a second start of a run or of many does with what the first one left."""
+"""Sweep: many runs from one queue on the devices of one machine, and what a second start does with the first's."""

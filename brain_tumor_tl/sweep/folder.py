@@ -19,10 +19,10 @@ OF_A_RUN = (
 FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
 State = Literal["new", "cut", "done"]
 
-# Keys that change where a run is kept and what is shown of it, but no number that it gives.
+# Keys, and tables of keys, that change where a run is kept and what is shown of it, but no number that it gives.
 WITHOUT_EFFECT = (
     "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
-    "trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly",
+    "trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "launcher",
 )  # fmt: skip
 
 
@@ -97,13 +97,22 @@ def clear(folder: Path) -> None:
 def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[str]:
     """Return the first few settings that differ, as `key: before -> after`."""
     old, new = flat(before), flat(after)
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and key not in WITHOUT_EFFECT]
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and has_effect(key)]
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
 
 
 def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return as one table the settings that a run's figures depend on."""
-    return {key: value for key, value in flat(config).items() if key not in WITHOUT_EFFECT}
+    return {key: value for key, value in flat(config).items() if has_effect(key)}
+
+
+def has_effect(key: str) -> bool:
+    """Tell whether a run's figures depend on a key.
+
+    >>> has_effect("seed"), has_effect("force"), has_effect("launcher.jobs")
+    (True, False, False)
+    """
+    return not any(f"{key}.".startswith(f"{path}.") for path in WITHOUT_EFFECT)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Live: what is read from a run's folder, the view on a terminal, and plain lines without one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from brain_tumor_tl.sweep import live
+from brain_tumor_tl.sweep.live import LiveView, Progress, counts, progress_of, view
+from brain_tumor_tl.sweep.manifest import SweepJob
+
+TABLE = """\
+epoch,train/loss,test/accuracy,seconds/test,seconds/train
+1,1.0,0.5,1.0,9.0
+2,0.9,0.75,1.0,9.0
+"""
+FILES: dict[str, tuple[str | None, Progress]] = {
+    "two-epochs": (TABLE, Progress(2, 0.75, 30.0)),
+    "validated": (TABLE.replace("test/accuracy", "val/accuracy"), Progress(2, 0.75, 30.0)),
+    "not-watched-yet": ("epoch,seconds/train\n1,4.0\n", Progress(1, None, 16.0)),
+    "last-epoch-not-watched": ("epoch,test/accuracy,seconds/train\n1,0.5,4\n2,,4\n", Progress(2, 0.5, 12.0)),
+    "absent": (None, Progress()),
+    "empty": ("", Progress()),
+    "header": ("epoch,test/accuracy\n", Progress()),
+    "something-else": ("a,b\n1,2\n", Progress()),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), FILES.values(), ids=FILES)
+def test_progress_of__metrics(text: str | None, expected: Progress, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "metrics.csv").write_text(text)
+
+    assert progress_of(tmp_path, max_epochs=5) == expected
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[SweepJob]:
+    """One job of each kind; the running one has two epochs behind it."""
+    running = SweepJob("running-one", tmp_path / "running", [], [], max_epochs=5, state="running", devices=["0", "2"])
+    running.folder.mkdir()
+    (running.folder / "metrics.csv").write_text(TABLE)
+    others = [
+        SweepJob("done-one", tmp_path / "done", [], [], state="done", seconds=125.0),
+        SweepJob("skipped-one", tmp_path / "skipped", [], [], state="skipped"),
+        SweepJob("failed-one", tmp_path / "failed", [], [], state="failed", reason="ValueError: no [weights]"),
+        SweepJob("waiting-one", tmp_path / "waiting", [], []),
+    ]
+    return [running, *others]
+
+
+def text_of(console: Console) -> str:
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
+    console = plain()
+
+    console.print(view(jobs))
+
+    lines = [" ".join(line.split()) for line in text_of(console).splitlines()]
+    assert lines == [
+        "2 of 5 done, 1 running, 1 failed, 1 waiting",
+        "failed: failed-one: ValueError: no [weights]",
+        "running device epoch accuracy left",
+        "running-one 0,2 2/5 75.00 30 s",
+    ]
+
+
+def test_view__says_why_nothing_runs(jobs: list[SweepJob]) -> None:
+    console = plain()
+
+    console.print(view(jobs[-1:]))
+
+    assert "waiting for devices that another sweep holds" in text_of(console)
+
+
+def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    console = plain()
+    monkeypatch.setattr(live, "LINE_SECONDS", 0.0)
+
+    jobs[1].folder.mkdir()
+    (jobs[1].folder / "results.json").write_text('{"accuracy": 0.8897}')
+
+    with LiveView(jobs, console) as shown:
+        shown.started(jobs[0])
+        shown.ended(jobs[1], ["a line"])
+        shown.ended(jobs[3], ["Traceback", "ValueError: no [weights]"])
+        shown.tick()
+
+    assert text_of(console).splitlines() == [
+        "start   running-one on devices 0,2",
+        "done    done-one: accuracy 88.97 %, 2 min",
+        "FAILED  failed-one: ValueError: no [weights]",
+        "        | Traceback",
+        "        | ValueError: no [weights]",
+        f"        all of it: {jobs[3].folder / 'console.log'}",
+        "2 of 5 done, 1 running, 1 failed, 1 waiting: running-one epoch 2/5, accuracy 75.00 %, 30 s left",
+    ]
+
+
+def test_live_view__moves_on_a_terminal(jobs: list[SweepJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    monkeypatch.setattr(live, "REFRESH_SECONDS", 0.0)
+
+    with LiveView(jobs, console) as shown:
+        shown.started(jobs[0])
+        shown.ended(jobs[3], ["last words"])
+        shown.tick()
+
+    text = text_of(console)
+    assert "\x1b[" in text
+    for part in ("running-one", "75.00", "FAILED  failed-one", "last words", "1 waiting"):
+        assert part in text
+
+
+def test_counts__earlier_ones_are_done(jobs: list[SweepJob]) -> None:
+    assert counts(jobs[1:3]) == "2 of 2 done"
