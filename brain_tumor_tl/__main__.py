@@ -14,7 +14,7 @@ from brain_tumor_tl.names import nearest
 
 VERBS = {
     "train": "train a network on a folder of MRI slices, or sweep over many settings with -m",
-    "report": "print the results of finished runs as one table",
+    "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
 }
 
 

@@ -69,6 +69,12 @@ def combined_problems(config: DictConfig) -> list[str]:
             "`method.cache_features=true` needs a frozen backbone, for features change while it learns. "
             "Give method=frozen or leave it at auto."
         )
+    if config.method.cache_features is True and any(config.data.augment.values()):
+        changes = ", ".join(f"data.augment.{key}={value}" for key, value in config.data.augment.items() if value)
+        problems.append(
+            f"`method.cache_features=true` needs images that stay the same, got {changes}: features would be of one "
+            "change of each image for ever. Leave `method.cache_features` at auto, or set the augmentation to 0."
+        )
     return problems
 
 

@@ -55,6 +55,18 @@ def option(
 
 
 @dataclass
+class AugmentConfig:
+    """Random changes of the training images; all zero for none."""
+
+    flip: float = option("probability of exchanging left and right in a training image", low=0, high=1)
+    degrees: float = option("rotate training images by up to so many degrees either way", low=0, high=180)
+    translate: float = option("shift training images by up to this share of their size", low=0, below=1)
+    scale: float = option("enlarge or reduce training images by up to this share", low=0, below=1)
+    brightness: float = option("brighten or darken training images by up to this share", low=0, below=1)
+    contrast: float = option("stretch or squeeze training images' contrast by up to this share", low=0, below=1)
+
+
+@dataclass
 class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
@@ -79,6 +91,7 @@ class DataConfig:
         below=1,
     )
     stratify: bool = option("give each part the same share of every class")
+    augment: AugmentConfig = option("")
     on_bad_file: str = option(
         "`error` refuses to start on an unreadable file, `skip` leaves it out and lists it in bad_files.csv",
         choices=("error", "skip"),
@@ -167,7 +180,15 @@ class TrainerConfig:
     check_val_every_n_epoch: int = option("watch the validation or test part every so many epochs", low=1)
     sync_batchnorm: bool = option("share BatchNorm statistics between the devices of one run")
     deterministic: bool = option("use deterministic algorithms only; slower on a GPU")
-    benchmark: bool | None = option("let cuDNN try its algorithms; null leaves it to Lightning")
+    benchmark: Any = option(
+        "let cuDNN try its algorithms and keep the fastest; auto: unless deterministic", choices=("auto", True, False)
+    )
+    tf32: Any = option(
+        "let a GPU round float32 products to TensorFloat-32; auto: unless deterministic", choices=("auto", True, False)
+    )
+    cuda_graphs: Any = option(
+        "on one GPU, replay training steps as a CUDA graph; auto: where CUDA accepts it", choices=("auto", True, False)
+    )
     detect_anomaly: bool = option("stop at the operation whose gradient is not a number; slow")
     profiler: str | None = option(
         "`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced")

@@ -76,9 +76,9 @@ def resolve_channels_last(setting: bool | str, precision: str) -> bool:
     return precision != "32-true" if setting == "auto" else bool(setting)
 
 
-def device_name(accelerator: str) -> str:
+def device_name(device: torch.device) -> str:
     """Return the device's own name, for records."""
-    if accelerator == "cuda":
-        return str(torch.cuda.get_device_name())
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
     names = cpu_fields("model name")
     return names[0] if names else platform.processor() or platform.machine()

@@ -13,18 +13,24 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl import build, hardware
+from brain_tumor_tl.checkpoints import complete
 from brain_tumor_tl.data.index import printable
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.phantom import NOTICE_FILE
 from brain_tumor_tl.data.split import part_rows
 from brain_tumor_tl.evidence import plots, record
+from brain_tumor_tl.evidence.calibration import run_probabilities
 from brain_tumor_tl.evidence.console import config_tree, console, log
-from brain_tumor_tl.evidence.recorder import EpochRecorder
+from brain_tumor_tl.evidence.folders import common_groups, read_groups
+from brain_tumor_tl.evidence.intervals import run_intervals
+from brain_tumor_tl.evidence.probabilities import softmax
+from brain_tumor_tl.evidence.recorder import EpochRecorder, log_final
 from brain_tumor_tl.evidence.study import row_for
 from brain_tumor_tl.model.backbone import feature_count, state_digest
+from brain_tumor_tl.model.classifier import Blocks
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.store import digest_of
-from brain_tumor_tl.sweep.folder import config_digest
+from brain_tumor_tl.sweep.folder import config_digest, settings_with_effect
 
 # Images in a chunk of the feature pass. On a processor small ones stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in chunks of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
@@ -54,6 +60,15 @@ class Job:
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
+        if self.plan.accelerator == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.trainer.strategy.root_device)
+        self.data.watched_batch_size = build.watched_batch_size(config, self.plan, len(self.data.index))
+        self.blocks = build.takes_blocks(config, self.plan, self.trainer)
+        if self.blocks:
+            self.data.use_blocks()
+            batch_size, graphs = config.data.batch_size, config.trainer.cuda_graphs
+            steps = -(-self.counts["train"] // batch_size)
+            self.model.learn_in_blocks(Blocks(batch_size, steps, self.data.prepared, graphs))
         self.features: dict[str, Any] = {"cached": False}
         self.weights_digest = state_digest(self.model.backbone)
 
@@ -89,7 +104,9 @@ class Job:
         total = sum(p.numel() for p in self.model.parameters())
         log.info(f"Network   {self.config.model.name}, {total:,} parameters, {learn:,} of them learn")
         layout = ", channels last" if self.plan.channels_last else ""
-        log.info(f"Device    {hardware.device_name(self.plan.accelerator)}, {self.plan.precision}{layout}")
+        log.info(f"Device    {hardware.device_name(self.trainer.strategy.root_device)}, {self.plan.precision}{layout}")
+        if self.config.method.freeze and not self.plan.cached:
+            log.info("Features  not cached: the backbone passes over the images in every epoch")
         if self.data.watched == "test":
             log.info("Protocol  the test part is watched each epoch, as in the study: the best accuracy is optimistic")
 
@@ -97,7 +114,7 @@ class Job:
         """Return what `environment.json` holds."""
         return {
             **record.environment(),
-            "device": hardware.device_name(self.plan.accelerator),
+            "device": hardware.device_name(self.trainer.strategy.root_device),
             "accelerator": self.plan.accelerator,
             "precision": self.plan.precision,
             "channels_last": self.plan.channels_last,
@@ -150,18 +167,29 @@ class Job:
         last = self.folder / "checkpoints" / "last.ckpt"
         if self.resume:
             log.info(f"Resume    from {last}")
+            self.complete_checkpoints()
         try:
             self.trainer.fit(self.model, datamodule=self.data, ckpt_path=str(last) if self.resume else None)
+            self.complete_checkpoints()
             seconds = self.test()
+            validation = self.validation_outputs()
         except SystemExit as end:  # how Lightning passes on an interrupt, once it has closed loggers and processes
             raise KeyboardInterrupt from end
         summary = self.model.summarize("test")
         outputs = self.model.outputs("test")
-        results = self.results(summary, seconds)
-        if self.trainer.is_global_zero:
+        first = self.trainer.is_global_zero
+        results = self.results(summary, seconds, self.uncertainty(outputs, validation) if first else {})
+        if first:
             self.write_evidence(outputs, results)
             record.write_json(self.folder / "results.json", results)
         return results
+
+    def complete_checkpoints(self) -> None:
+        """Add the frozen backbone to the checkpoints, which a run that is under way leaves out of them."""
+        if self.config.method.freeze and self.trainer.is_global_zero:
+            for name in ("last.ckpt", "best.ckpt"):
+                complete(self.folder / "checkpoints" / name, self.model.state_dict())
+        self.trainer.strategy.barrier()
 
     def test(self) -> float:
         """Look at the test part with the weights that count; return the seconds it took.
@@ -171,8 +199,36 @@ class Job:
         best = self.folder / "checkpoints" / "best.ckpt"
         started = time.perf_counter()
         chosen = str(best) if self.data.watched == "val" and best.is_file() else None
+        kept = self.recorder.rows, self.recorder.seconds_before
         self.trainer.test(self.model, datamodule=self.data, ckpt_path=chosen, verbose=False)
+        self.recorder.rows, self.recorder.seconds_before = kept  # a checkpoint brings those of its own epoch
         return time.perf_counter() - started
+
+    def validation_outputs(self) -> tuple[Any, Any] | None:
+        """Return logits and labels of the validation part by the weights that were tested, None where there is none.
+
+        The pass costs about what an epoch's look at that part does. Only the temperature is fitted on it.
+        """
+        if self.data.watched != "val":
+            return None
+        self.trainer.validate(self.model, datamodule=self.data, verbose=False)
+        logits, labels, _ = (values.cpu().numpy() for values in self.model.outputs("val"))
+        return logits, labels
+
+    def uncertainty(self, outputs: Any, validation: tuple[Any, Any] | None) -> dict[str, Any]:
+        """Return `intervals` and `probabilities` of `results.json`.
+
+        Args:
+            outputs: Logits, labels and positions of the test part.
+            validation: Logits and labels of the validation part, where there is one.
+        """
+        logits, labels, positions = (values.cpu().numpy() for values in outputs)
+        paths = [printable(self.data.index.paths[position]) for position in positions]
+        groups = common_groups(read_groups(self.folder), paths)
+        return {
+            "intervals": run_intervals(labels, softmax(logits), self.model.classes, groups),
+            "probabilities": run_probabilities(logits, labels, self.model.classes, validation),
+        }
 
     def write_evidence(self, outputs: Any, results: Mapping[str, Any]) -> None:
         """Write predictions and figures."""
@@ -182,14 +238,22 @@ class Job:
         plots.save(plots.confusion_figure(matrix, self.model.classes, title), self.folder / "confusion_matrix.png")
         curves = plots.curves_figure(self.recorder.rows, self.data.watched, title)
         plots.save(curves, self.folder / "curves.png")
+        found = results["probabilities"]
+        scaled = found["calibrated"] and found["calibrated"]["reliability"]
+        reliability = plots.reliability_figure(found["reliability"], scaled, title)
+        plots.save(reliability, self.folder / "reliability.png")
         self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
         for logger in self.trainer.loggers:
             if self.data.watched == "val":
                 values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
                 logger.log_metrics(values, step=results["epochs"])
+            if isinstance(logger, TensorBoardLogger):
+                log_final(logger, settings_with_effect(self.settings), results)
             logger.finalize("success")
 
-    def results(self, summary: Mapping[str, float], test_seconds: float) -> dict[str, Any]:
+    def results(
+        self, summary: Mapping[str, float], test_seconds: float, uncertainty: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return what `results.json` holds."""
         config, rows, matrix = self.config, self.recorder.rows, self.model.confusion["test"]
         best, epoch = record.best_epoch(rows, self.data.watched)
@@ -210,11 +274,12 @@ class Job:
             "per_class": record.per_class(summary, self.model.classes, matrix),
             "confusion_matrix": matrix,
             "classes": self.model.classes,
+            **uncertainty,
             "seconds_per_epoch": {
                 "train": record.mean_of(rows, "seconds/train"),
                 "test": record.mean_of(rows, "seconds/test") or test_seconds,
             },
-            "seconds_total": time.time() - self.started,
+            "seconds_total": self.recorder.seconds_before + time.time() - self.started,
             "features": self.features,
             "protocol": record.protocol(
                 config.data.split, self.counts, self.data.watched, config.data.stratify,

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from brain_tumor_tl.evidence import tables
 from brain_tumor_tl.evidence.console import console
 from brain_tumor_tl.evidence.record import read_json
 from brain_tumor_tl.multirun import of_the_job, plan, quoted
@@ -209,17 +209,19 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def tell_report(folder: Path) -> None:
+    """Print the tables of a sweep's folder, and what is missing from them."""
+    from brain_tumor_tl.report import make_report, show  # matplotlib comes with it
+
+    with suppress(ValueError):  # no job has left anything to tell of
+        show(make_report([folder], Path.cwd()))
+
+
 def tell_end(jobs: Sequence[SweepJob], folder: Path) -> None:
     """Print the table of what is finished, and what is not."""
-    files = [job.folder / "results.json" for job in jobs if job.state in FINISHED]
-    runs = [read_json(file) for file in files if file.is_file()]
-    if runs:
-        console.print(tables.summary_table(runs))
-    for job in jobs:
-        if job.state not in FINISHED:
-            reason = f": {job.reason}" if job.reason else ""
-            say(f"{job.state}: {job.name}{reason}")
-    say(f"Done      {len(runs)} of {len(jobs)} in {shown(folder)}")
+    tell_report(folder)
+    finished = sum(job.state in FINISHED for job in jobs)
+    say(f"Done      {finished} of {len(jobs)} in {shown(folder)}")
     say(f"Next      brain-tumor-tl report {shown(folder)}")
 
 

@@ -1,86 +1,130 @@
-"""Report: the results of finished runs as one table, read from their folders alone."""
+"""Report: the results of runs beside the study's, read from their folders alone, at any time.
+
+Prints the table of all runs below the folders. Given one folder that holds several runs, it also writes report.html,
+report.md and report.csv there, unless files are named.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brain_tumor_tl.evidence.console import console
-from brain_tumor_tl.evidence.record import SCHEMA, read_json, write_csv
-from brain_tumor_tl.evidence.tables import summary_table
+from rich.console import Console
+
+from brain_tumor_tl.evidence.console import console, log
+from brain_tumor_tl.evidence.document import Report, as_html, as_markdown
+from brain_tumor_tl.evidence.gather import gather
+from brain_tumor_tl.evidence.groups import group_runs
+from brain_tumor_tl.evidence.record import write_csv, write_text
+from brain_tumor_tl.evidence.rows import csv_rows
+from brain_tumor_tl.evidence.tables import class_table, summary_table, unfinished_lines
+from brain_tumor_tl.evidence.winners import conclusion
+from brain_tumor_tl.sweep.folder import settings_with_effect
+
+KINDS = ("html", "markdown", "csv")
+FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
+REPEATS = ("seed",)  # what runs of one group may differ in
+# Said by other keys: the digest of the images says more than their folder, the precision used more than `auto`.
+SAID_BETTER = ("data.root", "trainer.precision")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table of all finished runs below some folders; return the exit status."""
+    """Print the tables of all runs below some folders and write files; return the exit status."""
     options = parser().parse_args(arguments)
     try:
-        runs = find_runs(options.folders)
-        console.print(summary_table(runs))
-        if options.csv:
-            write_csv(options.csv, [flat_row(run) for run in runs])
+        targets = chosen_files(options)
+        report = make_report(options.folders, Path.cwd())
+        show(report)
+        for kind, path in targets.items():
+            write(kind, replace(report, base=path.parent), path)
+            console.print(f"Written   {path}", highlight=False, markup=False, soft_wrap=True)
     except (ValueError, OSError) as error:
-        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         return 1
     return 0
-
-
-def refresh(folder: Path) -> None:
-    """Write the table of a sweep's finished runs to `report.csv` in its folder; the launcher calls it after each job.
-
-    Args:
-        folder: The sweep's folder.
-    """
-    if any(folder.rglob("results.json")):
-        write_csv(folder / "report.csv", [flat_row(run) for run in find_runs([folder])])
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the verb's line."""
     result = argparse.ArgumentParser("brain-tumor-tl report", description=__doc__)
     result.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth")
-    result.add_argument("--csv", type=Path, help="write the table to this file too, fractions in place of percent")
+    result.add_argument("--html", type=Path, metavar="FILE", help="write one self-contained HTML page to this file")
+    result.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to this file in Markdown")
+    result.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a row for each run to this file, fractions in place of percent"
+    )
     return result
 
 
-def find_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the results of every finished run below some folders.
+def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
+    """Return what to write where: the files named, else the usual three where the one folder holds several runs."""
+    named = {kind: getattr(options, kind) for kind in KINDS if getattr(options, kind) is not None}
+    if named or len(options.folders) > 1:
+        return named
+    folder = options.folders[0]
+    of_a_run = any((folder / name).is_file() for name in ("results.json", "config.yaml"))
+    return {} if of_a_run else {kind: folder / name for kind, name in FILES.items()}
+
+
+def refresh(folder: Path) -> None:
+    """Write the report of a sweep's folder anew, quietly; a sweep goes on whatever becomes of its report."""
+    try:
+        report = make_report([folder], folder)
+        for kind, name in FILES.items():
+            write(kind, report, folder / name)
+    except Exception as error:  # a sweep of days must not end by a table
+        log.debug(f"The report of {folder} was not written: {error}", exc_info=True)
+
+
+def make_report(folders: Sequence[Path], base: Path) -> Report:
+    """Return the report of all runs below some folders, with paths as seen from another one.
 
     Raises:
-        ValueError: A folder is absent, there is no finished run below any, or another program wrote a file.
+        ValueError: A folder is absent, or there is no run below any.
     """
-    absent = [str(folder) for folder in folders if not folder.is_dir()]
-    if absent:
-        raise ValueError(f"Expected folders of runs, these are none: {', '.join(absent)}.")
-    files = sorted({path for folder in folders for path in folder.rglob("results.json")})
-    if not files:
-        raise ValueError(
-            f"Expected a finished run (a results.json) below {', '.join(map(str, folders))}, found none. "
-            "brain-tumor-tl train makes one."
-        )
-    runs = [read_json(path) for path in files]
-    strange = [str(path) for path, run in zip(files, runs, strict=True) if run.get("schema") != SCHEMA]
-    if strange:
-        raise ValueError(
-            f"Expected results of this version (schema {SCHEMA}), got others in {', '.join(strange)}. "
-            "Name the folders of the runs alone."
-        )
-    return runs
+    gathered = gather(folders)
+    groups, again = group_runs(gathered.runs, settings_of)
+    names = ", ".join(folder.resolve().name for folder in folders)
+    return Report(f"Report of {names}", gathered, groups, again, base)
 
 
-def flat_row(run: dict[str, Any]) -> dict[str, Any]:
-    """Return a run as one row of a CSV file."""
-    columns = (
-        "name",
-        "model",
-        "method",
-        "seed",
-        "epochs",
-        "accuracy",
-        "best_accuracy",
-        "best_epoch",
-        "macro_f1",
-    )
-    seconds = {f"seconds_per_epoch_{part}": value for part, value in run["seconds_per_epoch"].items()}
-    return {column: run[column] for column in columns} | seconds | {"protocol": run["protocol"]["text"]}
+def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat settings that a run's figures depend on, its seed left out.
+
+    The images count by their digest, the precision as it was used. The digest of the weights counts where they were
+    loaded, for random ones differ with the seed.
+    """
+    config = settings_with_effect(results.get("config") or {})
+    settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *SAID_BETTER)}
+    environment = results.get("environment") or {}
+    digests = environment.get("digests") or {}
+    found = {"images": digests.get("data"), "precision": environment.get("precision")}
+    if config.get("model.weights") is not None:
+        found["model.weights_digest"] = digests.get("weights")
+    return settings | {key: value for key, value in found.items() if value is not None}
+
+
+def show(report: Report) -> None:
+    """Print the tables, and what is missing from them."""
+    for text in report.warnings():
+        console.print(f"WARNING: {text}", highlight=False, markup=False, soft_wrap=True)
+    if len(report.groups) == 1 and len(report.gathered.runs) == 1 and "per_class" in report.gathered.runs[0].results:
+        console.print(class_table(report.gathered.runs[0].results))
+    if report.groups:
+        console.print(summary_table(report.groups))
+    for text in conclusion(report.groups):
+        console.print(text, highlight=False, markup=False)
+    for line in unfinished_lines(report.gathered.unfinished, report.shown):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(report.gathered.state(), highlight=False, markup=False)
+
+
+def write(kind: str, report: Report, path: Path) -> None:
+    """Write one file of a report, whole or not at all."""
+    if kind == "csv":
+        write_csv(path, csv_rows(report))
+    else:
+        write_text(path, as_html(report) if kind == "html" else as_markdown(report))

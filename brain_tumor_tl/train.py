@@ -72,7 +72,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
 def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print a run's tables and what to do next."""
     console.print(tables.class_table(results))
-    console.print(tables.summary_table([results]))
+    console.print(tables.summary_of(results))
     console.print(results["protocol"]["text"], highlight=False, soft_wrap=True)
     with contextlib.suppress(ValueError):
         folder = folder.relative_to(Path.cwd())

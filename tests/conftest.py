@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests run side by side, one on each core
 
+import json
 import subprocess
 import sys
 import threading
@@ -13,10 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import hypothesis
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
+
+hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no timing, no folder of its own
+hypothesis.settings.load_profile("shared machine")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = CHECKOUT.parent / "shared"
@@ -114,3 +119,65 @@ def start_python() -> Iterator[StartPython]:
         timer.cancel()
         process.kill()
         process.communicate()
+
+
+MakeResults = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def make_results() -> MakeResults:
+    """Make what a run's results.json holds: `make_results("resnet18-frozen-s0", accuracy=0.9, synthetic=False, ...)`.
+
+    Further keywords replace keys at the top; `config` is added to the usual settings. The confusion matrix has 20
+    images of each class with two of class 0 taken for class 1, whatever the accuracy says.
+    """
+    classes = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
+    matrix = [[20 if row == column else 0 for column in range(4)] for row in range(4)]
+    matrix[0] = [18, 2, 0, 0]
+
+    def make(
+        name: str = "resnet18-finetune-s0",
+        accuracy: float = 0.9,
+        synthetic: bool = False,
+        config: dict[str, Any] | None = None,
+        protocol: dict[str, Any] | None = None,
+        **other: Any,
+    ) -> dict[str, Any]:
+        model, method, seed = name.split("-")
+        settings = {
+            "seed": int(seed[1:]), "name": name, "model": {"name": model, "weights": "IMAGENET1K_V1"},
+            "method": {"name": method, "freeze": method == "frozen"}, "optimizer": {"lr": 0.001},
+        }  # fmt: skip
+        how = {
+            "synthetic": synthetic, "split": "random", "limited": False, "best_chosen_on": "test",
+            "counts": {"train": 2611, "val": 0, "test": 653}, "text": "random split of single images.",
+        }  # fmt: skip
+        return {
+            "schema": 1, "name": name, "model": model, "method": method, "seed": int(seed[1:]), "epochs": 100,
+            "accuracy": accuracy, "best_accuracy": 0.95, "best_epoch": 1, "balanced_accuracy": accuracy,
+            "macro_f1": 0.5, "loss": 0.3, "classes": classes, "confusion_matrix": matrix,
+            "per_class": {c: {"precision": 1.0, "recall": 0.9, "f1": 0.95, "support": 20} for c in classes},
+            "seconds_per_epoch": {"train": 1.5, "test": 0.25}, "features": {"cached": method == "frozen"},
+            "protocol": how | (protocol or {}), "config": settings | (config or {}),
+            "environment": {"device": "a processor", "precision": "32-true", "digests": {"data": "one"}},
+            **other,
+        }  # fmt: skip
+
+    return make
+
+
+PutRun = Callable[..., Path]
+
+
+@pytest.fixture
+def put_run(make_results: MakeResults) -> PutRun:
+    """Write the folder of a finished run: `put_run(parent, name, **keywords of make_results)`; return the folder."""
+
+    def put(parent: Path, name: str, folder: str = "", **keywords: Any) -> Path:
+        place = parent / (folder or name)
+        place.mkdir(parents=True)
+        (place / "config.yaml").write_text("seed: 0\n")
+        (place / "results.json").write_text(json.dumps(make_results(name, **keywords)))
+        return place
+
+    return put

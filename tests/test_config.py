@@ -266,6 +266,10 @@ COMBINED = {
     ),
     "name-with-slash": (["name=a/b"], "`name` to be the name of a folder, got 'a/b'"),
     "name-of-parent": (["name=.."], r"`name` to be the name of a folder, got '\.\.'"),
+    "features-of-one-change": (
+        ["method=frozen", "method.cache_features=true", "data.augment.flip=0.5"],
+        r"images that stay the same, got data.augment.flip=0.5",
+    ),
     "features-that-change": (["method.cache_features=true"], "needs a frozen backbone.*method=frozen"),
     "no-batch": (["trainer.limit_test_batches=0"], "`trainer.limit_test_batches` to be null.*got 0"),
     "share-above-one": (["trainer.limit_train_batches=1.5"], "`trainer.limit_train_batches` .*got 1.5"),
@@ -415,7 +419,7 @@ def test_yaml__trainer_flags_stand_there(flag: str) -> None:
 def test_keys__trainer_keys_are_lightnings() -> None:
     import lightning as L
 
-    own = {"channels_last", "num_threads"}
+    own = {"channels_last", "num_threads", "tf32", "cuda_graphs"}
     flags = {path.removeprefix("trainer.") for path in KEYS if path.startswith("trainer.")} - own
     assert len(flags) > 20
     assert flags <= set(inspect.signature(L.Trainer).parameters)

@@ -46,7 +46,7 @@ def test_resolve_accelerator__auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch
 
 
 def test_device_name__is_told() -> None:
-    assert hardware.device_name("cpu")
+    assert hardware.device_name(torch.device("cpu"))
 
 
 PROCESSES = {

@@ -82,6 +82,7 @@ def test_job_returns__errors_of_what_is_not_finished(tmp_path: Path) -> None:
 def test_tell_end__names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [SweepJob("a", tmp_path / "a", [], [], state="failed", reason="killed by SIGKILL")]
 
+    Manifest(tmp_path, []).write(jobs)
     tell_end(jobs, tmp_path)
 
     out = capsys.readouterr().out
@@ -109,7 +110,7 @@ def test_submit__all_but_the_finished(killed: bool, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(launcher, "plan", lambda *_: jobs)
     monkeypatch.setattr(launcher, "refresh_report", lambda folder: None)
-    monkeypatch.setattr("brain_tumor_tl.evidence.tables.summary_table", lambda runs: "")
+    monkeypatch.setattr(launcher, "tell_report", lambda folder: None)
     master = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
 
     returns = submit(start, None, master, [])  # type: ignore[arg-type]  # the plan is made already
@@ -132,7 +133,7 @@ def replaced(*arguments):
     job.command = [sys.executable, "-S", "-c", script, str(job.folder), "{}"]
     return job
 multirun.make_job = replaced
-launcher.tables.summary_table = lambda runs: f"table of {len(runs)}"
+launcher.tell_report = lambda folder: print("table of", folder.name)
 launcher.refresh_report = lambda folder: None
 sys.argv = ["brain-tumor-tl", "train", *sys.argv[1:]]
 from brain_tumor_tl.__main__ import main
@@ -148,7 +149,7 @@ def test_launch__without_torch(tmp_path: Path) -> None:
     )
 
     assert (result.returncode, result.stderr) == (0, "")
-    for text in ("3 jobs into outputs/sweeps/mine", "start   resnet18-finetune-s2", "table of 3", "heavy: []"):
+    for text in ("3 jobs into outputs/sweeps/mine", "start   resnet18-finetune-s2", "table of mine", "heavy: []"):
         assert text in result.stdout
     content = json.loads((tmp_path / "outputs" / "sweeps" / "mine" / "sweep.json").read_text())
     assert content["command"][:3] == ["brain-tumor-tl", "train", "-m"]

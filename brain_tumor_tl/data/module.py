@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batch, Batches, Shard
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
@@ -18,6 +19,7 @@ from brain_tumor_tl.store import Stored
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1; Krizhevsky et al. 2012 as torchvision's weights expect it
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take; the rest is the network's
+BLOCK, BLOCK_FROM_DISK = 128, 8  # batches of a block: where inputs lie ready; where they must be read and copied
 
 
 class TumorData(L.LightningDataModule):
@@ -38,6 +40,7 @@ class TumorData(L.LightningDataModule):
         test_fraction: Share of the test part.
         val_fraction: Share of the validation part; with 0 the test part is watched during training.
         stratify: Whether each part has the same share of every class.
+        augmentation: Random changes of the training images; None for none.
         on_bad_file: "error", or "skip" to leave unreadable files out.
         channels_last: Whether images are laid out with channels last.
     """
@@ -60,6 +63,7 @@ class TumorData(L.LightningDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.0,
         stratify: bool = False,
+        augmentation: Augmentation | None = None,
         on_bad_file: str = "error",
         channels_last: bool = False,
     ) -> None:
@@ -68,8 +72,10 @@ class TumorData(L.LightningDataModule):
         self.image_size, self.batch_size = image_size, batch_size
         self.cache_dir, self.seed = Path(cache_dir), seed
         self.test_fraction, self.val_fraction, self.stratify = test_fraction, val_fraction, stratify
+        self.augmentation = augmentation or Augmentation()
         self.on_bad_file, self.channels_last = on_bad_file, channels_last
         self.scale, self.shift = affine(normalize)
+        self.in_blocks, self.watched_batch_size = False, batch_size
         self._inputs: Tensor | None = None
         self._ready = False
 
@@ -104,6 +110,10 @@ class TumorData(L.LightningDataModule):
             raise ValueError(f"Expected features of shape ({len(self.index)}, D), got {tuple(features.shape)}.")
         self._inputs = features
 
+    def use_blocks(self) -> None:
+        """Give many training batches at a time from here on, images as they are stored: see `prepared`."""
+        self.in_blocks = True
+
     def train_dataloader(self) -> Batches:
         """Return the training part, in a new order each epoch."""
         return self._batches(self.split.train, shuffled=True)
@@ -123,15 +133,25 @@ class TumorData(L.LightningDataModule):
             yield torch.arange(start, start + len(images)), self.normalized(images.to(device))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise images where they are; features pass as they are."""
+        """Normalise images where they are; features and blocks pass as they are."""
+        training = self.trainer is not None and self.trainer.training
+        if self.in_blocks and training:
+            return batch
         inputs, labels, positions = batch
-        return (inputs if inputs.ndim == 2 else self.normalized(inputs)), labels, positions
+        return self.prepared(inputs, training), labels, positions
+
+    def prepared(self, inputs: Tensor, training: bool = True) -> Tensor:
+        """Return a network's input: images, changed at random for training, and normalised; features as they are."""
+        if inputs.ndim == 2:
+            return inputs
+        changes = training and not self.augmentation.does_nothing
+        return self.normalized(self.augmentation(inputs) if changes else inputs)
 
     def normalized(self, images: Tensor) -> Tensor:
         """Widen, scale and shift images on their own device.
 
         Args:
-            images: uint8 `(B, C, H, W)` with C = 1 or 3.
+            images: Intensities 0..255, `(B, C, H, W)` with C = 1 or 3.
 
         Returns:
             float32 `(B, 3, H, W)`.
@@ -150,14 +170,19 @@ class TumorData(L.LightningDataModule):
             )
         inputs = self._resident(trainer.strategy.root_device)
         device = inputs.device
+        stored = inputs.ndim == 4 and device.type == "cpu"  # images in the memory-mapped file
+        block = BLOCK_FROM_DISK if stored else BLOCK
         return Batches(
             inputs,
             self.labels.to(device),
             torch.as_tensor(part).to(device),
-            self.batch_size,
+            self.batch_size if shuffled else self.watched_batch_size,
             Shard(trainer.global_rank, trainer.world_size),
             self.seed,
             (lambda: int(trainer.current_epoch)) if shuffled else None,
+            block=block if shuffled and self.in_blocks else 1,
+            prefetch=stored,
+            pin=stored and trainer.strategy.root_device.type == "cuda",
         )
 
     def _resident(self, device: torch.device) -> Tensor:

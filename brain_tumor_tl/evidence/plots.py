@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from brain_tumor_tl.evidence.calibration import calibration_error
+from brain_tumor_tl.evidence.intervals import wilson_interval
 
 
 def plain_name(name: str) -> str:
@@ -31,11 +35,13 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     """
     matrix = np.asarray(counts)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6.4, 5.6), dpi=100)
+    ticks = [plain_name(name).replace(" ", "\n") for name in classes]
+    # Margins by the longest word: to have matplotlib lay the figure out takes as long as drawing it.
+    left = min(0.10 + 0.0125 * max(len(word) for tick in ticks for word in tick.split("\n")), 0.45)
+    axes = figure.add_axes((left, 0.15, 0.84 - left, 0.77))
     shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    ticks = [plain_name(name) for name in classes]
-    axes.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right")
+    axes.set_xticks(range(len(ticks)), ticks)
     axes.set_yticks(range(len(ticks)), ticks)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -50,7 +56,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
             va="center",
             color="white" if share[row, column] > 0.5 else "black",
         )
-    figure.colorbar(shades, ax=axes, label="share of the true class", shrink=0.85)
+    figure.colorbar(shades, cax=figure.add_axes((0.87, 0.23, 0.03, 0.61)), label="share of the true class")
     return figure
 
 
@@ -74,6 +80,51 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], watched: str, title: str) -
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
+
+
+def reliability_figure(
+    rows: Sequence[Mapping[str, Any]], calibrated: Sequence[Mapping[str, Any]] | None, title: str
+) -> Figure:
+    """Draw accuracy over confidence, bin by bin with its 95 % interval, and below how many images each bin has.
+
+    After DeGroot, Fienberg 1983 (Statistician 32:12). Points below the diagonal are of probabilities that claim too
+    much.
+
+    Args:
+        rows: One for each bin, as `calibration.reliability_rows` returns them.
+        calibrated: The same after temperature scaling, None where there was no validation part for it.
+        title: What stands above it.
+    """
+    figure = Figure(figsize=(5.6, 6.8), dpi=100, layout="constrained")
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=1, label="confidence = accuracy")
+    series = {"as trained": rows} | ({} if calibrated is None else {"temperature scaled": calibrated})
+    for color, (name, table) in zip(("tab:blue", "tab:orange"), series.items(), strict=False):
+        draw_reliability(axes, table, color, name)
+        edges = [row["low"] for row in table] + [row["high"] for row in table[-1:]]
+        if table:
+            counts.stairs([row["images"] for row in table], edges, color=color)
+    figure.suptitle(title, fontsize=11)
+    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    counts.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    figure.legend(loc="outside lower center", frameon=False)  # any corner inside may have points
+    for each in (axes, counts):
+        each.grid(alpha=0.3)
+    return figure
+
+
+def draw_reliability(axes: Axes, rows: Sequence[Mapping[str, Any]], color: str, name: str) -> None:
+    """Draw a point with its interval for each bin that has images, the expected calibration error in the legend."""
+    filled = [row for row in rows if row["images"]]
+    ends = [wilson_interval(row["right"], row["images"]) or [0.0, 1.0] for row in filled]
+    confidence, accuracy = ([row[key] for row in filled] for key in ("confidence", "accuracy"))
+    around = [[value - low for value, (low, _) in zip(accuracy, ends, strict=True)]]
+    around += [[high - value for value, (_, high) in zip(accuracy, ends, strict=True)]]
+    error = calibration_error(rows)
+    label = name if error is None else f"{name}, calibration error {error:.3f}"
+    axes.errorbar(
+        confidence, accuracy, around, fmt="o-", color=color, markersize=4, capsize=2, linewidth=1, label=label
+    )
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -26,11 +26,11 @@ class ProgressBar(L.Callback):
 
     Args:
         watched: The part that is looked at after each epoch.
-        batch_size: Images in a batch.
     """
 
-    def __init__(self, watched: str, batch_size: int) -> None:
-        self.watched, self.batch_size = watched, batch_size
+    def __init__(self, watched: str) -> None:
+        self.watched = watched
+        self._images = 0  # of the epoch so far, by all devices
         self._bar: Progress | None = None
         self._task: Any = None
         self._sampled = self._epoch_started = self._trained = 0.0
@@ -58,7 +58,7 @@ class ProgressBar(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the epoch's number."""
-        self._epoch_started, self._looked = time.perf_counter(), False
+        self._epoch_started, self._looked, self._images = time.perf_counter(), False, 0
         if self._bar:
             self._bar.update(self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
@@ -69,10 +69,11 @@ class ProgressBar(L.Callback):
         if not self._bar:
             return
         self._bar.advance(self._task)
+        self._images += len(batch[0]) * trainer.world_size
         time_now = time.perf_counter()
         if time_now - self._sampled > SAMPLE_SECONDS:
             self._sampled = time_now
-            speed = (batch_idx + 1) * self.batch_size / (time_now - self._epoch_started)
+            speed = self._images / (time_now - self._epoch_started)
             loss = outputs["loss"] if isinstance(outputs, dict) else outputs
             text = f"{loss.item():.3f}" if isinstance(loss, Tensor) else "-"
             self._bar.update(self._task, state=f"{speed:,.0f} images/s  loss {text}{self._accuracy}")

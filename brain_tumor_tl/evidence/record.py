@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected JSON in {path}, it can't be read: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object in {path}, got {type(content).__name__}.")
@@ -85,7 +85,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def per_class(
     summary: Mapping[str, float], classes: Sequence[str], confusion: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """Return precision, recall, F1 and number of images of each class.
+    """Return precision, recall, F1 and number of images of each class; None for a class without images.
 
     Args:
         summary: Metrics by name, such as `f1/glioma_tumor`.
@@ -94,7 +94,7 @@ def per_class(
     """
     return {
         name: {
-            **{metric: summary[f"{metric}/{name}"] for metric in ("precision", "recall", "f1")},
+            **{metric: summary[f"{metric}/{name}"] if sum(row) else None for metric in ("precision", "recall", "f1")},
             "support": int(sum(row)),
         }
         for name, row in zip(classes, confusion, strict=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from brain_tumor_tl.evidence.console import log
 from brain_tumor_tl.evidence.plots import confusion_figure, pixels
 from brain_tumor_tl.evidence.record import write_csv
+
+FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
 
 
 class EpochRecorder(L.Callback):
@@ -35,20 +39,22 @@ class EpochRecorder(L.Callback):
         self.folder, self.watched, self.note = folder, watched, note
         self.classes, self.confusion_every = classes, confusion_every
         self.rows: list[dict[str, Any]] = []
+        self.seconds_before = 0.0  # of the run's earlier legs, where it was cut
+        self._began = time.perf_counter()
         self._started = self._trained = self._validated = self._rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows, for the checkpoint."""
-        return {"rows": self.rows}
+        """Return the rows, for the checkpoint; as one text, for thousands of small objects take long to pickle."""
+        return {"rows": json.dumps(self.rows), "seconds": self.seconds_before + time.perf_counter() - self._began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows, self.seconds_before = json.loads(state_dict["rows"]), state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the training part, and note the learning rate before a scheduler moves it on."""
         self._started = self._trained = self._validated = now(pl_module.device)
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the training part."""
@@ -97,6 +103,23 @@ class EpochRecorder(L.Callback):
         row["images_per_second/train"] = sum(map(sum, module.confusion["train"])) / max(train_seconds, 1e-9)
         row["memory_megabytes"] = memory_megabytes(module.device)
         return row
+
+
+def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Send a run's settings and final metrics to TensorBoard's HParams tab, into the event file of its curves.
+
+    Args:
+        logger: The run's.
+        settings: Flat, with dotted keys.
+        results: What `results.json` holds.
+    """
+    metrics = {f"final/{name}": results[name] for name in FINAL}
+    metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
+    logger.log_hyperparams(
+        {key: "null" if value is None else value for key, value in settings.items()},
+        {name: value for name, value in metrics.items() if value is not None},
+        step=results["epochs"],
+    )
 
 
 def now(device: torch.device) -> float:

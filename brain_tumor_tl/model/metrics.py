@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -20,7 +21,7 @@ PER_CLASS = ("precision", "recall", "f1")
 def build_metrics(classes: int) -> MetricCollection:
     """Return the metrics of a stage; row of the confusion matrix = true class.
 
-    Balanced accuracy is the mean of the recalls (Brodersen et al. 2010), macro F1 the mean of the classes' F1.
+    Macro F1 is the mean of the classes' F1; balanced accuracy follows in `scalars`.
 
     Args:
         classes: Number of classes.
@@ -28,7 +29,6 @@ def build_metrics(classes: int) -> MetricCollection:
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "balanced_accuracy": MulticlassAccuracy(classes, average="macro"),
             "macro_f1": MulticlassF1Score(classes, average="macro"),
             "precision": MulticlassPrecision(classes, average=None),
             "recall": MulticlassRecall(classes, average=None),
@@ -41,11 +41,17 @@ def build_metrics(classes: int) -> MetricCollection:
 def scalars(computed: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:
     """Return what `build_metrics` computed as numbers by name, those of a class as `f1/glioma_tumor`.
 
+    Balanced accuracy is the mean recall of the classes that have images (Brodersen et al. 2010). torchmetrics' own
+    counts one without images as 0 once it is predicted, as the test part of a clean official split may have it.
+
     Args:
         computed: Values by name, `()` or `(classes,)`; the confusion matrix is left out.
         classes: Name of each class.
     """
+    there = computed["confusion_matrix"].sum(dim=1) > 0
+    balanced = computed["recall"][there].mean() if there.any() else torch.zeros(())
     named = {name: float(value) for name, value in computed.items() if value.ndim == 0}
+    named["balanced_accuracy"] = float(balanced)
     for metric in PER_CLASS:
         named |= {f"{metric}/{name}": float(value) for name, value in zip(classes, computed[metric].cpu(), strict=True)}
     return named

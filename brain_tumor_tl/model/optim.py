@@ -63,19 +63,35 @@ def check_learning(
         build_scheduler(scheduler, trial, options, steps=100)
 
 
-def build_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any]) -> Optimizer:
+def build_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any], fused: bool = True
+) -> Optimizer:
     """Build an optimizer of torch.optim over what learns.
+
+    Args:
+        name: Its class.
+        parameters: The network's; those that ask for no gradient are left out.
+        lr: Learning rate.
+        options: Its further arguments.
+        fused: Update all parameters in one kernel where the class can and `options` don't say otherwise.
 
     Raises:
         ValueError: There is no such optimizer, or it refuses its arguments.
     """
     cls = checked_class("optimizer", name, torch.optim, Optimizer, options, {"lr"})
+    if fused and can_fuse(cls, options):
+        options = {**options, "fused": True}
     try:
         optimizer = cls([p for p in parameters if p.requires_grad], lr=lr, **options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} refuses `optimizer.options` {dict(options)}: {error}.") from error
     assert isinstance(optimizer, Optimizer)
     return optimizer
+
+
+def can_fuse(cls: type, options: Mapping[str, Any]) -> bool:
+    """Tell whether an optimizer has a fused implementation that its arguments leave open."""
+    return "fused" in inspect.signature(cls).parameters and not {"fused", "foreach", "differentiable"} & set(options)
 
 
 def build_scheduler(

@@ -14,7 +14,7 @@ from brain_tumor_tl.store import digest_of
 
 OF_A_RUN = (
     "results.json", "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
-    "predictions.csv", "confusion_matrix.png", "curves.png",
+    "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png",
 )  # fmt: skip
 FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
 State = Literal["new", "cut", "done"]
@@ -99,6 +99,11 @@ def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[st
     old, new = flat(before), flat(after)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and has_effect(key)]
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
+
+
+def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return as one table the settings that a run's figures depend on."""
+    return {key: value for key, value in flat(config).items() if has_effect(key)}
 
 
 def has_effect(key: str) -> bool:

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from brain_tumor_tl.evidence.leaderboard import percent
 from brain_tumor_tl.evidence.record import read_json
-from brain_tumor_tl.evidence.tables import percent
 from brain_tumor_tl.sweep.child import CONSOLE
 from brain_tumor_tl.sweep.manifest import SweepJob
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -12,7 +16,8 @@ import torch
 from torchvision.transforms import v2
 
 from brain_tumor_tl.data import TumorData
-from brain_tumor_tl.data.batches import Batches, Shard
+from brain_tumor_tl.data.augment import Augmentation
+from brain_tumor_tl.data.batches import Batches, Shard, ahead
 from brain_tumor_tl.data.module import IMAGENET_DEVIATION, IMAGENET_MEAN, affine
 
 CPU = torch.device("cpu")
@@ -142,3 +147,69 @@ def test_setup__reads_once(data: TumorData, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("brain_tumor_tl.data.module.read_index", Mock(side_effect=AssertionError))
     data.setup("test")
     assert len(data.index) == 28
+
+
+@pytest.mark.parametrize("block", [1, 3, 100], ids=["single", "some", "all"])
+def test_batches__blocks_hold_the_batches_in_their_order(block: int) -> None:
+    inputs = torch.arange(25)
+    shared: dict[str, Any] = {"seed": 1, "epoch": lambda: 3}
+    single = positions(Batches(inputs, inputs, inputs, 4, **shared))
+    blocks = Batches(inputs, inputs, inputs, 4, **shared, block=block)
+    assert positions(blocks) == single
+    assert len(list(blocks)) == len(blocks) == -(-25 // (4 * block))
+
+
+def test_batches__prefetched_are_the_same(data: TumorData) -> None:
+    shared: dict[str, Any] = {"seed": 1, "epoch": lambda: 3}
+    tensors = (torch.from_numpy(data.images.array), data.labels, torch.arange(28), 4)
+    plain, early = (list(Batches(*tensors, **shared, prefetch=prefetch)) for prefetch in (False, True))
+    assert len(plain) == 7
+    for left, right in zip(plain, early, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_ahead__an_error_reaches_the_reader() -> None:
+    def broken() -> Iterator[Any]:
+        yield (1, 2, 3)
+        raise OSError("disk gone")
+
+    reader = ahead(broken())
+    assert list(next(reader)) == [1, 2, 3]
+    with pytest.raises(OSError, match="disk gone"):
+        next(reader)
+
+
+def test_ahead__leaves_no_thread_when_left_early_and_holds_few_batches() -> None:
+    made: list[int] = []
+
+    def endless() -> Iterator[Any]:
+        for number in itertools.count():
+            made.append(number)
+            yield (number, number, number)
+
+    reader = ahead(endless(), depth=2)
+    assert next(reader)[0] == 0
+    time.sleep(0.2)
+    assert len(made) <= 4
+    assert isinstance(reader, Generator)
+    reader.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+def test_prepared__augments_training_images_alone(data: TumorData) -> None:
+    data.augmentation = Augmentation(flip=1.0)
+    images = torch.from_numpy(data.images.array[:5])
+    plain = data.normalized(images)
+    assert torch.equal(data.prepared(images, training=False), plain)
+    torch.testing.assert_close(data.prepared(images), plain.flip(3), rtol=0, atol=1e-5)
+    features = torch.rand(5, 3)
+    assert data.prepared(features) is features
+
+
+def test_use_blocks__training_images_come_as_they_are_stored(data: TumorData) -> None:
+    data.use_blocks()
+    (block,) = list(data.train_dataloader())
+    assert data.on_after_batch_transfer(block, 0)[0].dtype == torch.uint8
+    data.trainer = fake_trainer()
+    data.trainer.training = False
+    assert data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0].dtype == torch.float32

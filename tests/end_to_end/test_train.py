@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from sklearn import metrics as sk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.evidence.calibration import fit_temperature, run_probabilities
+from brain_tumor_tl.evidence.folders import compare_runs
+from brain_tumor_tl.evidence.intervals import wilson_interval
+from brain_tumor_tl.evidence.probabilities import softmax
 from brain_tumor_tl.evidence.recorder import EpochRecorder
 
 Train = Callable[..., dict[str, Any]]
@@ -54,12 +59,12 @@ def test_train__leaves_a_folder_that_explains_itself(method: str, run_train: Tra
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     expected = {
         "config.yaml", "environment.json", "split.csv", "metrics.csv", "predictions.csv", "results.json",
-        "confusion_matrix.png", "curves.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "confusion_matrix.png", "curves.png", "reliability.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     }  # fmt: skip
     assert expected <= names
     assert not [name for name in names if ".tmp" in name]
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
-    for name in ("confusion_matrix.png", "curves.png"):
+    for name in ("confusion_matrix.png", "curves.png", "reliability.png"):
         assert Image.open(tmp_path / name).size[0] > 400
     parts = [row["part"] for row in rows(tmp_path / "split.csv")]
     assert (parts.count("train"), parts.count("test"), len(parts)) == (38, 10, 48)
@@ -77,14 +82,82 @@ def test_train__results_say_what_the_predictions_say(run_train: Train, tmp_path:
     classes = results["classes"]
     assert results["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
     assert results["confusion_matrix"] == sk.confusion_matrix(truth, guess, labels=classes).tolist()
-    assert results["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
-    oracle = sk.precision_recall_fscore_support(truth, guess, labels=classes, zero_division=0)
+    there = [name for name in classes if name in truth]
+    recalls = sk.recall_score(truth, guess, labels=there, average=None)
+    assert results["balanced_accuracy"] == pytest.approx(recalls.mean())
+    oracle = sk.precision_recall_fscore_support(truth, guess, labels=there, zero_division=0)
     for values, metric in zip(oracle, ("precision", "recall", "f1", "support"), strict=True):
-        assert [results["per_class"][name][metric] for name in classes] == pytest.approx(values.tolist())
+        assert [results["per_class"][name][metric] for name in there] == pytest.approx(values.tolist())
+    absent = set(classes) - set(there)
+    assert absent == set(results["intervals"]["absent"]) == set(results["probabilities"]["absent"])
+    for name in absent:
+        assert results["per_class"][name] == {"precision": None, "recall": None, "f1": None, "support": 0}
     for row in table:
         probabilities = [float(row[f"probability/{name}"]) for name in classes]
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert classes[int(np.argmax(probabilities))] == row["predicted"]
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the runs of this test gave to `run_probabilities`: logits, labels, classes, validation."""
+    given: list[tuple[Any, ...]] = []
+
+    def noted(*arguments: Any) -> dict[str, Any]:
+        given.append(arguments)
+        return run_probabilities(*arguments)
+
+    monkeypatch.setattr("brain_tumor_tl.job.run_probabilities", noted)
+    return given
+
+
+def test_train__uncertainty_agrees_with_the_predictions(
+    run_train: Train, tmp_path: Path, judged: list[tuple[Any, ...]]
+) -> None:
+    results = run_train(tmp_path, "method=finetune")
+    ((logits, labels, classes, validation),) = judged
+    hits = [int(row["correct"]) for row in rows(tmp_path / "predictions.csv")]
+    found, shares = results["probabilities"], softmax(logits)
+    assert len(labels) == 10
+    assert results["intervals"]["accuracy"] == wilson_interval(sum(hits), 10)
+    assert (results["intervals"]["unit"], results["intervals"]["units"]) == ("image", 10)
+    oracle = sk.brier_score_loss(labels, shares, labels=range(4), scale_by_half=False)
+    assert found["brier"] == pytest.approx(oracle)
+    assert found["log_loss"] == pytest.approx(results["loss"], abs=1e-5)
+    for label in set(labels.tolist()):
+        area = sk.roc_auc_score(labels == label, shares[:, label])
+        assert found["per_class"][classes[label]]["auroc"] == pytest.approx(area)
+    assert validation is found["temperature"] is found["calibrated"] is None
+
+
+def test_train__temperature_comes_from_the_weights_that_were_tested(
+    run_train: Train, tmp_path: Path, judged: list[tuple[Any, ...]]
+) -> None:
+    results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
+    ((*_, (logits, labels)),) = judged
+    assert len(labels) == 12
+    assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(results["best_accuracy"])
+    assert results["probabilities"]["temperature"] == fit_temperature(logits, labels)
+    assert results["probabilities"]["calibrated"]["calibration_error"] is not None
+
+
+def test_train__runs_on_other_test_images_are_not_compared(run_train: Train, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run_train(tmp_path / name, "method=frozen", f"seed={seed}", f"optimizer.lr=0.0{name == 'b':d}1")
+    assert compare_runs(tmp_path / "a", tmp_path / "b")["images"] == 10
+    with pytest.raises(ValueError, match="same test images"):
+        compare_runs(tmp_path / "a", tmp_path / "c")
+
+
+def test_train__groups_of_the_split_are_drawn_whole(
+    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_groups(folder: Path) -> dict[str, str]:
+        return {row["path"]: str(number % 2) for number, row in enumerate(rows(folder / "split.csv"))}
+
+    monkeypatch.setattr("brain_tumor_tl.job.read_groups", two_groups)
+    results = run_train(tmp_path, "method=frozen", "trainer.max_epochs=1")
+    assert (results["intervals"]["unit"], results["intervals"]["units"]) == ("group", 2)
 
 
 def test_train__study_recipe_is_named_as_watching_the_test_part(run_train: Train, tmp_path: Path) -> None:
@@ -111,6 +184,7 @@ def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
         return real(self)
 
     monkeypatch.setattr(TumorData, "test_dataloader", counted)
+    started = time.time()
     results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
     assert len(touched) == 1
     assert results["protocol"]["best_chosen_on"] == "val"
@@ -121,6 +195,8 @@ def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
     assert results["best_accuracy"] == pytest.approx(best)
     chosen = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert chosen["epoch"] + 1 == results["best_epoch"]
+    assert results["epochs"] == len(table) == 4
+    assert results["seconds_total"] <= time.time() - started
 
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
@@ -174,6 +250,33 @@ def test_train__cached_features_give_the_same_head_and_figures(run_train: Train,
     assert cached["confusion_matrix"] == plain["confusion_matrix"]
     for a, b in zip(figures(tmp_path / "cached"), figures(tmp_path / "plain"), strict=True):
         assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], abs=1e-5)
+
+
+def test_train__augmented_images_are_not_cached_as_features(run_train: Train, tmp_path: Path) -> None:
+    flags = ("method=frozen", "data.augment.flip=0.5", "data.augment.degrees=10")
+    first = run_train(tmp_path / "first", *flags)
+    assert first["features"] == {"cached": False}
+    assert figures(tmp_path / "first") != figures_of_plain(run_train, tmp_path)
+    run_train(tmp_path / "second", *flags)
+    assert figures(tmp_path / "second") == figures(tmp_path / "first")
+
+
+def figures_of_plain(run_train: Train, tmp_path: Path) -> list[dict[str, str]]:
+    run_train(tmp_path / "plain", "method=frozen")
+    return figures(tmp_path / "plain")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_train__cuda_graphs_teach_what_single_steps_teach(method: str, run_train: Train, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    flags = (f"method={method}", "trainer=gpu", "trainer.devices=1", "trainer.deterministic=true")
+    graphed = run_train(tmp_path / "graphed", *flags, "trainer.cuda_graphs=true")
+    plain = run_train(tmp_path / "plain", *flags, "trainer.cuda_graphs=false")
+    assert graphed["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+    for key, value in weights(tmp_path / "plain").items():
+        torch.testing.assert_close(weights(tmp_path / "graphed")[key], value, rtol=1e-2, atol=1e-3)
 
 
 def test_train__second_start_is_done_and_reads_no_data(

@@ -45,7 +45,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def test_progress_bar__a_line_an_epoch_without_a_terminal(messages: list[str], fit: Fit) -> None:
-    fit(ProgressBar("test", 2), epochs=2)
+    fit(ProgressBar("test"), epochs=2)
 
     assert [re.sub(r"[\d,]+ images", "N images", message) for message in messages] == [
         "Epoch 1/2  N images/s  train loss 1.961 accuracy 51.00%  test loss 3.846 accuracy 26.00%",
@@ -54,13 +54,13 @@ def test_progress_bar__a_line_an_epoch_without_a_terminal(messages: list[str], f
 
 
 def test_progress_bar__watched_part_only_where_it_was_looked_at(messages: list[str], fit: Fit) -> None:
-    fit(ProgressBar("test", 2), epochs=3, check_val_every_n_epoch=2)
+    fit(ProgressBar("test"), epochs=3, check_val_every_n_epoch=2)
 
     assert ["test" in message for message in messages] == [False, True, False]
 
 
 def test_progress_bar__on_a_terminal(terminal: io.StringIO, messages: list[str], fit: Fit) -> None:
-    fit(ProgressBar("test", 2), epochs=2)
+    fit(ProgressBar("test"), epochs=2)
 
     shown = terminal.getvalue()
     assert messages == []
@@ -72,18 +72,18 @@ def test_progress_bar__on_a_terminal(terminal: io.StringIO, messages: list[str],
 
 
 def test_progress_bar__a_resume_goes_on(terminal: io.StringIO, fit: Fit, tmp_path: Path) -> None:
-    first = fit(ProgressBar("test", 2), epochs=1)
+    first = fit(ProgressBar("test"), epochs=1)
     first.save_checkpoint(tmp_path / "last.ckpt")
     terminal.truncate(0)
 
-    fit(ProgressBar("test", 2), epochs=2, resume=tmp_path / "last.ckpt")
+    fit(ProgressBar("test"), epochs=2, resume=tmp_path / "last.ckpt")
 
     assert "Epoch 2/2" in terminal.getvalue()
     assert "6/6" in terminal.getvalue()
 
 
 def test_progress_bar__an_error_closes_it(terminal: io.StringIO, fit: Fit) -> None:
-    bar = ProgressBar("test", 2)
+    bar = ProgressBar("test")
 
     with pytest.raises(RuntimeError, match="a bad batch"):
         fit(bar, epochs=3, fails_in=2)

@@ -161,6 +161,15 @@ def test_per_class__scikit_learn() -> None:
         assert type(result[name]["support"]) is int
 
 
+def test_per_class__class_without_images() -> None:
+    summary = {f"{metric}/{name}": 0.5 for metric in ("precision", "recall", "f1") for name in ("a", "b")}
+
+    result = per_class(summary, ["a", "b"], [[1, 1], [0, 0]])
+
+    assert result["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    assert result["b"] == {"precision": None, "recall": None, "f1": None, "support": 0}
+
+
 def test_per_class__matrix_of_other_classes() -> None:
     with pytest.raises(ValueError, match="zip"):
         per_class({f"{metric}/a": 1.0 for metric in ("precision", "recall", "f1")}, ["a"], [[1, 0], [0, 1]])

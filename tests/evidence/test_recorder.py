@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from brain_tumor_tl.evidence.plots import confusion_figure, pixels
-from brain_tumor_tl.evidence.recorder import EpochRecorder, memory_megabytes, now
+from brain_tumor_tl.evidence.recorder import EpochRecorder, log_final, memory_megabytes, now
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:The number of training batches", "ignore:`isinstance"
@@ -166,3 +168,45 @@ def test_memory_megabytes__gpu() -> None:
 
     assert memory_megabytes(device) >= block.numel() / 1e6
     assert now(device) > 0
+
+
+def test_state_dict__a_resumed_run_remembers_the_time_and_rows_of_its_first_leg(tmp_path: Path) -> None:
+    first = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    first.rows = [{"epoch": 1, "train/loss": float("nan"), "train/accuracy": 0.1}]
+    time.sleep(0.05)
+    second = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    second.load_state_dict(first.state_dict())
+    assert second.seconds_before >= 0.05
+    assert str(second.rows) == str(first.rows)
+    third = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    third.load_state_dict(second.state_dict())
+    assert third.seconds_before > second.seconds_before
+
+
+def test_log_final__hparams_tab_has_the_final_metrics_in_the_runs_own_file(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard", default_hp_metric=False)
+    results = {
+        "accuracy": 0.9, "best_accuracy": None, "balanced_accuracy": 0.8, "macro_f1": 0.7, "loss": 0.3, "epochs": 12,
+        "seconds_per_epoch": {"train": 1.5, "test": 0.5},
+    }  # fmt: skip
+    settings = {"model.name": "resnet18", "model.weights": None, "optimizer.lr": 0.001, "data.classes": [["a", "b"]]}
+
+    log_final(logger, settings, results)
+    logger.finalize("success")
+
+    assert not [path for path in (tmp_path / "tensorboard").iterdir() if path.is_dir()]
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    content = {
+        key.rpartition("/")[2]: HParamsPluginData.FromString(value)
+        for key, value in events.PluginTagToContent("hparams").items()
+    }
+    told = content["session_start_info"].session_start_info.hparams
+    assert {key: value.string_value or value.number_value for key, value in told.items()} == {
+        "model.name": "resnet18", "model.weights": "null", "optimizer.lr": 0.001, "data.classes": "[['a', 'b']]",
+    }  # fmt: skip
+    metrics = {info.name.tag for info in content["experiment"].experiment.metric_infos}
+    assert metrics == {
+        "final/accuracy", "final/balanced_accuracy", "final/macro_f1", "final/loss", "final/seconds_per_epoch",
+    }  # fmt: skip
+    assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/accuracy")] == [(12, pytest.approx(0.9))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import pytest
 
-from brain_tumor_tl.evidence.study import row_for, table1
+from brain_tumor_tl.evidence.study import per_class, row_for, table1
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "table1.csv"
 TEST_IMAGES = 653
@@ -52,3 +53,35 @@ def test_row_for__fractions() -> None:
 @pytest.mark.parametrize(("model", "method"), [("resnet18", "knn"), ("efficientnet_b0", "frozen")])
 def test_row_for__not_in_the_study(model: str, method: str) -> None:
     assert row_for(model, method) is None
+
+
+CLASSES = {"no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"}
+AS_PRINTED = ("resnet50", "finetune", "glioma_tumor")  # the one row that contradicts itself, see study_per_class.csv
+
+
+def test_per_class__the_papers() -> None:
+    path = PAPER.with_name("per_class.csv")
+    if not path.is_file():
+        pytest.skip(f"the paper's own tables are not at {path}")
+
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 48
+    assert {(row["model"], row["method"], row["class"]) for row in rows} == set(per_class())
+    for row in rows:
+        ours = per_class()[row["model"], row["method"], row["class"]]
+        assert ours == pytest.approx({metric: float(row[metric]) / 100 for metric in ("precision", "recall", "f1")})
+
+
+def test_per_class__six_networks_by_two_methods_by_four_classes() -> None:
+    models = {model for model, _, _ in per_class()}
+
+    assert models == {model for model, _ in table1()} - {"vgg16"}
+    assert set(per_class()) == set(itertools.product(models, ("frozen", "finetune"), CLASSES))
+
+
+def test_per_class__f1_follows_from_precision_and_recall() -> None:
+    def off(row: dict[str, float]) -> float:
+        return abs(row["f1"] - 2 * row["precision"] * row["recall"] / (row["precision"] + row["recall"]))
+
+    assert [key for key, row in per_class().items() if off(row) > 0.0151] == [AS_PRINTED]

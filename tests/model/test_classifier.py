@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from brain_tumor_tl.model import TumorClassifier
+from brain_tumor_tl.model.classifier import Blocks
 
 CLASSES = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -162,6 +163,40 @@ def test_configure_optimizers__one_cycle_ends_with_the_run(interval: str, tmp_pa
 def test_init__wrong_names_are_refused_before_the_network_is_built(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         classifier("no_such_network", **options)
+
+
+def blocks_of(count: int = 24) -> list[Batch]:
+    """The same images as `loader`, in two blocks of whole batches."""
+    noise = Noise(count)
+    positions = torch.arange(count)
+    parts = (positions[:16], positions[16:])
+    return [(noise.images[part], noise.labels[part], part) for part in parts]
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "steps": {"scheduler": "OneCycleLR", "scheduler_interval": "step",
+              "scheduler_options": {"max_lr": 0.01, "total_steps": "auto"}},
+    "epochs": {"scheduler": "StepLR", "scheduler_options": {"step_size": 1, "gamma": 0.1}},
+    "plateau": {"scheduler": "ReduceLROnPlateau", "scheduler_options": {"patience": 0, "threshold": 10.0}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "finetune"])
+def test_learn_in_blocks__learns_what_single_batches_teach(freeze: bool, schedule: str, tmp_path: Path) -> None:
+    single = classifier(freeze=freeze, **SCHEDULES[schedule])
+    whole = classifier(freeze=freeze, **SCHEDULES[schedule])
+    whole.learn_in_blocks(Blocks(batch_size=8, steps=3, prepare=lambda images: images))
+    first, second = (trainer(tmp_path, epochs=3, enable_checkpointing=False) for _ in range(2))
+    first.fit(single, loader(), loader())
+    second.fit(whole, DataLoader(blocks_of(), batch_size=None), loader())  # type: ignore[arg-type]
+    for (key, left), right in zip(single.state_dict().items(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=1e-6, msg=key)
+    assert single.summarize("train") == pytest.approx(whole.summarize("train"), abs=1e-6)
+    assert first.global_step == second.global_step == 9
+    rates = [run.optimizers[0].param_groups[0]["lr"] for run in (first, second)]
+    assert rates[0] == pytest.approx(rates[1])
 
 
 def test_load_from_checkpoint__needs_no_weights_file(tmp_path: Path) -> None:

@@ -35,3 +35,12 @@ def test_build_metrics__class_never_predicted_is_zero() -> None:
     values = scalars(build_metrics(4)(logits, torch.tensor([0, 3, 1, 1])), CLASSES)
     assert values["precision/glioma_tumor"] == values["recall/glioma_tumor"] == values["f1/glioma_tumor"] == 0
     assert values["recall/pituitary_tumor"] == 1
+
+
+def test_scalars__balanced_accuracy_of_the_classes_that_have_images() -> None:
+    truth, guess = np.array([0, 0, 1, 1, 3, 3]), np.array([0, 2, 1, 1, 0, 3])
+    logits = torch.nn.functional.one_hot(torch.from_numpy(guess), 4).float()
+    values = scalars(build_metrics(4)(logits, torch.from_numpy(truth)), CLASSES)
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        expected = sk.balanced_accuracy_score(truth, guess)
+    assert values["balanced_accuracy"] == pytest.approx(expected) == pytest.approx(2 / 3)

@@ -1,0 +1,91 @@
+"""Scale: seconds an image and peak memory from 3 thousand to 100 thousand images.
+
+    python benchmarks/scale.py --sizes 3000 10000 30000 100000 --json scale.json
+
+Files are small phantoms that differ by a few pixels. Each row is a process of its own: one that decodes alone, one that
+decodes and fine-tunes, one that finds the images decoded and trains a head. Own memory leaves out mapped files, which
+the system takes back at need; it is what must stay bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import child, images, measure
+
+
+def decode(root: Path, work: Path, size: int) -> tuple[float, child.Finished]:
+    """Decode a folder in a process of its own; return the seconds of decoding, and what the process took."""
+    told = work / "decode.json"
+    line = [sys.executable, str(Path(__file__).parent / "decode.py"), "--data", str(root), "--ways", "cold"]
+    finished = child.run([*line, "--image-size", str(size), "--repeats", "1", "--json", str(told)])
+    return json.loads(told.read_text(encoding="utf-8"))["rows"][0]["seconds"]["median"], finished
+
+
+def train(root: Path, work: Path, options: Any, method: str) -> tuple[Path, child.Finished]:
+    """Train on a folder in a process of its own; return the run's folder, and what the process took."""
+    folder = work / f"run-{method}"
+    finished = child.train(
+        folder, f"method={method}", f"model.name={options.model}", "model.weights=null", "data=folder",
+        f"data.root={root}", f"data.image_size={options.image_size}", f"data.batch_size={options.batch_size}",
+        f"data.cache_dir={work / 'cache'}", f"trainer.max_epochs={options.epochs}", *options.set,
+    )  # fmt: skip
+    return folder, finished
+
+
+def row_of(count: int, what: str, seconds: float, finished: child.Finished) -> dict[str, Any]:
+    """Return a row of the table."""
+    return {
+        "images": count,
+        "what": what,
+        "microseconds an image": 1e6 * seconds / count,
+        "s in all": finished.seconds,
+        "peak MB": finished.peak_megabytes,
+        "own peak MB": finished.own_megabytes,
+    }
+
+
+def epoch_seconds(folder: Path) -> float:
+    """Return the seconds of both parts of a run's usual epoch."""
+    rows = child.steady(child.epochs(folder))
+    return measure.spread(row["seconds/train"] + row["seconds/test"] for row in rows).median
+
+
+def measured(count: int, work: Path, options: Any) -> list[dict[str, Any]]:
+    """Write `count` images, measure, remove them; return the rows."""
+    root = work / "images"
+    images.write_many(root, count, max(options.image_size, 32))
+    seconds, finished = decode(root, work, options.image_size)
+    rows = [row_of(count, "decode", seconds, finished)]
+    for method in options.methods:
+        folder, finished = train(root, work, options, method)
+        rows.append(row_of(count, f"{method} epoch", epoch_seconds(folder), finished))
+        features = child.read(folder, "results.json")["features"]
+        if features.get("computed_now"):
+            rows.append(row_of(count, f"{method} features", features["seconds"], finished))
+    shutil.rmtree(work)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure each size, print the table."""
+    options = measure.options(
+        __doc__, arguments, ("sizes", [3_000, 10_000, 30_000, 100_000], "numbers of images"),
+        image_size=64, batch_size=256, epochs=2, model="shufflenet_v2_x0_5", methods=["finetune", "frozen"],
+    )  # fmt: skip
+    facts = measure.surroundings()
+    rows = []
+    with images.work_folder() as work:
+        for count in options.sizes:
+            rows += measured(count, work / str(count), options)
+    measure.report(f"From few images to many, {options.image_size} pixels, {options.model}", rows, options, facts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

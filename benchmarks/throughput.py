@@ -1,0 +1,171 @@
+"""Throughput: images/s of `brain-tumor-tl train` beside the raw PyTorch loop, taking turns epoch by epoch.
+
+    python benchmarks/throughput.py --images 400 --epochs 8 --json throughput.json
+
+The command's own run, with its metrics, logging, checkpoints and progress bar, gets one more callback, which runs the
+raw loop over batches of the same sizes before each epoch. A ratio is raw seconds / the package's seconds of one turn.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lightning as L
+from torch import Tensor
+
+from benchmarks import child, images, measure
+from benchmarks.raw import RawLoop, network
+from brain_tumor_tl.command import run_train
+
+STAGES = ("train", "test")
+
+
+class Turns(L.Callback):
+    """Runs the raw loop before each epoch but the first, which tells the batches' sizes.
+
+    Args:
+        model: Name of the network.
+        folder: The run's folder, whose `environment.json` tells precision and layout.
+        shape: Of an image, `(3, H, W)`.
+        batch_size: Images of a whole batch.
+        graphed: Whether the raw loop replays CUDA graphs.
+    """
+
+    def __init__(self, model: str, folder: Path, shape: tuple[int, ...], batch_size: int, graphed: bool) -> None:
+        self.model, self.folder, self.shape, self.graphed = model, folder, (batch_size, *shape), graphed
+        self.sizes: dict[str, list[int]] = {stage: [] for stage in STAGES}
+        self.raw: list[dict[str, float]] = []
+        self.whole: list[float] = []
+        self._loop: RawLoop | None = None
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the epoch before, take the raw loop's turn, and start the clock of this epoch."""
+        if trainer.current_epoch > 0:
+            self._stop_clock()
+            self._loop = self._loop or self._build_loop(trainer, pl_module)
+            self.raw.append({stage: self._loop.seconds(stage, self.sizes[stage]) for stage in STAGES})
+        self._started = measure.now()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the last epoch."""
+        self._stop_clock()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note a training batch's size in the first epoch."""
+        if trainer.current_epoch == 0:
+            self.sizes["train"] += self._sizes_of(batch)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note a test batch's size in the first epoch."""
+        if trainer.current_epoch == 0:
+            self.sizes["test"] += self._sizes_of(batch)
+
+    def _sizes_of(self, batch: Sequence[Tensor]) -> list[int]:
+        """Return the sizes of the optimizer's batches in `(inputs, labels, ...)`, which may hold many."""
+        return split_sizes(len(batch[1]), self.shape[0])
+
+    def _stop_clock(self) -> None:
+        self.whole.append(measure.now() - self._started)
+
+    def _build_loop(self, trainer: L.Trainer, module: L.LightningModule) -> RawLoop:
+        """Build the raw loop, and warm it up with one batch of each size."""
+        plan = child.read(self.folder, "environment.json")
+        loop = RawLoop(
+            network(self.model, module.device, plan["channels_last"]),
+            trainer.optimizers[0],
+            precision=plan["precision"],
+            shape=self.shape,
+            channels_last=plan["channels_last"],
+            graphed=self.graphed and module.device.type == "cuda",
+        )
+        for stage in STAGES:
+            loop.seconds(stage, sorted(set(self.sizes[stage])))
+        return loop
+
+
+def split_sizes(count: int, batch_size: int) -> list[int]:
+    """Return the sizes of the batches that `count` images make, the last one maybe smaller.
+
+    >>> split_sizes(70, 32)
+    [32, 32, 6]
+    """
+    return [min(batch_size, count - start) for start in range(0, count, batch_size)]
+
+
+@contextmanager
+def one_more(callback: L.Callback) -> Iterator[None]:
+    """Give every Trainer that fits a further callback, called before its others, while the context lasts."""
+    fit = L.Trainer.fit
+
+    def fit_with(self: L.Trainer, *arguments: Any, **options: Any) -> None:
+        self.callbacks.insert(0, callback)  # type: ignore[attr-defined]  # a list, set by a connector
+        fit(self, *arguments, **options)
+
+    with patch.object(L.Trainer, "fit", fit_with):
+        yield
+
+
+def row_of(model: str, turns: Turns, rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return a network's figures: images/s of both, and ratios of the turns.
+
+    Args:
+        model: Name of the network.
+        turns: The raw loop's seconds, and the package's for whole epochs, checkpoints and rows included.
+        rows: The package's epochs, the first dropped.
+    """
+    row: dict[str, Any] = {"model": model}
+    for stage in STAGES:
+        count = sum(turns.sizes[stage])
+        raw, ours = [turn[stage] for turn in turns.raw], [row[f"seconds/{stage}"] for row in rows]
+        row[f"{stage} images/s"] = count / measure.spread(ours).median
+        row[f"{stage} raw images/s"] = count / measure.spread(raw).median
+        row[f"{stage} ratio"] = measure.ratios(raw, ours)
+    row["whole epoch ratio"] = measure.ratios((sum(turn.values()) for turn in turns.raw), turns.whole[1:])
+    return row
+
+
+def compare(model: str, root: Path, work: Path, options: Any) -> dict[str, Any]:
+    """Train one network with the raw loop in between; return its row."""
+    folder, size = work / model, options.image_size
+    turns = Turns(model, folder, (3, size, size), options.batch_size, options.raw != "eager")
+    with one_more(turns):
+        run_train(
+            [
+                f"model.name={model}", "model.weights=null", "method=finetune", "data=folder", f"data.root={root}",
+                f"data.image_size={size}", f"data.batch_size={options.batch_size}", f"data.cache_dir={work / 'cache'}",
+                f"trainer.max_epochs={options.epochs}", f"hydra.run.dir={folder}", *options.set,
+            ]
+        )  # fmt: skip
+    gc.collect()  # a network of the size of VGG-16 and its optimizer, twice
+    return row_of(model, turns, child.epochs(folder)[1:])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure each network, print the table."""
+    options = measure.options(
+        __doc__, arguments, ("raw", "graph", "raw loop on a GPU: `graph` replays CUDA graphs, `eager` does not"),
+        data=None, images=400, image_size=224, batch_size=32, epochs=8, models=measure.SEVEN,
+    )  # fmt: skip
+    if options.epochs < 2:
+        raise SystemExit(f"Expected at least 2 --epochs, for the first is dropped; got {options.epochs}.")
+    facts = measure.surroundings()
+    with images.work_folder() as work:
+        root = images.provided(options.data, options.images, options.image_size, work)
+        rows = [compare(model, root, work, options) for model in options.models]
+    measure.report("Fine-tuning: the package beside the raw loop (ratio: 1 is the limit)", rows, options, facts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Augment: random flips, shifts, rotations and changes of light, on whole batches, wherever they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far each training image is changed at random, anew each time; zero leaves a thing alone.
+
+    Attributes:
+        flip: Probability of exchanging left and right.
+        degrees: Rotation by up to so many degrees either way.
+        translate: Shift by up to this share of the width and height.
+        scale: Enlargement or reduction by up to this share.
+        brightness: Intensities times 1 plus or minus up to this share.
+        contrast: Distance from the image's mean times 1 plus or minus up to this share.
+    """
+
+    flip: float = 0.0
+    degrees: float = 0.0
+    translate: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether images stay as they are."""
+        return not any(vars(self).values())
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return changed images; the random numbers come from the device's own generator.
+
+        Args:
+            images: Intensities 0..255, `(B, C, H, W)`.
+
+        Returns:
+            float32 `(B, C, H, W)`, 0..255; what comes in from outside is 0, as around a head.
+        """
+        changed = images.to(torch.float32)
+        if self.flip or self.degrees or self.translate or self.scale:
+            grid = F.affine_grid(self._matrices(images), list(images.shape), align_corners=False)
+            changed = F.grid_sample(changed, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        if self.contrast:
+            mean = changed.mean(dim=(1, 2, 3), keepdim=True)
+            changed = mean + (changed - mean) * (1 + self.contrast * uniform(images))[:, None, None, None]
+        if self.brightness:
+            changed = changed * (1 + self.brightness * uniform(images))[:, None, None, None]
+        return changed.clamp(0, 255)
+
+    def _matrices(self, images: Tensor) -> Tensor:
+        """Return `(B, 2, 3)`: where in the image, -1..1 from side to side, each point of the result is taken from."""
+        angle = math.radians(self.degrees) * uniform(images)
+        size = 1 + self.scale * uniform(images)
+        side = 1 - 2 * (torch.rand(len(images), device=images.device) < self.flip).to(torch.float32)
+        across, down = 2 * self.translate * uniform(images), 2 * self.translate * uniform(images)
+        cosine, sine = size * angle.cos(), size * angle.sin()
+        rows = (torch.stack((side * cosine, -sine, across), 1), torch.stack((side * sine, cosine, down), 1))
+        return torch.stack(rows, 1)
+
+
+def uniform(images: Tensor) -> Tensor:
+    """Return a random number in -1..1 for each image."""
+    return 2 * torch.rand(len(images), device=images.device) - 1

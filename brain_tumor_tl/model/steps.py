@@ -1,0 +1,159 @@
+"""Steps: many optimizer steps over one block of the training part, with nothing between them but the next step.
+
+Lightning spends 1 to 2 ms on a step of its own. That is nothing beside a network on a processor, but many times what
+the step of a linear head takes, and as much as a small network's on a large GPU. A block passes Lightning once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+log = logging.getLogger("brain_tumor_tl")
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+WARM_UP = 3  # real steps before a CUDA graph is taken, as PyTorch's notes on CUDA graphs advise
+
+
+class Stepper:
+    """Learns from blocks of the training part, batch after batch.
+
+    Args:
+        forward: Takes inputs `(B, ...)` and labels `(B,)`, returns logits `(B, classes)` and the loss `()`.
+        optimizer: Holds what learns.
+        batch_size: Images in a step.
+        after_step: Called after each step, for schedulers that go by steps.
+        graphs: Replay whole batches from a CUDA graph: True, False, or "auto" to go on without where CUDA refuses.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        optimizer: Optimizer,
+        batch_size: int,
+        after_step: Callable[[], None],
+        graphs: bool | str = False,
+    ) -> None:
+        self.forward, self.optimizer, self.batch_size, self.after_step = forward, optimizer, batch_size, after_step
+        self.graphs = graphs if can_be_captured(optimizer) else False
+        self._warmed = 0
+        self._graph: GraphedStep | None = None
+        self._baked: list[dict[str, Any]] = []
+        if self.graphs:
+            make_capturable(optimizer)
+
+    def learn(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Take one step for each batch of a block.
+
+        Args:
+            inputs: Images or features, `(N, ...)`.
+            labels: `(N,)`.
+
+        Returns:
+            Logits `(N, classes)`, each from before its own step.
+        """
+        logits = []
+        for start in range(0, len(inputs), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            logits.append(self._take(inputs[batch], labels[batch]))
+            self.after_step()
+        return torch.cat(logits)
+
+    def _take(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Take one step, by the graph where it is a whole batch and there is one."""
+        if not self.graphs or len(inputs) < self.batch_size:
+            return self.step(inputs, labels)
+        if self._warmed < WARM_UP:
+            self._warmed += 1
+            return on_side_stream(lambda: self.step(inputs, labels))
+        if self._graph is None:
+            self._graph, self._baked = self._capture(inputs, labels), constants(self.optimizer)
+        elif constants(self.optimizer) != self._baked:
+            self._go_on_without("a scheduler changes more than the learning rate")
+        return self._graph.replay(inputs, labels) if self._graph else self.step(inputs, labels)
+
+    def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Take one step, operation by operation; return the logits."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logits, loss = self.forward(inputs, labels)
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        self.optimizer.step()
+        torch.clear_autocast_cache()  # it holds 16-bit copies of weights that have just changed
+        return logits.detach()
+
+    def _capture(self, inputs: Tensor, labels: Tensor) -> GraphedStep | None:
+        try:
+            return GraphedStep(self.step, self.optimizer, inputs, labels)
+        except RuntimeError as error:
+            if self.graphs is True:
+                raise
+            self._go_on_without(str(error).splitlines()[0])
+            return None
+
+    def _go_on_without(self, reason: str) -> None:
+        log.warning(f"Training steps can't be a CUDA graph, so they run one by one: {reason}.")
+        self.graphs, self._graph = False, None
+
+
+class GraphedStep:
+    """One training step as a CUDA graph, so that a GPU need not wait for Python to launch its kernels.
+
+    Args:
+        step: Takes a step from inputs and labels, and returns logits.
+        optimizer: What `step` moves; its state must exist already, and it must be capturable.
+        inputs: A whole batch.
+        labels: Its labels.
+    """
+
+    def __init__(
+        self, step: Callable[[Tensor, Tensor], Tensor], optimizer: Optimizer, inputs: Tensor, labels: Tensor
+    ) -> None:
+        self.inputs, self.labels = inputs.clone(), labels.clone()
+        self.graph = torch.cuda.CUDAGraph()
+        optimizer.zero_grad(set_to_none=True)  # so that the graph's own memory holds the gradients
+        torch.clear_autocast_cache()
+        # thread_local: a thread that reads the next images into page-locked memory must not spoil the capture
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.logits = step(self.inputs, self.labels)
+
+    def replay(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Take a step from another batch; return its logits."""
+        self.inputs.copy_(inputs)
+        self.labels.copy_(labels)
+        self.graph.replay()
+        return self.logits.clone()
+
+
+def on_side_stream(work: Callable[[], Tensor]) -> Tensor:
+    """Run on another CUDA stream than the current one, as warming up for a graph must."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        result = work()
+    torch.cuda.current_stream().wait_stream(side)
+    return result
+
+
+def can_be_captured(optimizer: Optimizer) -> bool:
+    """Tell whether a CUDA graph can hold the optimizer's step: it must be able to keep its step count on the GPU."""
+    return "capturable" in inspect.signature(type(optimizer)).parameters
+
+
+def constants(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return what a CUDA graph of the optimizer's step holds fixed: all settings but the learning rate."""
+    moving = ("params", "lr")
+    return [{key: value for key, value in group.items() if key not in moving} for group in optimizer.param_groups]
+
+
+def make_capturable(optimizer: Optimizer) -> None:
+    """Let the optimizer keep step count and learning rate on the GPU, where a graph reads them anew at each replay."""
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        group["capturable"] = True
+        group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
