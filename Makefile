@@ -25,7 +25,6 @@ $(STAMP): pyproject.toml
 
 demo: install  ## train two networks by both methods on synthetic heads, in minutes; no download of data or weights
 	$(TRAIN) --config-name demo $(ARGS)
-	$(BIN)/brain-tumor-tl report outputs/sweeps/demo
 	@echo "Curves and confusion matrices: $(BIN)/tensorboard --logdir outputs"
 
 train: install  ## train one network: make train DATA=PATH ARGS="model=mobilenet_v2 method=frozen"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from brain_tumor_tl.sweep.child import Child, child_environment, reason_of
 from brain_tumor_tl.sweep.devices import Device
-from brain_tumor_tl.sweep.leases import Leases
+from brain_tumor_tl.sweep.leases import Lease, Leases
 from brain_tumor_tl.sweep.manifest import SweepJob
 
 POLL_SECONDS = 0.1
@@ -58,7 +58,7 @@ class Queue:
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.leases, self.at_once, self.watcher, self.threads = leases, at_once, watcher, threads
-        self.fail_fast, self.grace_seconds = fail_fast, grace_seconds
+        self.jobs, self.fail_fast, self.grace_seconds = list(jobs), fail_fast, grace_seconds
         # The largest first: it would else wait until a sweep of small jobs is over.
         self.waiting = sorted((job for job in jobs if job.state == "waiting"), key=lambda job: -job.needs)
         self.running: list[Child] = []
@@ -68,45 +68,49 @@ class Queue:
         """Run all jobs; return the signal that stopped the queue early, None where none did."""
         with self.interrupts:
             try:
-                while (self.waiting or self.running) and not self.interrupts.received:
-                    failed = [job for job in self.collect() if job.state == "failed"]
-                    if failed and self.fail_fast:
-                        break
+                while (self.waiting or self.running) and not self.stopping():
                     self.start_what_fits()
                     self.watcher.tick()
                     time.sleep(POLL_SECONDS)
+                    self.collect()
             finally:
                 self.end_all()
         return self.interrupts.received[0] if self.interrupts.received else None
+
+    def stopping(self) -> bool:
+        """Tell whether no further job is to start and the running ones are to end."""
+        failed = self.fail_fast and any(job.state == "failed" for job in self.jobs)
+        return failed or bool(self.interrupts.received)
 
     def start_what_fits(self) -> None:
         """Start waiting jobs while there are room and devices for them."""
         refused: set[int] = set()  # where so many devices are not free, no job gets as many in this round
         for job in list(self.waiting):
-            if len(self.running) >= self.at_once or self.interrupts.received:
+            if len(self.running) >= self.at_once or self.stopping():
                 return
-            if job.needs in refused:
-                continue
-            lease = self.leases.take(job.needs)
+            lease = None if job.needs in refused else self.leases.take(job.needs)
             if lease is None:
                 refused.add(job.needs)
-                continue
-            threads = self.threads(job.processes)
-            environment = child_environment(os.environ, lease.devices, self.leases.devices, threads)
-            self.waiting.remove(job)
-            try:
-                self.running.append(Child(job, lease, environment))
-            except OSError as error:
-                self.leases.give_back(lease)
-                job.state, job.reason = "failed", f"its process can't be started: {error}"
-                self.watcher.ended(job, [])
-                continue
-            job.state, job.devices = "running", [device.name for device in lease.devices]
-            job.exit_status = job.reason = job.seconds = None
-            self.watcher.started(job)
+            else:
+                self.waiting.remove(job)
+                self.start(job, lease)
 
-    def collect(self, stopped: bool = False) -> list[SweepJob]:
-        """Note which jobs ended, and return them.
+    def start(self, job: SweepJob, lease: Lease) -> None:
+        """Start a job on its devices."""
+        environment = child_environment(os.environ, lease.devices, self.leases.devices, self.threads(job.processes))
+        job.exit_status = job.reason = job.seconds = None
+        try:
+            self.running.append(Child(job, lease, environment))
+        except OSError as error:
+            self.leases.give_back(lease)
+            job.state, job.reason = "failed", f"its process can't be started: {error}"
+            self.watcher.ended(job, [])
+            return
+        job.state, job.devices = "running", [device.name for device in lease.devices]
+        self.watcher.started(job)
+
+    def collect(self, stopped: bool = False) -> None:
+        """Note which jobs ended.
 
         Args:
             stopped: Whether they were told to end, which is no failure.
@@ -117,7 +121,6 @@ class Queue:
             child.clear_up()
             self.leases.give_back(child.lease)
             self.note_end(child, status, stopped)
-        return [child.job for child, _ in ended]
 
     def note_end(self, child: Child, status: int, stopped: bool) -> None:
         """Write the end of a job's process down."""

@@ -176,6 +176,10 @@ def test_run__command_that_is_absent_costs_one_job(tmp_path: Path) -> None:
     assert (bad.state, good.state) == ("failed", "done")
     assert "can't be started" in str(bad.reason)
 
+    bad.state = good.state = "waiting"
+    queue([bad, good], tmp_path, fail_fast=True).run()
+    assert (bad.state, good.state) == ("failed", "waiting")
+
 
 def test_run__fail_fast_ends_the_others(tmp_path: Path) -> None:
     jobs = [
