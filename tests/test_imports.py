@@ -145,7 +145,7 @@ def test_imported_units__kinds_of_import(source: str, units: set[str]) -> None:
 TORCH = ("torch", "torchvision", "lightning")
 LIGHT = [
     "", ".data", ".model", ".command", ".config", ".store", ".names", ".report", ".evidence.record",
-    ".evidence.tables", ".evidence.study", ".sweep.folder",
+    ".evidence.tables", ".evidence.study", ".evidence.page", ".sweep.folder",
 ]  # fmt: skip
 
 

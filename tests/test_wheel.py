@@ -66,7 +66,7 @@ def test_wheel__carries_the_package_and_its_values(wheel: Path) -> None:
     assert wheel.name.startswith(f"brain_tumor_tl-{__version__}-py3-none-any")
     assert {"brain_tumor_tl/conf/train.yaml", "brain_tumor_tl/evidence/study_table1.csv"} <= names
     for folder, inside, least in (("conf", "brain_tumor_tl/conf", 23), ("brain_tumor_tl", "brain_tumor_tl", 30)):
-        kinds = (".yaml", ".py", ".csv")
+        kinds = (".yaml", ".py", ".csv", ".css")
         files = [path for path in (CHECKOUT / folder).rglob("*") if path.suffix in kinds]
         assert len(files) >= least
         assert {f"{inside}/{path.relative_to(CHECKOUT / folder).as_posix()}" for path in files} <= names
