@@ -99,14 +99,9 @@ def kind_texts(kind: Sequence[Facts]) -> list[str]:
         copies = f"{near} of {total} test images have a copy in training"
     accuracies = [facts.get("nearest_neighbour") for facts in kind]
     lookup = span([None if value is None else 100 * value for value in accuracies], ".2f")
-    absent = sorted(
-        {name for facts in kind for names in (facts.get("missing_classes") or {}).values() for name in names}
-    )
-    told = [
-        copies,
-        f"nearest thumbnail {lookup} %" if lookup else "",
-        f"no test image of {', '.join(absent)}" if absent else "",
-    ]
+    missing = [(facts.get("missing_classes") or {}).get("test", []) for facts in kind]
+    absent = ", ".join(sorted({name for names in missing for name in names}))
+    told = [copies, f"nearest thumbnail {lookup} %" if lookup else "", f"no test image of {absent}" if absent else ""]
     told.append("CONTROL with permuted labels" if any(facts.get("shuffled_labels") for facts in kind) else "")
     return [text for text in told if text]
 

@@ -53,7 +53,7 @@ def test_described__no_such_file(index: Index, study_classes: list[list[str]], t
 
 
 def test_described__no_text(index: Index, study_classes: list[list[str]], image_folder: Path) -> None:
-    with pytest.raises(ValueError, match="CSV in UTF-8 in .* it can't be read"):
+    with pytest.raises(ValueError, match=r"CSV in UTF-8 in .* it can't be read"):
         described(index, study_classes, image_folder / HEAD, None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ def test_fold_split__each_image_is_tested_once(
         try:
             split = fold_split(labels, groups, seed, fold, folds, val, stratify)
         except ValueError as error:
-            assert "Expected images in every part" in str(error) or "Expected at least data.folds" in str(error)
+            if not re.search(r"Expected images in every part|Expected at least data\.folds", str(error)):
+                raise
             return
         assert len(split) == len(labels)
         assert len(np.unique(np.concatenate([split.train, split.val, split.test]))) == len(labels)

@@ -40,7 +40,8 @@ def test_grouped_split__invariants(rows: list[tuple[int, int]], seed: int, val: 
     try:
         split = grouped_split(labels, groups, seed, 0.25, val, stratify)
     except ValueError as error:
-        assert "Expected images in every part" in str(error)
+        if "Expected images in every part" not in str(error):
+            raise
         return
 
     assert_whole(split, groups)

@@ -38,7 +38,7 @@ def test_correlations__as_numpy() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
     pairs = np.array([[0, 1], [4, 2], [3, 3]])
 
-    expected = np.corrcoef(pictures.reshape(6, -1))[pairs[:, 0], pairs[:, 1]]
+    expected = np.asarray(np.corrcoef(pictures.reshape(6, -1)))[pairs[:, 0], pairs[:, 1]]
     assert correlations(pictures, pairs) == pytest.approx(expected, abs=1e-12)
 
 

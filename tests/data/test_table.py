@@ -29,7 +29,8 @@ def test_described__without_tables(index: Index, study_classes: list[list[str]])
 
 
 def test_described__labels_by_any_name_of_a_class(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
-    rows = f"\ufeffpath, label\n{HEAD},Glioma\nTesting/glioma_tumor/image(0).jpg,no tumor\nTesting/glioma_tumor/image(1).jpg,\n"
+    others = "Testing/glioma_tumor/image(0).jpg,no tumor\nTesting/glioma_tumor/image(1).jpg,\n"
+    rows = f"\ufeffpath, label\n{HEAD},Glioma\n{others}"
 
     found, patients = described(index, study_classes, write(tmp_path, rows), None)
 
