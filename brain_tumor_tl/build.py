@@ -108,7 +108,7 @@ def build_model(config: DictConfig, watched: str) -> TumorClassifier:
 
 
 def provide(config: DictConfig) -> None:
-    """Make the images be there: download or draw them where the configuration says so and they are absent."""
+    """Make the images be there: download, convert or draw them where the configuration says so and they are absent."""
     root = Path(config.data.root).expanduser()
     if root.exists() or config.data.source == "folder":
         return
@@ -119,6 +119,10 @@ def provide(config: DictConfig) -> None:
             fetch(root, config.data.url)
         except ConnectionError as error:
             raise ConnectionError(f"There is no folder {root}, so its images were to be downloaded. {error}") from error
+    elif config.data.source == "matlab":
+        from brain_tumor_tl.data.matlab import convert
+
+        convert(Path(config.data.matlab).expanduser(), root)
     else:
         from brain_tumor_tl.data.phantom import write_phantoms
 

@@ -82,6 +82,8 @@ def data_problems(data: DictConfig) -> list[str]:
         )
     if len(data.classes) < 2:
         problems.append(f"Expected at least two `data.classes`, got {len(data.classes)}.")
+    if data.source == "matlab" and data.matlab is None:
+        problems.append("`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH.")
     if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
         problems.append(
             "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "

@@ -59,11 +59,12 @@ class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
     source: str = option(
-        "where images come from: `folder` as it is; if absent, `kaggle` downloads and `phantom` draws them",
-        choices=("folder", "kaggle", "phantom"),
+        "where images come from: `folder` as it is; if absent, `kaggle` downloads, `matlab` converts, `phantom` draws",
+        choices=("folder", "kaggle", "matlab", "phantom"),
     )
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
     url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
+    matlab: str | None = option("folder of the .mat files that data=figshare converts when data.root is absent")
     classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
     image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
     batch_size: int = option("images in an optimizer step, over all devices together", low=1)

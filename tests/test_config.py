@@ -49,9 +49,10 @@ def with_values(config: DictConfig, *values: str) -> DictConfig:
 
 
 def choose(group: str, choice: str) -> list[str]:
-    """Return the overrides that choose from a group, with `data.root` where it has no value of its own."""
+    """Return the overrides that choose from a group, with a path where one has no value of its own."""
     root = ["data.root=PATH"] if group == "data" and choice in NEEDS_ROOT else []
-    return [f"{group}={choice}", *root]
+    matlab = ["data.matlab=PATH"] if (group, choice) == ("data", "figshare") else []
+    return [f"{group}={choice}", *root, *matlab]
 
 
 def leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -267,6 +268,7 @@ COMBINED = {
         ["data.drop_conflicts=true", "data.find_copies=false"],
         "data.drop_conflicts=true needs to know which images are copies",
     ),
+    "no-matlab-files": (["data.source=matlab"], r"`data\.matlab` has no value: folder of the \.mat files"),
     "one-class": (["data.classes=[[a]]"], "at least two `data.classes`, got 1"),
     "few-phantoms": (
         [*PHANTOMS, "data.phantoms_per_class=4"],
