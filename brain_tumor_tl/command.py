@@ -17,7 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
 
-PATHS = ("data.root", "data.cache_dir", "data.url", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = (
+    "data.root", "data.cache_dir", "data.url", "data.labels", "data.patients", "model.weights",
+    "hydra.run.dir", "hydra.sweep.dir",
+)  # fmt: skip
 GROUPS = {
     "data": "which images: the study's, any folder, Br35H, or synthetic ones",
     "experiment": "settings of your own that belong together, as a file in conf/experiment/ or below --config-dir",

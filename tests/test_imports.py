@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": {"store"},
     "evidence": set(),
     "model": {"store", "names"},
-    "data": {"store"},
+    "data": {"names", "store"},
     "checks": {"config", "names"},
     "config": {"names"},
     "hardware": set(),

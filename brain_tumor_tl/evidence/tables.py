@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from brain_tumor_tl.evidence.leakage import summary_lines
 from brain_tumor_tl.evidence.study import row_for
 
 
@@ -49,6 +50,7 @@ def summary_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("run", overflow="fold")  # the only one that a narrow terminal makes narrower
     for column in ("epochs", "accuracy", "best", "study", "diff.", "s/epoch"):
         table.add_column(column, justify="right", no_wrap=True)
+    table.caption, table.caption_justify = "\n".join(summary_lines(runs)) or None, "left"
     for run in sorted(runs, key=lambda r: (r["model"], r["method"], r["seed"], r["name"])):
         table.add_row(*summary_row(run))
     return table
