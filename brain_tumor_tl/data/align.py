@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEVELS = ((8, 6, 0.85), (4, 4, 0.93), (2, 3, 0.97))  # pixels pooled into one, steps, grey correlation to go on with
+LEVELS = ((8, 4, 0.80), (4, 6, 0.90), (2, 3, 0.96))  # pixels pooled into one, steps, grey correlation to go on with
 DAMPING = 1e-3  # share of its diagonal that is added to the normal matrix: flat pictures have no unique map
 SCALES = (0.7, 1.45)  # a map beyond these is no small crop
 SHIFT = 0.4  # nor is one that moves the middle by more
@@ -37,7 +37,7 @@ class Alignment:
     overlap: Tensor
 
 
-def align(first: Tensor, second: Tensor, maps: Tensor) -> tuple[Tensor, Alignment]:
+def align(first: Tensor, second: Tensor, maps: Tensor, level: int = 0) -> tuple[Tensor, Alignment]:
     """Lay each second picture over its first, and compare those pairs whose grey values come to agree.
 
     Args:
@@ -45,19 +45,29 @@ def align(first: Tensor, second: Tensor, maps: Tensor) -> tuple[Tensor, Alignmen
         second: The pictures to be laid over them, `(B, S, S)`.
         maps: Where to start from, `(B, 4)`: the point `(x, y)` of the first picture lies at
             `(maps[0] * x + maps[1], maps[2] * y + maps[3])` of the second.
+        level: Which of `LEVELS` comes first; 1 where `laid` did the coarsest already.
 
     Returns:
         Which pairs are left, positions in the batch, and how they agree.
     """
     left = torch.arange(len(first), device=first.device)
-    for pooled, steps, least in LEVELS:
-        one, other = (F.avg_pool2d(pictures[left, None], pooled)[:, 0] for pictures in (first, second))
-        for _ in range(steps):
-            maps = bounded(improved(one, other, maps))
-        warped, inside = warp(other[:, None], maps)
-        agree = correlation(one, warped[:, 0], inside) >= least
+    for pooled, steps, least in LEVELS[level:]:
+        agree, maps = laid(shrunk(first[left], pooled), shrunk(second[left], pooled), maps, steps, least)
         left, maps = left[agree], maps[agree]
     return left, compare(first[left], second[left], maps)
+
+
+def shrunk(pictures: Tensor, pooled: int) -> Tensor:
+    """Return pictures, `(B, S, S)`, with `pooled` x `pooled` pixels made one."""
+    return F.avg_pool2d(pictures[:, None], pooled)[:, 0]
+
+
+def laid(first: Tensor, second: Tensor, maps: Tensor, steps: int, least: float) -> tuple[Tensor, Tensor]:
+    """Return which pairs' grey values come to agree to `least`, `(B,)`, and the maps after some steps, `(B, 4)`."""
+    for _ in range(steps):
+        maps = bounded(improved(first, second, maps))
+    warped, inside = warp(second[:, None], maps)
+    return correlation(first, warped[:, 0], inside) >= least, maps
 
 
 def bounded(maps: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from brain_tumor_tl.data.align import align, warp
+from brain_tumor_tl.data.align import LEVELS, align, bounded, laid, shrunk, warp
 from brain_tumor_tl.data.facts import Facts, load_facts
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.store import digest_of, load_or_build
@@ -33,7 +33,7 @@ KEPT_DETAIL = 0.85  # pairs from here on are kept, so that the threshold's effec
 DETAIL, GREY = 0.95, 0.98  # of a copy; docs/audit.md has what other values would find
 OVERLAP = 0.7  # share of the picture that a copy must cover
 ROWS = 256  # pictures that are compared with all others at a time
-PAIRS = 512  # pairs that are aligned at a time
+COARSE_PAIRS, PAIRS = 1024, 64  # pairs that are aligned at a time; few enough to stay in the processor's cache
 TURNS = (
     "as it is", "turned 90°", "turned 180°", "turned 270°",
     "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°",
@@ -60,6 +60,18 @@ class Pair(NamedTuple):
     detail: float
     grey: float
     overlap: float
+
+
+class Searched(NamedTuple):
+    """What pictures are searched by: pooled to `(N, 16, 16)`, their content's boxes `(N, 4)`, and two unit vectors.
+
+    `whole` is the outline of the whole picture and `inside` that of its content's box, `(N, 16, 16)` each.
+    """
+
+    small: Tensor
+    boxes: Tensor
+    whole: Tensor
+    inside: Tensor
 
 
 @dataclass(frozen=True)
@@ -191,12 +203,14 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
     """
     distinct = first_members(numbered(pixels))
     pictures = thumbnails[distinct]
+    searched = described(pictures)
     start = int(np.searchsorted(distinct, since))
-    searches = zip((False, True), descriptors(pictures), strict=True)
-    candidates = [(place, by_box) for by_box, vectors in searches for place in nearest(vectors, start)]
+    views = (searched.whole, searched.inside)
+    candidates = [(*place, by_box) for by_box, vectors in enumerate(views) for place in nearest(vectors, start)]
+    places, maps = coarsely_alike(searched, torch.tensor(candidates).view(-1, 4))
     best: dict[tuple[int, int], Pair] = {}
-    for start in track(range(0, len(candidates), PAIRS), f"Comparing {len(candidates)} pairs", transient=True):
-        for pair in checked(pictures, candidates[start : start + PAIRS]):
+    for start in track(range(0, len(places), PAIRS), f"Comparing {len(places)} pairs", transient=True):
+        for pair in checked(pictures, places[start : start + PAIRS], maps[start : start + PAIRS]):
             known = best.get(pair[:2])
             if known is None or pair.detail > known.detail:
                 best[pair[:2]] = pair
@@ -237,14 +251,14 @@ def content_boxes(pictures: Tensor) -> Tensor:
     return torch.stack(ends, 1)
 
 
-def descriptors(pictures: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Return what pictures are searched by, `(N, 16, 16)` each: of the whole picture, and of its content's box."""
-    whole, boxes = [], []
+def described(pictures: NDArray[np.uint8]) -> Searched:
+    """Return what pictures, uint8 `(N, 128, 128)`, are searched by."""
+    parts = []
     for start in range(0, len(pictures), ROWS):
         part = torch.from_numpy(np.asarray(pictures[start : start + ROWS], dtype=np.float32))
-        whole.append(outline(part))
-        boxes.append(outline(warp(part[:, None], content_boxes(part))[0][:, 0]))
-    return torch.cat(whole), torch.cat(boxes)
+        boxes = content_boxes(part)
+        parts.append((shrunk(part, LEVELS[0][0]), boxes, outline(part), outline(warp(part[:, None], boxes)[0][:, 0])))
+    return Searched(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def outline(pictures: Tensor) -> Tensor:
@@ -281,21 +295,54 @@ def nearest(vectors: Tensor, since: int = 0) -> list[tuple[int, int, int]]:
     return sorted(found)
 
 
-def checked(pictures: NDArray[np.uint8], candidates: Sequence[tuple[tuple[int, int, int], bool]]) -> list[Pair]:
-    """Return those candidates, whole pictures or boxes found alike, whose detail agrees from `KEPT_DETAIL` on."""
-    places = torch.tensor([candidate for candidate, _ in candidates])
-    by_box = torch.tensor([box for _, box in candidates])
+def coarsely_alike(searched: Searched, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return those candidates, `(P, 3)`, that agree once laid over each other at 16 x 16, and the maps, `(P, 4)`.
+
+    Args:
+        searched: Of all pictures.
+        candidates: First, second, turn, and 1 where they were found by the boxes, `(C, 4)`.
+    """
+    _, steps, least = LEVELS[0]
+    places, maps = [candidates[:0, :3]], [torch.zeros(0, 4)]
+    for part in torch.split(candidates, COARSE_PAIRS):
+        first, second, turn, by_box = part.unbind(1)
+        start = torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(len(part), 1)
+        start = torch.where(
+            by_box[:, None] > 0, between(searched.boxes[first], turned_boxes(searched.boxes[second], turn)), start
+        )
+        small = each_turned(searched.small[second], turn)
+        agree, laid_maps = laid(searched.small[first], small, bounded(start), steps, least)
+        places.append(part[agree, :3])
+        maps.append(laid_maps[agree])
+    return torch.cat(places), torch.cat(maps)
+
+
+def checked(pictures: NDArray[np.uint8], places: Tensor, maps: Tensor) -> list[Pair]:
+    """Return those pairs, `(P, 3)`, whose detail agrees from `KEPT_DETAIL` on, starting from the maps `(P, 4)`."""
     first, second = (torch.from_numpy(pictures[places[:, side].numpy()]).float() for side in (0, 1))
-    for turn in range(1, len(TURNS)):
-        those = places[:, 2] == turn
-        second[those] = turned(second[those], turn)
-    maps = torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(len(places), 1)
-    if by_box.any():
-        maps[by_box] = between(content_boxes(first[by_box]), content_boxes(second[by_box]))
-    left, agreement = align(first, second, maps)
+    left, agreement = align(first, each_turned(second, places[:, 2]), maps, level=1)
     kept = agreement.detail >= KEPT_DETAIL
     numbers = torch.stack([agreement.detail, agreement.grey, agreement.overlap], 1)[kept].tolist()
     return [Pair(*map(int, place), *values) for place, values in zip(places[left[kept]].tolist(), numbers, strict=True)]
+
+
+def each_turned(pictures: Tensor, turns: Tensor) -> Tensor:
+    """Return pictures, `(B, S, S)`, each under its own turn, `(B,)`."""
+    result = pictures.clone()
+    for turn in range(1, len(TURNS)):
+        those = turns == turn
+        result[those] = turned(pictures[those], turn)
+    return result
+
+
+def turned_boxes(boxes: Tensor, turns: Tensor) -> Tensor:
+    """Return the boxes, `(B, 4)`, of pictures that are each under its own turn, `(B,)`."""
+    mirrored = boxes * torch.tensor([1.0, -1.0, 1.0, 1.0])
+    result = torch.where((turns >= 4)[:, None], mirrored, boxes)
+    for quarter in range(3):
+        width, x, height, y = result.unbind(1)
+        result = torch.where((turns % 4 > quarter)[:, None], torch.stack([height, y, width, -x], 1), result)
+    return result
 
 
 def between(first: Tensor, second: Tensor) -> Tensor:
