@@ -108,8 +108,7 @@ def test_keys__have_a_value_in_yaml(choice: str, compose: Compose) -> None:
     composed = compose(f"data={choice}")
 
     missing = [path for path in KEYS if OmegaConf.is_missing(*parent(composed, path))]
-    own = {"figshare": ["data.matlab"]}
-    assert missing == (["data.root"] if choice in NEEDS_ROOT else own.get(choice, []))
+    assert missing == (["data.root"] if choice in NEEDS_ROOT else [])
 
 
 def parent(config: DictConfig, path: str) -> tuple[DictConfig, str]:
