@@ -59,7 +59,7 @@ def test_convert__no_files(tmp_path: Path) -> None:
 
 def test_convert__same_name_twice(folder: Path, tmp_path: Path) -> None:
     write_mat(folder / "again" / "3.mat", np.zeros((2, 2)), 1, "1")
-    with pytest.raises(ValueError, match="each name once .* several of 3"):
+    with pytest.raises(ValueError, match=r"each name once .* several of 3"):
         convert(folder, tmp_path / "png")
 
 

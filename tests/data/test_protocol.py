@@ -12,7 +12,7 @@ from brain_tumor_tl.data.groups import alone, on_several_sides
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.official import official_split
 from brain_tumor_tl.data.protocol import FOLDS_BY, SPLITS, Protocol, divide, facts, shuffled
-from brain_tumor_tl.data.relations import Relations
+from brain_tumor_tl.data.relations import Relations, lookup_accuracy, pooled
 from brain_tumor_tl.data.split import Split, random_split
 
 COUNT = 60
@@ -112,7 +112,7 @@ def test_divide__class_that_is_not_trained() -> None:
 
 
 def test_divide__unknown_split() -> None:
-    with pytest.raises(ValueError, match="one of random, grouped, .* got 'patients'"):
+    with pytest.raises(ValueError, match=r"one of random, grouped, .* got 'patients'"):
         divide(Protocol("patients"), index_of(), relations_of(), 0)
 
 
@@ -124,7 +124,7 @@ def test_facts__of_a_random_split() -> None:
 
     training = set(split.train.tolist())
     twins = sum(bool({i - i % 2, i - i % 2 + 1} - {i} & training) for i in split.test.tolist())
-    near = sum(bool(set(np.flatnonzero(COPIES == COPIES[i]).tolist()) & training) for i in split.test.tolist())
+    near = sum(bool(set(np.flatnonzero(COPIES[i] == COPIES).tolist()) & training) for i in split.test.tolist())
     assert found["test_images"] == 12
     assert found["identical_in_training"] == twins > 0
     assert found["copies_in_training"] == near == found["groups_on_two_sides"] > 0
@@ -164,3 +164,26 @@ def test_shuffled__training_part_alone() -> None:
     assert np.array_equal(result, shuffled(LABELS, split, 0))
     assert not np.array_equal(result, shuffled(LABELS, split, 1))
     assert np.array_equal(LABELS, np.arange(COUNT) % 3), "the true labels stay as they are"
+
+
+def test_lookup_accuracy__as_scikit_learn() -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    random = np.random.default_rng(2)
+    pictures = (random.integers(0, 120, (3, 64, 64))[LABELS] + random.integers(0, 130, (COUNT, 64, 64))).astype(
+        np.uint8
+    )
+    split = random_split(LABELS, 0, 0.4)
+    rows = pictures.reshape(COUNT, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(COUNT, -1)
+
+    oracle = KNeighborsClassifier(1, metric="correlation").fit(rows[split.train], LABELS[split.train])
+    expected = oracle.score(rows[split.test], LABELS[split.test])
+
+    assert lookup_accuracy(Relations(index_of().paths, thumbnails=pictures), LABELS, split) == pytest.approx(expected)
+    assert expected > 0.5
+    assert lookup_accuracy(Relations(index_of().paths), LABELS, split) is None
+
+
+def test_pooled__other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 32 pixels, got 40"):
+        pooled(np.zeros((2, 40, 40), dtype=np.uint8))
