@@ -20,6 +20,7 @@ from brain_tumor_tl import hardware
 from brain_tumor_tl.checkpoints import Checkpoints
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.data.protocol import Protocol
 from brain_tumor_tl.evidence.progress import ProgressBar
 from brain_tumor_tl.evidence.recorder import EpochRecorder
 from brain_tumor_tl.model.classifier import TumorClassifier
@@ -63,13 +64,34 @@ def build_data(config: DictConfig, plan: Plan) -> TumorData:
         normalize=data.normalize,
         cache_dir=Path(data.cache_dir).expanduser(),
         seed=config.seed,
-        test_fraction=data.test_fraction,
-        val_fraction=data.val_fraction,
-        stratify=data.stratify,
+        protocol=make_protocol(data),
         augmentation=augmentation(config),
+        labels=expanded(data.labels),
+        patients=expanded(data.patients),
+        find_copies=data.find_copies,
+        shuffle_labels=data.shuffle_labels,
         on_bad_file=data.on_bad_file,
         channels_last=plan.channels_last,
     )
+
+
+def make_protocol(data: DictConfig) -> Protocol:
+    """Return how the images are to be split."""
+    return Protocol(
+        data.split,
+        test_fraction=data.test_fraction,
+        val_fraction=data.val_fraction,
+        stratify=data.stratify,
+        fold=data.fold,
+        folds=data.folds,
+        fold_by=data.fold_by,
+        drop_conflicts=data.drop_conflicts,
+    )
+
+
+def expanded(path: str | None) -> Path | None:
+    """Return a path with the home folder in place of its tilde, None for none."""
+    return None if path is None else Path(path).expanduser()
 
 
 def build_model(config: DictConfig, watched: str) -> TumorClassifier:
@@ -98,7 +120,7 @@ def build_model(config: DictConfig, watched: str) -> TumorClassifier:
 
 
 def provide(config: DictConfig) -> None:
-    """Make the images be there: download or draw them where the configuration says so and they are absent."""
+    """Make the images be there: download, convert or draw them where the configuration says so and they are absent."""
     root = Path(config.data.root).expanduser()
     if root.exists() or config.data.source == "folder":
         return
@@ -109,6 +131,10 @@ def provide(config: DictConfig) -> None:
             fetch(root, config.data.url)
         except ConnectionError as error:
             raise ConnectionError(f"There is no folder {root}, so its images were to be downloaded. {error}") from error
+    elif config.data.source == "matlab":
+        from brain_tumor_tl.data.matlab import convert
+
+        convert(Path(config.data.matlab).expanduser(), root)
     else:
         from brain_tumor_tl.data.phantom import write_phantoms
 

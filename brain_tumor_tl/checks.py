@@ -80,19 +80,42 @@ def combined_problems(config: DictConfig) -> list[str]:
 
 def data_problems(data: DictConfig) -> list[str]:
     """Return what is wrong with the split, the classes and the phantoms."""
-    problems = []
-    if data.test_fraction + data.val_fraction >= 1:
+    problems = split_problems(data)
+    if data.split in ("random", "grouped", "runs") and data.test_fraction + data.val_fraction >= 1:
         problems.append(
             "Expected `data.test_fraction` and `data.val_fraction` to leave images to train on, got "
             f"{data.test_fraction} + {data.val_fraction}."
         )
     if len(data.classes) < 2:
         problems.append(f"Expected at least two `data.classes`, got {len(data.classes)}.")
+    if data.source == "matlab" and data.matlab is None:
+        problems.append("`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH.")
     if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
         problems.append(
             "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "
             f"{data.phantoms_per_class} and {data.phantom_size}."
         )
+    return problems
+
+
+def split_problems(data: DictConfig) -> list[str]:
+    """Return what is wrong with the keys of the split, taken together."""
+    problems = []
+    if data.split == "kfold" and data.fold >= data.folds:
+        problems.append(
+            f"Expected `data.fold` from 0 to {data.folds - 1} for data.folds={data.folds}, got {data.fold}."
+        )
+    if data.split == "kfold" and 1 / data.folds + data.val_fraction >= 1:
+        problems.append(
+            f"Expected `data.val_fraction` to leave images to train on beside one fold of {data.folds}, got "
+            f"{data.val_fraction}."
+        )
+    if data.split != "kfold" and data.fold > 0:
+        problems.append(f"`data.fold={data.fold}` needs data.split=kfold, got data.split={data.split}.")
+    by = data.fold_by if data.split == "kfold" else data.split
+    if data.find_copies is False and (data.drop_conflicts or by not in ("random", "official")):
+        what = "data.drop_conflicts=true" if data.drop_conflicts else f"A split of {by} images"
+        problems.append(f"{what} needs to know which images are copies. Give data.find_copies=auto.")
     return problems
 
 

@@ -18,9 +18,12 @@ from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
 from brain_tumor_tl.sweep.guard import end_with_parent
 
-PATHS = ("data.root", "data.cache_dir", "data.url", "model.weights", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = (
+    "data.root", "data.cache_dir", "data.url", "data.matlab", "data.labels", "data.patients", "model.weights",
+    "hydra.run.dir", "hydra.sweep.dir",
+)  # fmt: skip
 GROUPS = {
-    "data": "which images: the study's, any folder, Br35H, or synthetic ones",
+    "data": "which images: the study's, any folder, Br35H, figshare's MATLAB files, or synthetic ones",
     "experiment": "settings of your own that belong together, as a file in conf/experiment/ or below --config-dir",
     "method": "how the network is transferred: only its new last layer learns, or all of it",
     "model": "which network, with its ImageNet weights",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf
 
 from brain_tumor_tl.names import closest, nearest, question
 
@@ -71,11 +71,12 @@ class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
     source: str = option(
-        "where images come from: `folder` as it is; if absent, `kaggle` downloads and `phantom` draws them",
-        choices=("folder", "kaggle", "phantom"),
+        "where images come from: `folder` as it is; if absent, `kaggle` downloads, `matlab` converts, `phantom` draws",
+        choices=("folder", "kaggle", "matlab", "phantom"),
     )
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
     url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
+    matlab: str | None = option("folder of the .mat files that data=figshare converts when data.root is absent")
     classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
     image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
     batch_size: int = option("images in an optimizer step, over all devices together", low=1)
@@ -83,14 +84,36 @@ class DataConfig:
         "`unit` scales to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and deviation",
         choices=("unit", "imagenet"),
     )
-    split: str = option("how images are split: `random` over all of them, as the study does", choices=("random",))
-    test_fraction: float = option("share of all images in the test part", above=0, below=1)
+    split: str = option(
+        "how images are split: `random` as the study does; `grouped` keeps copies and a patient's images together, "
+        "`runs` also runs of file numbers; `official` by the set's own folders, `official_clean` without what leaks; "
+        "`kfold` tests on one fold (docs/protocols.md)",
+        choices=("random", "grouped", "runs", "official", "official_clean", "kfold"),
+    )
+    fold: int = option("with split=kfold, the fold that is the test part, from 0; -m data.fold=0,1,2,3,4", low=0)
+    folds: int = option("with split=kfold, the number of folds", low=2)
+    fold_by: str = option(
+        "with split=kfold, what a fold keeps together, as the splits of these names do",
+        choices=("random", "grouped", "runs"),
+    )
+    test_fraction: float = option(
+        "share of all images in the test part, where neither folders nor folds make it", above=0, below=1
+    )
     val_fraction: float = option(
         "share of all images in a validation part; 0 watches the test part instead, as the study does",
         low=0,
         below=1,
     )
     stratify: bool = option("give each part the same share of every class")
+    labels: str | None = option("CSV with `path` and `label` that overrides the folders' labels; `patient` besides")
+    patients: str | None = option("CSV with `path` and `patient`: splits by group keep each patient on one side")
+    drop_conflicts: bool = option("leave out pictures that stand under two labels, all their copies")
+    shuffle_labels: bool = option("a control: train on permuted labels; accuracy must land at chance")
+    find_copies: Any = option(
+        "look for copies among the images, once for each data set; `auto` leaves out near ones where no split needs "
+        "them and there are more than 10000 images",
+        choices=("auto", True, False),
+    )
     augment: AugmentConfig = option("")
     on_bad_file: str = option(
         "`error` refuses to start on an unreadable file, `skip` leaves it out and lists it in bad_files.csv",
@@ -237,6 +260,17 @@ class LocalLauncherConfig:
     fail_fast: bool = II("launcher.fail_fast")
 
 
+def name_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> str:
+    """Return what a run's name says of its split, so that folders differ; nothing of the study's random one.
+
+    >>> name_suffix("kfold", 2, "runs", False)
+    '-runs-f2'
+    """
+    split = f"{fold_by}-f{fold}" if split == "kfold" else split
+    return ("" if split == "random" else f"-{split}") + ("-shuffled" if shuffle_labels else "")
+
+
+OmegaConf.register_new_resolver("of_split", name_suffix, replace=True)
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConfig)
 

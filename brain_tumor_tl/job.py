@@ -17,12 +17,12 @@ from brain_tumor_tl.checkpoints import complete
 from brain_tumor_tl.data.index import printable
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.phantom import NOTICE_FILE
-from brain_tumor_tl.data.split import part_rows
 from brain_tumor_tl.evidence import plots, record
 from brain_tumor_tl.evidence.calibration import run_probabilities
 from brain_tumor_tl.evidence.console import config_tree, console, log
 from brain_tumor_tl.evidence.folders import common_groups, read_groups
 from brain_tumor_tl.evidence.intervals import run_intervals
+from brain_tumor_tl.evidence.leakage import leakage_text
 from brain_tumor_tl.evidence.probabilities import softmax
 from brain_tumor_tl.evidence.recorder import EpochRecorder, log_final
 from brain_tumor_tl.evidence.study import row_for
@@ -80,7 +80,7 @@ class Job:
             refuse_other_inputs(self.folder / "environment.json", self.digests())
         record.write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.settings)))
         record.write_json(self.folder / "environment.json", self.surroundings())
-        record.write_csv(self.folder / "split.csv", part_rows(self.data.index, self.data.split.part_names()))
+        record.write_csv(self.folder / "split.csv", self.data.split_rows())
         if self.data.index.bad:
             rows = [{"path": printable(path), "reason": reason} for path, reason in self.data.index.bad]
             record.write_csv(self.folder / "bad_files.csv", rows)
@@ -107,8 +107,9 @@ class Job:
         log.info(f"Device    {hardware.device_name(self.trainer.strategy.root_device)}, {self.plan.precision}{layout}")
         if self.config.method.freeze and not self.plan.cached:
             log.info("Features  not cached: the backbone passes over the images in every epoch")
+        log.info(f"Protocol  {leakage_text(self.data.facts())}")
         if self.data.watched == "test":
-            log.info("Protocol  the test part is watched each epoch, as in the study: the best accuracy is optimistic")
+            log.info("          the test part is watched each epoch, as in the study: the best accuracy is optimistic")
 
     def surroundings(self) -> dict[str, Any]:
         """Return what `environment.json` holds."""
@@ -286,6 +287,7 @@ class Job:
                 synthetic=self.synthetic,
                 limited=any(trainer[f"limit_{part}_batches"] is not None for part in ("train", "val", "test")),
                 looked=best is not None,
+                facts={**self.data.facts(), "nearest_neighbour": self.data.nearest_neighbour()},
             ),
             "study": row_for(config.model.name, config.method.name),
             "config": self.settings,

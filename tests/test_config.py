@@ -50,9 +50,10 @@ def with_values(config: DictConfig, *values: str) -> DictConfig:
 
 
 def choose(group: str, choice: str) -> list[str]:
-    """Return the overrides that choose from a group, with `data.root` where it has no value of its own."""
+    """Return the overrides that choose from a group, with a path where one has no value of its own."""
     root = ["data.root=PATH"] if group == "data" and choice in NEEDS_ROOT else []
-    return [f"{group}={choice}", *root]
+    matlab = ["data.matlab=PATH"] if (group, choice) == ("data", "figshare") else []
+    return [f"{group}={choice}", *root, *matlab]
 
 
 def leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -175,6 +176,9 @@ BAD_VALUES = {
         "data.test_fraction=1",
         "`data.test_fraction` to be greater than 0 and less than 1, got 1.0",
     ),
+    "split-group": ("data.split=group", "`data.split` to be one of random, grouped, runs.*Did you mean `grouped`"),
+    "folds": ("data.folds=1", "`data.folds` to be at least 2, got 1"),
+    "fold-negative": ("data.fold=-1", "`data.fold` to be at least 0, got -1"),
     "test-not-a-number": ("data.test_fraction=nan", "`data.test_fraction` to be greater than 0 .*got nan"),
     "val-negative": (
         "data.val_fraction=-0.1",
@@ -222,6 +226,8 @@ GOOD_VALUES = {
         "trainer.num_threads=null",
     ],
     "validation-part": ["data.test_fraction=0.5", "data.val_fraction=0.499"],
+    "folds": ["data.split=kfold", "data.fold=4", "data.test_fraction=0.9", "data.val_fraction=0.7"],
+    "official": ["data.split=official", "data.find_copies=false", "data.val_fraction=0.9"],
     "weights": ["loss.class_weights=[1,2,0.5,1]"],
     "balanced": ["loss.class_weights=balanced"],
     "features": ["method.freeze=true", "method.cache_features=true"],
@@ -246,6 +252,24 @@ COMBINED = {
         ["data.test_fraction=0.6", "data.val_fraction=0.4"],
         "to leave images to train on, got 0.6",
     ),
+    "no-such-fold": (
+        ["data.split=kfold", "data.fold=5"],
+        "`data.fold` from 0 to 4 for data.folds=5, got 5",
+    ),
+    "fold-and-validation": (
+        ["data.split=kfold", "data.folds=2", "data.val_fraction=0.5"],
+        "leave images to train on beside one fold of 2, got 0.5",
+    ),
+    "fold-without-folds": (["data.fold=1"], "`data.fold=1` needs data.split=kfold, got data.split=random"),
+    "groups-nobody-looked-for": (
+        ["data.split=kfold", "data.find_copies=false"],
+        "A split of grouped images needs to know which images are copies. Give data.find_copies=auto",
+    ),
+    "conflicts-nobody-looked-for": (
+        ["data.drop_conflicts=true", "data.find_copies=false"],
+        "data.drop_conflicts=true needs to know which images are copies",
+    ),
+    "no-matlab-files": (["data.source=matlab"], r"`data\.matlab` has no value: folder of the \.mat files"),
     "one-class": (["data.classes=[[a]]"], "at least two `data.classes`, got 1"),
     "few-phantoms": (
         [*PHANTOMS, "data.phantoms_per_class=4"],
@@ -384,6 +408,28 @@ def test_yaml__each_primary_configuration_composes(name: str, compose: Compose) 
     for group, values in swept.items():
         assert set(values.split(",")) <= set(choices_of(group))
     assert (str(composed.hydra.mode) == "RunMode.MULTIRUN") == bool(swept)
+
+
+NAMES = {
+    "resnet18-finetune-s0": [],
+    "resnet18-finetune-s0-official_clean": ["data.split=official_clean"],
+    "resnet18-finetune-s0-runs-f3": ["data.split=kfold", "data.fold=3", "data.fold_by=runs"],
+    "resnet18-finetune-s0-shuffled": ["data.shuffle_labels=true"],
+}
+
+
+@pytest.mark.parametrize(("name", "overrides"), NAMES.items(), ids=list(NAMES))
+def test_yaml__names_tell_the_split(name: str, overrides: list[str], compose: Compose) -> None:
+    assert compose(*overrides).name == name
+
+
+def test_yaml__crossval_sweeps_every_fold(compose: Compose) -> None:
+    composed = compose("experiment=crossval", return_hydra_config=True)
+
+    assert composed.hydra.sweeper.params == {"data.fold": "0,1,2,3,4"}
+    assert len(composed.hydra.sweeper.params["data.fold"].split(",")) == composed.data.folds
+    assert composed.sweep == "crossval-resnet18-finetune-grouped"
+    assert str(composed.hydra.mode) != "RunMode.MULTIRUN", "each fold's own process composes this file too"
 
 
 def test_yaml__the_grid_is_the_studys(compose: Compose) -> None:

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": {"evidence", "store"},
     "evidence": set(),
     "model": {"store", "names"},
-    "data": {"store"},
+    "data": {"names", "store"},
     "checks": {"config", "names"},
     "config": {"names"},
     "hardware": set(),

@@ -119,12 +119,17 @@ def decode_or_reason(path: Path, size: int) -> Pixels | str:
     """Return an image's pixels, or in one line why it has none."""
     try:
         return decode_image(path, size)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return f"a decompression bomb, more than {Image.MAX_IMAGE_PIXELS} pixels"
-    except UnidentifiedImageError:
-        return "not an image by its content"
     except Exception as error:  # decoders raise nearly anything on broken bytes; one must not end the run
-        return f"can't be decoded, truncated or damaged: {error}"
+        return unreadable(error)
+
+
+def unreadable(error: Exception) -> str:
+    """Return in one line why a file that raised this has no pixels."""
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"a decompression bomb, more than {Image.MAX_IMAGE_PIXELS} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image by its content"
+    return f"can't be decoded, truncated or damaged: {error}"
 
 
 def decode_image(path: Path, size: int) -> Pixels:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +15,10 @@ from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batch, Batches, Shard
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.split import Split, random_split
+from brain_tumor_tl.data.protocol import Protocol, divide, facts, shuffled
+from brain_tumor_tl.data.relations import Relations, find_relations, lookup_accuracy
+from brain_tumor_tl.data.split import Split, part_rows
+from brain_tumor_tl.data.table import described
 from brain_tumor_tl.store import Stored
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1; Krizhevsky et al. 2012 as torchvision's weights expect it
@@ -37,9 +42,11 @@ class TumorData(L.LightningDataModule):
         normalize: "unit" scales to 0..1; "imagenet" then takes off ImageNet's mean and divides by its deviation.
         cache_dir: Where decoded images are kept.
         seed: Seed of the split and of the order of batches.
-        test_fraction: Share of the test part.
-        val_fraction: Share of the validation part; with 0 the test part is watched during training.
-        stratify: Whether each part has the same share of every class.
+        protocol: How images are split; without a validation part the test part is watched during training.
+        labels: CSV file whose labels replace those of the folders, None for none.
+        patients: CSV file that says whose each image is; None for the `patient` column of `labels` if it has one.
+        find_copies: "auto", or whether to look for copies among the images.
+        shuffle_labels: Whether to train on permuted labels, as a control that must land at chance.
         augmentation: Random changes of the training images; None for none.
         on_bad_file: "error", or "skip" to leave unreadable files out.
         channels_last: Whether images are laid out with channels last.
@@ -47,6 +54,7 @@ class TumorData(L.LightningDataModule):
 
     index: Index
     split: Split
+    relations: Relations
     images: Stored
     labels: Tensor
 
@@ -60,9 +68,11 @@ class TumorData(L.LightningDataModule):
         normalize: str,
         cache_dir: str | Path,
         seed: int,
-        test_fraction: float = 0.2,
-        val_fraction: float = 0.0,
-        stratify: bool = False,
+        protocol: Protocol | None = None,
+        labels: str | Path | None = None,
+        patients: str | Path | None = None,
+        find_copies: str | bool = "auto",
+        shuffle_labels: bool = False,
         augmentation: Augmentation | None = None,
         on_bad_file: str = "error",
         channels_last: bool = False,
@@ -71,7 +81,8 @@ class TumorData(L.LightningDataModule):
         self.root, self.classes = Path(root), [list(names) for names in classes]
         self.image_size, self.batch_size = image_size, batch_size
         self.cache_dir, self.seed = Path(cache_dir), seed
-        self.test_fraction, self.val_fraction, self.stratify = test_fraction, val_fraction, stratify
+        self.protocol, self.shuffle_labels, self.find_copies = protocol or Protocol(), shuffle_labels, find_copies
+        self.tables = tuple(None if path is None else Path(path) for path in (labels, patients))
         self.augmentation = augmentation or Augmentation()
         self.on_bad_file, self.channels_last = on_bad_file, channels_last
         self.scale, self.shift = affine(normalize)
@@ -82,20 +93,38 @@ class TumorData(L.LightningDataModule):
     @property
     def watched(self) -> str:
         """The part that is looked at after each epoch: "val" where there is one, else "test"."""
-        return "val" if self.val_fraction > 0 else "test"
+        return "val" if self.protocol.val_fraction > 0 else "test"
 
     def setup(self, stage: str | None = None) -> None:
         """Read the index, split it and open the decoded images; once, whatever the stage."""
         if self._ready:
             return
         index = read_index(self.root, self.classes)
-        self.images, self.index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
-        self.split = random_split(
-            self.index.labels, self.seed, self.test_fraction, self.val_fraction, stratify=self.stratify
+        self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
+        self.index, patients = described(index, self.classes, *self.tables)
+        self.relations = find_relations(
+            self.index, self.cache_dir, patients, self.find_copies, needed=self.protocol.needs_copies
         )
-        self.labels = torch.from_numpy(self.index.labels)
+        self.split = divide(self.protocol, self.index, self.relations, self.seed)
+        labels = shuffled(self.index.labels, self.split, self.seed) if self.shuffle_labels else self.index.labels
+        self.labels = torch.from_numpy(labels)
         self._inputs = torch.from_numpy(self.images.array)
         self._ready = True
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of the figures has to know of the split."""
+        found = facts(self.protocol, self.split, self.index, self.relations)
+        return found | {"shuffled_labels": self.shuffle_labels}
+
+    def nearest_neighbour(self) -> float | None:
+        """Return the test accuracy of a look-up of the nearest thumbnail; None where nobody looked at them."""
+        return lookup_accuracy(self.relations, self.index.labels, self.split)
+
+    def split_rows(self) -> list[dict[str, str | int]]:
+        """Return the rows of `split.csv`."""
+        fold = np.full(len(self.index), self.protocol.fold) if self.protocol.split == "kfold" else None
+        known = {"group": self.relations.known_groups(self.protocol.by), "patient": self.relations.patients}
+        return part_rows(self.index, self.split.part_names(), **known, fold=fold)
 
     def use_features(self, features: Tensor) -> None:
         """Give a frozen backbone's features in place of the images from here on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,38 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of the images in each part, each in ascending order; every image is in one part."""
+    """Positions of the images in each part, each in ascending order; every image is in one part or left out."""
 
     train: Indices
     val: Indices
     test: Indices
+    left_out: Indices = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.val) + len(self.test) + len(self.left_out)
 
     def part_names(self) -> list[str]:
-        """Return the part of each image, in the order of the index."""
-        names = np.empty(len(self.train) + len(self.val) + len(self.test), dtype=object)
-        names[self.train], names[self.val], names[self.test] = "train", "val", "test"
-        return [str(name) for name in names]
+        """Return the part of each image, `left_out` for none, in the order of the index."""
+        names = np.array(["left_out", "train", "val", "test"], dtype=object)
+        return [str(name) for name in names[self.sides() + 1]]
+
+    def sides(self) -> Indices:
+        """Return the part of each image as a number, `(N,)`: 0 train, 1 val, 2 test, -1 for none."""
+        sides = np.full(len(self), -1, dtype=np.int64)
+        for side, part in enumerate((self.train, self.val, self.test)):
+            sides[part] = side
+        return sides
+
+    def among(self, positions: Indices, count: int) -> Split:
+        """Return this split of some images of a larger set as one of the whole set, the others left out.
+
+        Args:
+            positions: Where the images stand in the larger set, ascending.
+            count: Number of images in the larger set.
+        """
+        outside = np.setdiff1d(np.arange(count), positions)
+        left_out = np.sort(np.concatenate([outside, positions[self.left_out]]))
+        return Split(positions[self.train], positions[self.val], positions[self.test], left_out)
 
 
 def random_split(
@@ -90,9 +111,22 @@ def round_half_up(value: float) -> int:
     return int(np.floor(value + 0.5))
 
 
-def part_rows(index: Index, parts: Iterable[str]) -> list[dict[str, str | int]]:
-    """Return the rows of `split.csv`: path, label, class and part of each image."""
+def part_rows(index: Index, parts: Iterable[str], **groups: Indices | None) -> list[dict[str, str | int]]:
+    """Return the rows of `split.csv`: path, label, class and part of each image, and its groups.
+
+    Args:
+        index: The images.
+        parts: Part of each.
+        **groups: Columns of group numbers, `(N,)` each; None for one that isn't known.
+    """
     rows: list[dict[str, str | int]] = []
-    for path, label, part in zip(index.paths, index.labels, parts, strict=True):
-        rows.append({"path": path, "label": int(label), "class": index.classes[int(label)], "part": part})
+    known = {name: numbers.tolist() for name, numbers in groups.items() if numbers is not None}
+    for position, (path, label, part) in enumerate(zip(index.paths, index.labels, parts, strict=True)):
+        row: dict[str, str | int] = {
+            "path": path,
+            "label": int(label),
+            "class": index.classes[int(label)],
+            "part": part,
+        }
+        rows.append(row | {name: numbers[position] for name, numbers in known.items()})
     return rows

@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from brain_tumor_tl.evidence.leakage import leakage_text
+
 SCHEMA = 1  # of results.json; raise it when a key changes its meaning
 PACKAGES = (
     "brain_tumor_tl",
@@ -132,6 +134,7 @@ def protocol(
     synthetic: bool,
     limited: bool,
     looked: bool = True,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return how the figures came about, in words and in values.
 
@@ -143,6 +146,7 @@ def protocol(
         synthetic: Whether the images are drawn.
         limited: Whether only some batches of a part were used.
         looked: Whether any epoch looked at the watched part; a run that stops early may end before.
+        facts: What test and training images have in common, which is told too where it is known.
     """
     weights = "best validation epoch" if watched == "val" and looked else "last epoch"
     if not looked:
@@ -154,12 +158,13 @@ def protocol(
     else:
         chosen = "best_accuracy is the best epoch on the validation part."
         tested = "accuracy is that of the best validation epoch's weights on the test part, which was looked at once."
-    notes = [f"{split} split of single images.", tested, chosen]
+    notes = [leakage_text(facts) if facts else f"{split} split of single images.", tested, chosen]
     if synthetic:
         notes.insert(0, "SYNTHETIC images: the figures say nothing about MRI.")
     if limited:
         notes.append("Only some batches were used (trainer.limit_*_batches).")
     return {
+        **(facts or {}),
         "split": split,
         "stratify": stratify,
         "counts": dict(counts),

@@ -11,6 +11,7 @@ from rich.table import Table
 from brain_tumor_tl.evidence.gather import Run, Unfinished
 from brain_tumor_tl.evidence.groups import Group, group_runs
 from brain_tumor_tl.evidence.leaderboard import leaderboard, percent
+from brain_tumor_tl.evidence.leakage import summary_lines
 from brain_tumor_tl.evidence.sheet import Sheet, for_terminal
 
 
@@ -58,8 +59,11 @@ def headline(results: Mapping[str, Any]) -> str | None:
 
 
 def summary_table(groups: Sequence[Group]) -> Table:
-    """Return the leaderboard in at most 80 columns."""
-    return for_terminal(leaderboard(groups, narrow=True))
+    """Return the leaderboard in at most 80 columns, and below it what test and training parts have in common."""
+    table = for_terminal(leaderboard(groups, narrow=True))
+    lines = summary_lines([run.results for group in groups for run in group.runs])
+    table.caption, table.caption_justify = "\n".join(lines) or None, "left"
+    return table
 
 
 def summary_of(results: Mapping[str, Any]) -> Table:

@@ -9,8 +9,11 @@ from typing import Any
 
 from brain_tumor_tl.store import digest_of
 
-# What `<model>-<method>-s<seed>` tells already, and `name` itself.
-TOLD = ("model", "model.name", "method", "method.name", "seed", "name")
+# What the usual name tells already (`<model>-<method>-s<seed>` and the split), and `name` itself.
+TOLD = (
+    "model", "model.name", "method", "method.name", "seed", "name",
+    "data.split", "data.fold", "data.fold_by", "data.shuffle_labels",
+)  # fmt: skip
 VALUE_LENGTH, NAME_LENGTH = 40, 180  # a file name may have 255 bytes
 
 

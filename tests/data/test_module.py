@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -19,6 +20,7 @@ from brain_tumor_tl.data import TumorData
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batches, Shard, ahead
 from brain_tumor_tl.data.module import IMAGENET_DEVIATION, IMAGENET_MEAN, affine
+from brain_tumor_tl.data.protocol import Protocol
 
 CPU = torch.device("cpu")
 
@@ -35,7 +37,7 @@ def data(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> 
 
 
 def make(root: Path, cache: Path, classes: list[list[str]], **options: Any) -> TumorData:
-    settings: dict[str, Any] = {"image_size": 32, "batch_size": 4, "normalize": "unit", "seed": 0}
+    settings: dict[str, Any] = {"image_size": 32, "batch_size": 4, "normalize": "unit", "seed": 0, "find_copies": False}
     module = TumorData(root, classes, cache_dir=cache / "cache", **(settings | options))
     module.setup()
     module.trainer = fake_trainer()
@@ -64,7 +66,7 @@ def test_val_dataloader__is_the_test_part_without_a_validation_part(data: TumorD
 def test_val_dataloader__is_the_validation_part_where_there_is_one(
     image_folder: Path, tmp_path: Path, study_classes: list[list[str]]
 ) -> None:
-    data = make(image_folder, tmp_path, study_classes, val_fraction=0.2)
+    data = make(image_folder, tmp_path, study_classes, protocol=Protocol(val_fraction=0.2))
     assert data.watched == "val"
     assert positions(data.val_dataloader()) == data.split.val.tolist()
     assert not set(data.split.val) & set(data.split.test)
@@ -213,3 +215,55 @@ def test_use_blocks__training_images_come_as_they_are_stored(data: TumorData) ->
     data.trainer = fake_trainer()
     data.trainer.training = False
     assert data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0].dtype == torch.float32
+
+
+def test_setup__splits_as_the_protocol_says(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+    first, copy = sorted((image_folder / "Training" / "no_tumor").iterdir())[0], "image(9).png"
+    shutil.copy(first, image_folder / "Testing" / "no_tumor" / copy)
+    patients = tmp_path / "patients.csv"
+    patients.write_text("path,patient\nTesting/glioma_tumor/image(0).jpg,p1\n", encoding="utf-8")
+    options: dict[str, Any] = {"protocol": Protocol("official_clean"), "patients": patients, "find_copies": "auto"}
+    data = make(image_folder, tmp_path, study_classes, **options)
+
+    facts, rows = data.facts(), {row["path"]: row for row in data.split_rows()}
+
+    assert (len(data.split.train), len(data.split.test)) == (20, 8)
+    assert (facts["split"], facts["left_out"], facts["copies_in_training"]) == ("official_clean", 1, 0)
+    assert facts["patients_on_two_sides"] == 0
+    assert facts["shuffled_labels"] is False
+    assert rows["Testing/no_tumor/" + copy]["part"] == "left_out"
+    assert rows["Testing/no_tumor/" + copy]["group"] == rows[f"Training/no_tumor/{first.name}"]["group"]
+    assert {"path", "label", "class", "part", "group", "patient"} == set(rows["Testing/no_tumor/" + copy])
+    accuracy = data.nearest_neighbour()
+    assert accuracy is not None
+    assert accuracy * 8 == pytest.approx(round(accuracy * 8))
+
+
+def test_setup__fold_in_split_csv(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+    protocol = Protocol("kfold", fold=1, folds=4, fold_by="random")
+    data = make(image_folder, tmp_path, study_classes, protocol=protocol)
+
+    assert len(data.split.test) == 7
+    assert {row["fold"] for row in data.split_rows()} == {1}
+    assert data.nearest_neighbour() is None, "nobody looked"
+
+
+def test_setup__shuffled_labels_are_trained_on_alone(
+    image_folder: Path, tmp_path: Path, study_classes: list[list[str]]
+) -> None:
+    data = make(image_folder, tmp_path, study_classes, shuffle_labels=True)
+
+    truth = torch.from_numpy(data.index.labels)
+    assert torch.equal(data.labels[data.split.test], truth[data.split.test])
+    trained = torch.cat([labels for _, labels, _ in data.train_dataloader()])
+    assert sorted(trained.tolist()) == sorted(truth[data.split.train].tolist())
+    assert not torch.equal(data.labels[data.split.train], truth[data.split.train])
+    assert data.facts()["shuffled_labels"] is True
+
+
+def test_setup__labels_of_a_table(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\nTesting/glioma_tumor/image(0).jpg,no\n", encoding="utf-8")
+    data = make(image_folder, tmp_path, study_classes, labels=table)
+
+    assert data.labels[data.index.paths.index("Testing/glioma_tumor/image(0).jpg")] == 0

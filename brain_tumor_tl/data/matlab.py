@@ -1,0 +1,97 @@
+"""Matlab: the files of figshare 1512427 (Cheng) as PNG files in class folders, with a table of their patients."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # `cjdata.label`, by the set's own README
+PATIENTS_FILE = "patients.csv"
+
+
+class Slice(NamedTuple):
+    """One slice: intensities `(H, W)` as 16 bits, label 1 to 3, and whose it is."""
+
+    pixels: NDArray[np.uint16]
+    label: int
+    patient: str
+
+
+def convert(folder: Path, root: Path) -> None:
+    """Write each slice below a folder as a 16-bit PNG file in its class's folder, and `patients.csv` beside.
+
+    Args:
+        folder: Holds the .mat files, at any depth.
+        root: Where the images go; it appears whole or not at all.
+
+    Raises:
+        FileNotFoundError: There are no .mat files.
+        ImportError: h5py is not installed.
+        ValueError: A file is not one of the set's, or two have the same name.
+    """
+    files = sorted(folder.rglob("*.mat"), key=lambda path: (len(path.stem), path.stem))
+    if not files:
+        raise FileNotFoundError(f"Expected .mat files below data.matlab={folder}, found none.")
+    twice = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
+    if twice:
+        raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(twice[:5])}.")
+    temporary = root.with_name(root.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    rows = [write_slice(path, temporary) for path in track(files, f"Converting {len(files)} files", transient=True)]
+    with (temporary / PATIENTS_FILE).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("path", "patient"), *rows])
+    temporary.rename(root)
+
+
+def write_slice(path: Path, root: Path) -> tuple[str, str]:
+    """Write one file's slice as PNG, and return its path below `root` and its patient."""
+    found = read_slice(path)
+    target = root / FOLDERS[found.label] / f"{path.stem}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(found.pixels).save(target)
+    return target.relative_to(root).as_posix(), found.patient
+
+
+def read_slice(path: Path) -> Slice:
+    """Read one file: MATLAB v7.3, which is HDF5, with `cjdata.image`, `cjdata.label` and `cjdata.PID`.
+
+    Raises:
+        ImportError: h5py is not installed.
+        ValueError: The file holds something else.
+    """
+    h5py = import_h5py()
+    try:
+        with h5py.File(path) as file:
+            table = file["cjdata"]
+            image, label, patient = (np.asarray(table[name]) for name in ("image", "label", "PID"))
+    except (OSError, KeyError) as error:
+        raise ValueError(f"Expected cjdata.image, .label and .PID in MATLAB v7.3 in {path}: {error}.") from error
+    number = int(label.flat[0])
+    if number not in FOLDERS or image.ndim != 2 or image.min() < 0 or image.max() > 65535:
+        raise ValueError(
+            f"Expected a slice of 16 bits with a label of 1 to 3 in {path}, got label {number} and {image.dtype} of "
+            f"shape {image.shape}."
+        )
+    pixels = np.ascontiguousarray(image.T, dtype=np.uint16)  # MATLAB keeps columns together
+    return Slice(pixels, number, "".join(map(chr, patient.reshape(-1).astype(int))).strip())
+
+
+def import_h5py() -> Any:
+    """Return the module that reads HDF5.
+
+    Raises:
+        ImportError: It is not installed; it comes with the extra `matlab`.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Reading MATLAB files needs h5py: pip install 'brain_tumor_tl[matlab]'.") from error
+    return h5py

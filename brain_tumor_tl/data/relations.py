@@ -1,0 +1,146 @@
+"""Relations: which images have more in common than a class: pixels, a patient, a run of file numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brain_tumor_tl.data.duplicates import duplicates_of
+from brain_tumor_tl.data.facts import load_facts
+from brain_tumor_tl.data.groups import Indices, alone, joined, named_groups
+from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.runs import find_runs
+from brain_tumor_tl.data.split import Split
+
+MANY = 10_000  # images from which looking for near copies takes minutes, which a random split does without
+SIDE = 32  # pixels of the pictures by which runs and nearest neighbours are found
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Which images have more in common than a class.
+
+    Attributes:
+        paths: Path of each image.
+        identical: Groups of images with the same pixels, `(N,)`; None where nobody looked.
+        copies: Groups of images that are copies of each other, near ones too, `(N,)`; None where nobody looked.
+        patients: Groups of images of one patient, `(N,)`; None where patients are not known.
+        thumbnails: A small grey picture of each image, uint8 `(N, S, S)`; None where nobody looked.
+    """
+
+    paths: Sequence[str]
+    identical: Indices | None = None
+    copies: Indices | None = None
+    patients: Indices | None = None
+    thumbnails: NDArray[np.uint8] | None = None
+
+    def groups(self, by: str) -> Indices:
+        """Return which images stay together, `(N,)`.
+
+        Args:
+            by: "random" for none, "grouped" for copies and a patient's images, "runs" for these and runs of
+                neighbouring file numbers.
+
+        Raises:
+            ValueError: That is not known of these images.
+        """
+        if by == "random":
+            return alone(len(self.paths))
+        found = [self.copies_or_refuse()]
+        if self.patients is not None:
+            found.append(self.patients)
+        if by == "runs":
+            assert self.thumbnails is not None, "whoever looked for copies has them"
+            found.append(find_runs(self.paths, pooled(self.thumbnails)))
+        return joined(len(self.paths), *found)
+
+    def known_groups(self, by: str) -> Indices | None:
+        """Return the groups that a figure's images are not independent within, None where nobody looked.
+
+        Args:
+            by: What the split keeps together; the groups are copies and patients at least.
+        """
+        return None if self.copies is None else self.groups("runs" if by == "runs" else "grouped")
+
+    def copies_or_refuse(self) -> Indices:
+        """Return the groups of copies.
+
+        Raises:
+            ValueError: Nobody looked for copies.
+        """
+        if self.copies is None:
+            raise ValueError("This split needs to know which images are copies. Give data.find_copies=auto.")
+        return self.copies
+
+
+def find_relations(
+    index: Index, cache_dir: Path, patients: Indices | None, wanted: str | bool, needed: bool
+) -> Relations:
+    """Look for copies among images, or open what was found before.
+
+    Args:
+        index: The images.
+        cache_dir: Where what is found is kept.
+        patients: Groups of images of one patient, None where patients are not known.
+        wanted: Whether to look; "auto" leaves near copies where they aren't needed among more than `MANY` images.
+        needed: Whether the split depends on it.
+    """
+    if wanted is False:
+        return Relations(index.paths, patients=patients)
+    read = load_facts(index, cache_dir)
+    identical = named_groups(read.column("pixels"))
+    near = None if wanted == "auto" and not needed and len(index) > MANY else duplicates_of(read, cache_dir).groups
+    return Relations(index.paths, identical, near, patients, read.thumbnails)
+
+
+def lookup_accuracy(relations: Relations, labels: Indices, split: Split) -> float | None:
+    """Return the share of test images whose most alike training image has their label, None where nobody looked.
+
+    Args:
+        relations: With the thumbnails that are compared.
+        labels: Label of each image, `(N,)`.
+        split: Whose test part to look up in whose training part.
+    """
+    if relations.thumbnails is None:
+        return None
+    return nearest_neighbour_accuracy(pooled(relations.thumbnails), labels, split.train, split.test)
+
+
+def pooled(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return thumbnails, `(N, S, S)`, pooled to `(N, 32, 32)`: what two slices share, less what two scans differ in.
+
+    Raises:
+        ValueError: S is no multiple of 32.
+    """
+    count, size, _ = thumbnails.shape
+    if size % SIDE:
+        raise ValueError(f"Expected thumbnails of a multiple of {SIDE} pixels, got {size}.")
+    result = np.empty((count, SIDE, SIDE), dtype=np.float32)
+    for start in range(0, count, 1024):  # bounds the memory
+        blocks = thumbnails[start : start + 1024].reshape(-1, SIDE, size // SIDE, SIDE, size // SIDE)
+        result[start : start + 1024] = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return result
+
+
+def nearest_neighbour_accuracy(pictures: NDArray[np.float32], labels: Indices, train: Indices, test: Indices) -> float:
+    """Return the share of test images whose most correlated training image has their label.
+
+    Args:
+        pictures: `(N, H, W)`.
+        labels: Label of each image, `(N,)`.
+        train: Positions of the images that are looked up.
+        test: Positions of the images to find.
+    """
+    rows = pictures.reshape(len(pictures), -1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    known, right = rows[train], 0
+    for start in range(0, len(test), 512):  # bounds the memory
+        chunk = test[start : start + 512]
+        nearest = train[(rows[chunk] @ known.T).argmax(axis=1)]
+        right += int((labels[nearest] == labels[chunk]).sum())
+    return right / len(test)

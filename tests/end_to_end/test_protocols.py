@@ -1,0 +1,61 @@
+"""Protocols in whole runs: what results.json says of the split, folds that join, and the control of permuted labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_tumor_tl.data.phantom import write_phantoms
+from brain_tumor_tl.evidence.crossval import join_folds
+
+Train = Callable[..., dict[str, Any]]
+FROZEN = ("method=frozen", "trainer.max_epochs=1")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train__folds_join(run_train: Train, tmp_path: Path) -> None:
+    folds = ("data.split=kfold", "data.folds=2", "data.fold_by=random", "data.val_fraction=0.1")
+    runs = [(run_train(tmp_path / str(fold), *FROZEN, *folds, f"data.fold={fold}"), fold) for fold in (0, 1)]
+
+    joined = join_folds([(run, rows(tmp_path / str(fold) / "predictions.csv")) for run, fold in runs])
+
+    assert len(joined.rows) == 48
+    assert joined.by_fold == pytest.approx([run["accuracy"] for run, _ in runs])
+    assert [run["name"] for run, _ in runs] == [f"shufflenet_v2_x0_5-frozen-s0-random-f{fold}" for fold in (0, 1)]
+    assert {row["fold"] for row in rows(tmp_path / "1" / "split.csv")} == {"1"}
+
+
+def test_train__copies_stand_in_the_protocol(run_train: Train, tmp_path: Path) -> None:
+    results = run_train(tmp_path, *FROZEN, "data.split=grouped", "data.find_copies=auto")
+
+    protocol = results["protocol"]
+    assert (protocol["split"], protocol["copies_in_training"], protocol["groups_on_two_sides"]) == ("grouped", 0, 0)
+    assert 0 <= protocol["nearest_neighbour"] <= 1
+    assert "A look-up of the nearest training thumbnail" in protocol["text"]
+    assert len({row["group"] for row in rows(tmp_path / "split.csv")}) > 40
+
+
+@pytest.mark.slow
+def test_train__permuted_labels_land_at_chance(run_train: Train, tmp_path: Path) -> None:
+    root = tmp_path / "phantoms"
+    write_phantoms(root, per_class=50, size=32, seed=1)
+    job = ("method=frozen", "model.name=resnet18", "optimizer.lr=0.01", "trainer.max_epochs=10", f"data.root={root}")
+    more = ("data.test_fraction=0.5", "data.stratify=true", "confusion_every=0")
+
+    truth = run_train(tmp_path / "truth", *job, *more)
+    controls = [run_train(tmp_path / f"{s}", *job, *more, f"seed={s}", "data.shuffle_labels=true") for s in range(4)]
+
+    # One permutation may suit the four classes by luck as a whole; the mean of several may not.
+    mean = sum(run["accuracy"] for run in controls) / len(controls)
+    assert 0.10 <= mean <= 0.40
+    assert truth["accuracy"] > 0.5
+    assert "CONTROL: trained on permuted labels" in controls[0]["protocol"]["text"]
+    assert controls[0]["name"] == "resnet18-frozen-s0-shuffled"
