@@ -62,13 +62,13 @@ def test_train__sweep_in_one_process_goes_on_after_a_failed_job(tmp_path: Path, 
     output = finish(start(tmp_path, small_job, *line), status=1)
     assert "got missing.pth, which is no file" in output
     done = sorted(path.parent.name for path in (tmp_path / "outputs" / "sweeps" / "adhoc").rglob("results.json"))
-    assert done == ["w-null"]
+    assert done == ["w-None"]
     report = subprocess.run(
         [sys.executable, "-m", "brain_tumor_tl", "report", "outputs/sweeps/adhoc"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert re.search(r"^shufflenet_v2_x0_5 +frozen +2 ", report.stdout, re.MULTILINE)
-    assert "2 of 2 runs done" in report.stdout
+    assert re.search(r"^shufflenet_v2_x0_5 +frozen +1 ", report.stdout, re.MULTILINE)
+    assert "1 of 2 runs done" in report.stdout
 
 
 def test_train__interrupted_run_resumes(tmp_path: Path, small_job: list[str]) -> None:
