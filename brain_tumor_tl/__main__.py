@@ -14,6 +14,7 @@ from brain_tumor_tl.names import nearest
 
 VERBS = {
     "train": "train a network on a folder of MRI slices, or sweep over many settings with -m",
+    "audit": "find copies, conflicting labels, leaks and shortcuts in a data set, before training on it",
     "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
 }
 
@@ -35,6 +36,10 @@ def main() -> None:
         from brain_tumor_tl.command import run_train
 
         run_train(rest)
+    elif verb == "audit":
+        from brain_tumor_tl.command import run_audit
+
+        sys.exit(run_audit(rest))
     elif verb == "report":
         from brain_tumor_tl.report import main as report
 

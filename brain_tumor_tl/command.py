@@ -187,5 +187,54 @@ def key_lines(key: Key, defaults: DictConfig) -> list[str]:
 
 def default_values() -> DictConfig:
     """Return the configuration that `brain-tumor-tl train` uses when nothing is overridden."""
+    return composed([])
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """Return the configuration that `brain-tumor-tl train` would use, for verbs that train nothing.
+
+    Raises:
+        hydra.errors.HydraException: An override doesn't fit.
+    """
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose("train")
+        return hydra.compose("train", overrides)
+
+
+AUDIT_HELP = """\
+brain-tumor-tl audit data.root=PATH [other=PATH] [out=PATH] [KEY=VALUE] ...: find what is wrong with a data set
+
+It looks for copies (identical files, identical pixels, near copies), pictures under two labels, what each split would
+leave in common, what size, border or brightness alone give away, and unreadable files; it trains nothing. What it finds
+is no error: the exit status is 0 when it ran.
+
+  data.root=PATH     folder that holds Training/ and Testing/, train/ and test/, or the class folders
+  other=PATH         a second set of the same classes: which of its images have a copy in the first
+  out=PATH           folder for audit.html, audit.json and duplicates.csv (outputs/audit)
+  data.KEY=VALUE     any other key of `brain-tumor-tl train`, such as data.classes, data.cache_dir, data.test_fraction
+
+Examples:
+  brain-tumor-tl audit data.root=PATH
+  brain-tumor-tl audit data=br35h data.root=PATH other=PATH out=audit-br35h"""
+
+
+def run_audit(arguments: list[str]) -> int:
+    """Check the overrides' keys, then audit the images that they name; return the exit status.
+
+    Args:
+        arguments: The command line after `brain-tumor-tl audit`.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        print(AUDIT_HELP)
+        return 0
+    own = {"other": "", "out": "outputs/audit"}
+    overrides = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if sign and key in own:
+            own[key] = value
+        else:
+            overrides.append(quoted_path(argument))
+    refuse_unknown_keys(overrides)
+    from brain_tumor_tl.audit import main
+
+    return main(own["other"] or None, own["out"], overrides)

@@ -187,7 +187,7 @@ UNKNOWN = {
     "model": (["model=resnet19"], "`model` can't be 'resnet19'. Did you mean `resnet18`"),
     "any-network": (["model=efficientnet_b0"], "Any other network of torchvision: model.name=NAME."),
     "one-of-many-models": (["-m", "model=resnet18,resnet19"], "`model` can't be 'resnet19'."),
-    "data": (["data=kagle"], "`data` can't be 'kagle'. Did you mean `kaggle`? Expected one of br35h, folder"),
+    "data": (["data=kagle"], "`data` can't be 'kagle'. Did you mean `kaggle`? Expected one of br35h, figshare"),
     "method": (["method=freeze"], "`method` can't be 'freeze'. Did you mean `frozen`"),
 }
 

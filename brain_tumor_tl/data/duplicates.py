@@ -32,6 +32,7 @@ LEAST_ALIKE = 0.5  # correlation of the 16 x 16 values below which no candidate 
 KEPT_DETAIL = 0.85  # pairs from here on are kept, so that the threshold's effect can be shown
 DETAIL, GREY = 0.95, 0.98  # of a copy; docs/audit.md has what other values would find
 OVERLAP = 0.7  # share of the picture that a copy must cover
+SEARCH = (SEARCH_VERSION, NEAREST, LEAST_ALIKE, KEPT_DETAIL)  # what the pairs that come out depend on, but for pictures
 ROWS = 256  # pictures that are compared with all others at a time
 COARSE_PAIRS, PAIRS = 1024, 64  # pairs that are aligned at a time; few enough to stay in the processor's cache
 TURNS = (
@@ -60,6 +61,10 @@ class Pair(NamedTuple):
     detail: float
     grey: float
     overlap: float
+
+    def is_copy(self, detail: float, grey: float, overlap: float) -> bool:
+        """Tell whether the images agree enough by all three."""
+        return self.detail >= detail and self.grey >= grey and self.overlap >= overlap
 
 
 class Searched(NamedTuple):
@@ -115,14 +120,21 @@ def duplicates_of(facts: Facts, cache_dir: Path) -> Duplicates:
     digests = facts.column("pixels")
 
     def build(path: Path) -> dict[str, Any]:
-        pairs = near_pairs(facts.thumbnails, digests)
-        np.save(path, np.array(pairs, dtype=np.float64).reshape(-1, len(Pair._fields)))
-        return {"columns": Pair._fields}
+        return write_pairs(path, near_pairs(facts.thumbnails, digests))
 
-    key = digest_of("duplicates", SEARCH_VERSION, NEAREST, LEAST_ALIKE, KEPT_DETAIL, facts.key)
-    stored = load_or_build(cache_dir, "duplicates", key, build)
-    pairs = [Pair(int(row[0]), int(row[1]), int(row[2]), *map(float, row[3:])) for row in stored.array]
-    return grouped(facts.index.digests, digests, pairs)
+    stored = load_or_build(cache_dir, "duplicates", digest_of("duplicates", SEARCH, facts.key), build)
+    return grouped(facts.index.digests, digests, read_pairs(stored.array))
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Write pairs to a .npy file, and return what to note beside it."""
+    np.save(path, np.array(pairs, dtype=np.float64).reshape(-1, len(Pair._fields)))
+    return {"columns": Pair._fields}
+
+
+def read_pairs(rows: NDArray[np.float64]) -> list[Pair]:
+    """Return the pairs that stand in an array as `write_pairs` writes it."""
+    return [Pair(int(row[0]), int(row[1]), int(row[2]), *map(float, row[3:])) for row in rows]
 
 
 def find_duplicates(thumbnails: NDArray[np.uint8], files: Sequence[str], pixels: Sequence[str]) -> Duplicates:
@@ -148,7 +160,7 @@ def grouped(
         detail: Least correlation of the fine detail of a copy.
         grey: Least correlation of the grey values of a copy.
     """
-    copies = [pair for pair in pairs if pair.detail >= detail and pair.grey >= grey and pair.overlap >= OVERLAP]
+    copies = [pair for pair in pairs if pair.is_copy(detail, grey, OVERLAP)]
     chosen = set(copies)
     by_pixels = numbered(pixels)
     first = first_members(by_pixels)
@@ -207,7 +219,7 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
     start = int(np.searchsorted(distinct, since))
     views = (searched.whole, searched.inside)
     candidates = [(*place, by_box) for by_box, vectors in enumerate(views) for place in nearest(vectors, start)]
-    places, maps = coarsely_alike(searched, torch.tensor(candidates).view(-1, 4))
+    places, maps = coarsely_alike(searched, torch.tensor(candidates, dtype=torch.long).view(-1, 4))
     best: dict[tuple[int, int], Pair] = {}
     for start in track(range(0, len(places), PAIRS), f"Comparing {len(places)} pairs", transient=True):
         for pair in checked(pictures, places[start : start + PAIRS], maps[start : start + PAIRS]):

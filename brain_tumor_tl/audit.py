@@ -1,0 +1,132 @@
+"""Audit: what is wrong with a data set before anything is trained on it; findings in JSON, CSV and a page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.progress import track
+
+from brain_tumor_tl.build import provide
+from brain_tumor_tl.checks import check
+from brain_tumor_tl.command import composed
+from brain_tumor_tl.data import survey
+from brain_tumor_tl.data.duplicates import DETAIL, TURNS, Pair, duplicates_of
+from brain_tumor_tl.data.facts import Facts, load_facts
+from brain_tumor_tl.data.index import printable, read_index
+from brain_tumor_tl.data.overlap import overlap
+from brain_tumor_tl.data.phantom import NOTICE_FILE
+from brain_tumor_tl.data.shortcuts import has_scikit_learn
+from brain_tumor_tl.evidence import record
+from brain_tumor_tl.evidence.audit_page import audit_page, summary_lines
+from brain_tumor_tl.evidence.console import console, log, run_log
+
+SCHEMA = 1  # of audit.json; raise it when a key changes its meaning
+SHOWN = 16  # pairs on either side of the threshold that the page shows
+
+
+def main(other: str | None, out: str, overrides: Sequence[str]) -> int:
+    """Audit the images that some overrides name; return the exit status, 0 whatever was found.
+
+    Args:
+        other: Folder of a second data set of the same classes, None for none.
+        out: Folder for what is found.
+        overrides: Those of `brain-tumor-tl train`; all but `data.*` is without effect.
+    """
+    with run_log(None):
+        try:
+            config = composed(list(overrides))
+            check(config)
+            audit(config, Path(other).expanduser() if other else None, Path(out).expanduser())
+        except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130  # 128 + SIGINT, as shells have it
+    return 0
+
+
+def audit(config: DictConfig, other: Path | None, out: Path) -> dict[str, Any]:
+    """Audit a data set, write `audit.json`, `duplicates.csv` and `audit.html`, and return what the first holds.
+
+    Args:
+        config: A whole configuration, of which `data` is used.
+        other: Folder of a second data set.
+        out: Folder for the files.
+
+    Raises:
+        ValueError: A folder's layout is not known, or no image can be read.
+        OSError: A folder is absent or can't be written to.
+    """
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    provide(config)
+    cache = Path(config.data.cache_dir).expanduser()
+    facts = read_facts(config, Path(config.data.root), cache)
+    surveyed = survey.Surveyed(facts, duplicates_of(facts, cache))
+    second = read_facts(config, other, cache) if other else None
+    findings = found(surveyed, config)
+    findings["overlap"] = overlap(facts, second, cache) if second else None
+    record.write_json(out / "audit.json", findings)
+    record.write_csv(out / "duplicates.csv", survey.copy_rows(surveyed))
+    page = audit_page(findings, facts.thumbnails, second.thumbnails if second else None)
+    record.write_text(out / "audit.html", page)
+    for line in summary_lines(findings):
+        log.info(line)
+    log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in FILES)}")
+    return findings
+
+
+FILES = ("audit.html", "audit.json", "duplicates.csv")
+
+
+def read_facts(config: DictConfig, root: Path, cache: Path) -> Facts:
+    """Return what each file of a folder is.
+
+    Raises:
+        ValueError: There is no image that can be read.
+    """
+    classes: Any = OmegaConf.to_container(config.data.classes)
+    facts = load_facts(read_index(root, classes), cache)
+    if not len(facts.index):
+        raise ValueError(f"Expected images that can be read in {root}, all {len(facts.index.bad)} files are bad.")
+    return facts
+
+
+def found(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]:
+    """Return what `audit.json` holds, but for the overlap with a second set."""
+    index, data = surveyed.index, config.data
+    least, not_quite = survey.shown_pairs(surveyed, SHOWN)
+    if not has_scikit_learn():
+        log.warning("Shortcuts are not measured, scikit-learn is not installed: pip install 'brain_tumor_tl[audit]'.")
+    names = survey.possible_splits(index)
+    splits = survey.split_findings(surveyed, names, data.test_fraction, data.stratify, has_scikit_learn())
+    return {
+        "schema": SCHEMA,
+        "root": printable(str(index.root)),
+        "digest": index.digest(),
+        "synthetic": (index.root / NOTICE_FILE).is_file(),
+        "contents": survey.contents(surveyed.facts),
+        "unreadable": [[printable(path), reason] for path, reason in index.bad],
+        "stray": survey.stray_files(index),
+        "copies": {"threshold": DETAIL, **survey.copy_counts(surveyed)},
+        "conflicts": survey.conflicts(surveyed),
+        "splits": list(track(splits, "Measuring splits", len(names), console=console, transient=True)),
+        "runs": survey.run_counts(surveyed),
+        "shown": {"least": told(least, index.paths), "not_quite": told(not_quite, index.paths)},
+        "paths": [printable(path) for path in index.paths],
+        "labels": np.asarray(index.labels).tolist(),
+        "environment": record.environment(),
+    }
+
+
+def told(pairs: Sequence[Pair], paths: Sequence[str]) -> list[dict[str, Any]]:
+    """Return pairs as JSON values."""
+    return [{**pair._asdict(), "turn": TURNS[pair.turn], "name": printable(paths[pair.second])} for pair in pairs]
