@@ -110,8 +110,8 @@ class DataConfig:
     drop_conflicts: bool = option("leave out pictures that stand under two labels, all their copies")
     shuffle_labels: bool = option("a control: train on permuted labels; accuracy must land at chance")
     find_copies: Any = option(
-        "look for copies among the images, once for each data set; `auto` leaves out near ones where no split needs "
-        "them and there are more than 10000 images",
+        "look for copies among the images, once for each data set; `auto` leaves near ones, which take a minute to "
+        "find, to splits that need them",
         choices=("auto", True, False),
     )
     augment: AugmentConfig = option("")

@@ -103,7 +103,7 @@ class TumorData(L.LightningDataModule):
         self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
         self.index, patients = described(index, self.classes, *self.tables)
         self.relations = find_relations(
-            self.index, self.cache_dir, patients, self.find_copies, needed=self.protocol.needs_copies
+            self.index, self.images, self.cache_dir, patients, self.find_copies, needed=self.protocol.needs_copies
         )
         self.split = divide(self.protocol, self.index, self.relations, self.seed)
         labels = shuffled(self.index.labels, self.split, self.seed) if self.shuffle_labels else self.index.labels

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import adaptive_avg_pool2d
 
 from brain_tumor_tl.data.duplicates import duplicates_of
 from brain_tumor_tl.data.facts import load_facts
@@ -15,8 +19,9 @@ from brain_tumor_tl.data.groups import Indices, alone, joined, named_groups
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.runs import find_runs
 from brain_tumor_tl.data.split import Split
+from brain_tumor_tl.store import Stored, digest_of, load_or_build, new_array
 
-MANY = 10_000  # images from which looking for near copies takes minutes, which a random split does without
+GLANCE_VERSION = 1  # part of the cache's key: raise it when what a glance sees changes
 SIDE = 32  # pixels of the pictures by which runs and nearest neighbours are found
 
 
@@ -50,9 +55,7 @@ class Relations:
         """
         if by == "random":
             return alone(len(self.paths))
-        found = [self.copies_or_refuse()]
-        if self.patients is not None:
-            found.append(self.patients)
+        found = [self.copies_or_refuse(), *self._of_patients()]
         if by == "runs":
             assert self.thumbnails is not None, "whoever looked for copies has them"
             found.append(find_runs(self.paths, pooled(self.thumbnails)))
@@ -61,10 +64,17 @@ class Relations:
     def known_groups(self, by: str) -> Indices | None:
         """Return the groups that a figure's images are not independent within, None where nobody looked.
 
+        They are of identical images where nobody looked for near copies.
+
         Args:
             by: What the split keeps together; the groups are copies and patients at least.
         """
-        return None if self.copies is None else self.groups("runs" if by == "runs" else "grouped")
+        if self.copies is None:
+            return None if self.identical is None else joined(len(self.paths), self.identical, *self._of_patients())
+        return self.groups("runs" if by == "runs" else "grouped")
+
+    def _of_patients(self) -> list[Indices]:
+        return [] if self.patients is None else [self.patients]
 
     def copies_or_refuse(self) -> Indices:
         """Return the groups of copies.
@@ -78,23 +88,43 @@ class Relations:
 
 
 def find_relations(
-    index: Index, cache_dir: Path, patients: Indices | None, wanted: str | bool, needed: bool
+    index: Index, images: Stored, cache_dir: Path, patients: Indices | None, wanted: str | bool, needed: bool
 ) -> Relations:
     """Look for copies among images, or open what was found before.
 
     Args:
         index: The images.
+        images: Decoded, uint8 `(N, C, H, W)`.
         cache_dir: Where what is found is kept.
         patients: Groups of images of one patient, None where patients are not known.
-        wanted: Whether to look; "auto" leaves near copies where they aren't needed among more than `MANY` images.
+        wanted: Whether to look; "auto" leaves near copies, which take a minute to find, to splits that need them.
         needed: Whether the split depends on it.
     """
     if wanted is False:
         return Relations(index.paths, patients=patients)
+    if wanted == "auto" and not needed:
+        return glance(index.paths, images, cache_dir, patients)
     read = load_facts(index, cache_dir)
     identical = named_groups(read.column("pixels"))
-    near = None if wanted == "auto" and not needed and len(index) > MANY else duplicates_of(read, cache_dir).groups
-    return Relations(index.paths, identical, near, patients, read.thumbnails)
+    return Relations(index.paths, identical, duplicates_of(read, cache_dir).groups, patients, read.thumbnails)
+
+
+def glance(paths: Sequence[str], images: Stored, cache_dir: Path, patients: Indices | None) -> Relations:
+    """Return what decoded images tell without another look at the files: which are equal, and small pictures.
+
+    Images of different files that are equal once resized count as identical.
+    """
+
+    def build(path: Path) -> dict[str, Any]:
+        small = new_array(path, np.uint8, (len(images.array), SIDE, SIDE))
+        for start in range(0, len(small), 256):  # bounds the memory
+            grey = torch.from_numpy(images.array[start : start + 256]).float().mean(dim=1, keepdim=True)
+            small[start : start + 256] = adaptive_avg_pool2d(grey, SIDE).round().byte().numpy()[:, 0]
+        small.flush()
+        return {"pixels": [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images.array]}
+
+    stored = load_or_build(cache_dir, "glance", digest_of("glance", GLANCE_VERSION, images.path.name), build)
+    return Relations(paths, named_groups(stored.about["pixels"]), None, patients, stored.array)
 
 
 def lookup_accuracy(relations: Relations, labels: Indices, split: Split) -> float | None:
