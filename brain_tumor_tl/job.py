@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl import build, hardware
 from brain_tumor_tl.checkpoints import complete
 from brain_tumor_tl.data.index import printable
-from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.phantom import NOTICE_FILE
 from brain_tumor_tl.evidence import plots, record
 from brain_tumor_tl.evidence.calibration import run_probabilities
@@ -224,25 +223,22 @@ class Job:
             validation: Logits and labels of the validation part, where there is one.
         """
         logits, labels, positions = (values.cpu().numpy() for values in outputs)
-        paths = [printable(self.data.index.paths[position]) for position in positions]
-        groups = common_groups(read_groups(self.folder), paths)
+        groups = common_groups(read_groups(self.folder), self.paths_of(positions))
         return {
             "intervals": run_intervals(labels, softmax(logits), self.model.classes, groups),
             "probabilities": run_probabilities(logits, labels, self.model.classes, validation),
         }
 
+    def paths_of(self, positions: Any) -> list[str]:
+        """Return the images' paths as files of a run's folder have them."""
+        return [printable(self.data.index.paths[position]) for position in positions]
+
     def write_evidence(self, outputs: Any, results: Mapping[str, Any]) -> None:
         """Write predictions and figures."""
-        record.write_csv(self.folder / "predictions.csv", prediction_rows(self.data, self.model.classes, *outputs))
-        title = f"{results['name']}, test part" + (", SYNTHETIC images" if results["protocol"]["synthetic"] else "")
-        matrix = results["confusion_matrix"]
-        plots.save(plots.confusion_figure(matrix, self.model.classes, title), self.folder / "confusion_matrix.png")
-        curves = plots.curves_figure(self.recorder.rows, self.data.watched, title)
-        plots.save(curves, self.folder / "curves.png")
-        found = results["probabilities"]
-        scaled = found["calibrated"] and found["calibrated"]["reliability"]
-        reliability = plots.reliability_figure(found["reliability"], scaled, title)
-        plots.save(reliability, self.folder / "reliability.png")
+        logits, labels, positions = (values.cpu().numpy() for values in outputs)
+        rows = record.prediction_rows(self.paths_of(positions), self.model.classes, softmax(logits), labels)
+        record.write_csv(self.folder / "predictions.csv", rows)
+        plots.save_run_figures(self.folder, results, self.recorder.rows, self.data.watched)
         self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
         for logger in self.trainer.loggers:
             if self.data.watched == "val":
@@ -309,21 +305,3 @@ def refuse_other_inputs(path: Path, digests: Mapping[str, str]) -> None:
             f"The run in {path.parent} was cut, and its {' and '.join(changed)} changed since. "
             "Put back what it began with, or train anew with force=true."
         )
-
-
-def prediction_rows(
-    data: TumorData, classes: list[str], logits: Any, labels: Any, positions: Any
-) -> list[dict[str, Any]]:
-    """Return one row for each test image, in the order of the index: truth, prediction and probabilities."""
-    order = positions.argsort()
-    probabilities = torch.softmax(logits.float(), dim=1)[order].cpu()
-    rows = []
-    for position, label, values in zip(positions[order].tolist(), labels[order].tolist(), probabilities, strict=True):
-        guess = int(values.argmax())
-        row: dict[str, Any] = {
-            "path": printable(data.index.paths[position]), "label": label, "class": classes[label],
-            "predicted": classes[guess], "correct": int(guess == label),
-        }  # fmt: skip
-        row |= {f"probability/{name}": f"{value:.6f}" for name, value in zip(classes, values.tolist(), strict=True)}
-        rows.append(row)
-    return rows

@@ -127,6 +127,23 @@ def draw_reliability(axes: Axes, rows: Sequence[Mapping[str, Any]], color: str, 
     )
 
 
+def save_run_figures(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], watched: str) -> None:
+    """Write the figures of a run's folder.
+
+    Args:
+        folder: The run's folder.
+        results: What its `results.json` holds.
+        rows: One for each epoch.
+        watched: "val" or "test".
+    """
+    title = f"{results['name']}, test part" + (", SYNTHETIC images" if results["protocol"]["synthetic"] else "")
+    found = results["probabilities"]
+    scaled = found["calibrated"] and found["calibrated"]["reliability"]
+    save(confusion_figure(results["confusion_matrix"], results["classes"], title), folder / "confusion_matrix.png")
+    save(curves_figure(rows, watched, title), folder / "curves.png")
+    save(reliability_figure(found["reliability"], scaled, title), folder / "reliability.png")
+
+
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as `(H, W, 3)`."""
     canvas = FigureCanvasAgg(figure)

@@ -15,6 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brain_tumor_tl.evidence.leakage import leakage_text
 
 SCHEMA = 1  # of results.json; raise it when a key changes its meaning
@@ -82,6 +85,29 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def prediction_rows(
+    paths: Sequence[str], classes: Sequence[str], probabilities: NDArray[np.floating[Any]], labels: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return one row for each image, in the bytewise order of paths: truth, prediction and probabilities.
+
+    Args:
+        paths: Of the images, N of them.
+        classes: Name of each class.
+        probabilities: `(N, classes)`.
+        labels: True class of each image.
+    """
+    rows = []
+    for path, label, values in sorted(zip(paths, labels, probabilities.tolist(), strict=True)):
+        guess = max(range(len(classes)), key=values.__getitem__)
+        row: dict[str, Any] = {
+            "path": path, "label": int(label), "class": classes[label],
+            "predicted": classes[guess], "correct": int(guess == label),
+        }  # fmt: skip
+        row |= {f"probability/{name}": f"{value:.6f}" for name, value in zip(classes, values, strict=True)}
+        rows.append(row)
+    return rows
 
 
 def per_class(

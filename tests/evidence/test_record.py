@@ -314,3 +314,12 @@ def test_git_commit__git_fails(error: Exception, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(subprocess, "run", fail)
 
     assert git_commit(tmp_path / "package") is None
+
+
+def test_prediction_rows__in_the_order_of_paths() -> None:
+    probabilities = np.array([[0.2, 0.8], [0.75, 0.25], [0.5, 0.5]])
+    rows = record.prediction_rows(["b.png", "a.png", "c.png"], ["no", "yes"], probabilities, np.array([1, 1, 0]))
+    assert [(row["path"], row["class"], row["predicted"], row["correct"]) for row in rows] == [
+        ("a.png", "yes", "no", 0), ("b.png", "yes", "yes", 1), ("c.png", "no", "no", 1),
+    ]  # fmt: skip
+    assert rows[0]["probability/no"] == "0.750000"
