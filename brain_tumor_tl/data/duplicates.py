@@ -200,7 +200,7 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
     start = int(np.searchsorted(distinct, since))
     views = (searched.whole, searched.inside)
     candidates = [(*place, by_box) for by_box, vectors in enumerate(views) for place in nearest(vectors, start)]
-    places, maps = coarsely_alike(searched, torch.tensor(candidates).view(-1, 4))
+    places, maps = coarsely_alike(searched, torch.tensor(candidates, dtype=torch.int64).view(-1, 4))
     best: dict[tuple[int, int], Pair] = {}
     for start in track(range(0, len(places), PAIRS), f"Comparing {len(places)} pairs", transient=True):
         for pair in checked(pictures, places[start : start + PAIRS], maps[start : start + PAIRS]):
