@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 
 from brain_tumor_tl.build import provide
 from brain_tumor_tl.checks import check
-from brain_tumor_tl.command import composed
 from brain_tumor_tl.data import survey
 from brain_tumor_tl.data.duplicates import DETAIL, TURNS, Pair, duplicates_of
 from brain_tumor_tl.data.facts import Facts, load_facts
@@ -32,23 +30,23 @@ SCHEMA = 1  # of audit.json; raise it when a key changes its meaning
 SHOWN = 16  # pairs on either side of the threshold that the page shows
 
 
-def main(other: str | None, out: str, overrides: Sequence[str]) -> int:
-    """Audit the images that some overrides name; return the exit status, 0 whatever was found.
+def run(config: DictConfig, other: str | None, out: str) -> int:
+    """Audit the images of a configuration; return the exit status, 0 whatever was found.
 
     Args:
+        config: A whole configuration, of which `data` is used.
         other: Folder of a second data set of the same classes, None for none.
         out: Folder for what is found.
-        overrides: Those of `brain-tumor-tl train`; all but `data.*` is without effect.
     """
     with run_log(None):
         try:
-            config = composed(list(overrides))
             check(config)
             audit(config, Path(other).expanduser() if other else None, Path(out).expanduser())
-        except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
+        except (ValueError, OSError, ImportError, OmegaConfBaseException) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
             return 130  # 128 + SIGINT, as shells have it
     return 0
 

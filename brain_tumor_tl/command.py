@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from brain_tumor_tl.config import Key, conf_dir, keys, unknown_key
 from brain_tumor_tl.names import nearest
@@ -235,6 +236,11 @@ def run_audit(arguments: list[str]) -> int:
         else:
             overrides.append(quoted_path(argument))
     refuse_unknown_keys(overrides)
-    from brain_tumor_tl.audit import main
+    try:
+        config = composed(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    from brain_tumor_tl.audit import run
 
-    return main(own["other"] or None, own["out"], overrides)
+    return run(config, own["other"] or None, own["out"])

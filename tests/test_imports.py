@@ -22,7 +22,7 @@ DRAWING = PACKAGE.parent / "docs" / "architecture.md"
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"command", "report", "names"},
     "command": {"train", "audit", "config", "names", "sweep"},
-    "audit": {"build", "checks", "command", "data", "evidence"},
+    "audit": {"build", "checks", "data", "evidence"},
     "launcher": {"evidence", "multirun", "report", "sweep"},
     "multirun": {"checks", "config", "sweep"},
     "train": {"job", "store", "sweep", "evidence", "checks", "hardware"},
@@ -150,7 +150,7 @@ TORCH = ("torch", "torchvision", "lightning")
 LIGHT = [
     "", ".data", ".model", ".command", ".config", ".store", ".names", ".report", ".evidence.record",
     ".evidence.tables", ".evidence.study", ".evidence.folders", ".evidence.calibration", ".evidence.plots",
-    ".evidence.page", ".evidence.document", ".evidence.gather", ".sweep.folder", ".launcher",
+    ".evidence.page", ".evidence.audit_page", ".evidence.document", ".evidence.gather", ".sweep.folder", ".launcher",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from brain_tumor_tl.data.align import LEVELS, align, bounded, laid, shrunk, warp
 from brain_tumor_tl.data.facts import Facts, load_facts
+from brain_tumor_tl.data.groups import Indices, named_groups, numbered, root_of, union
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.store import digest_of, load_or_build
 
@@ -39,8 +40,6 @@ TURNS = (
     "as it is", "turned 90°", "turned 180°", "turned 270°",
     "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°",
 )  # fmt: skip
-
-Groups = NDArray[np.int64]
 
 
 class Pair(NamedTuple):
@@ -86,15 +85,15 @@ class Duplicates:
     Attributes:
         files: Group of each image by the bytes of its file, `(N,)`.
         pixels: Group of each image by its decoded pixels, `(N,)`; files that are equal have equal pixels.
-        groups: Group of each image by all that makes a copy, near copies included, `(N,)`. Groups are numbered from 0
+        groups: Group of each image by all that makes a copy, near copies included, `(N,)`. Indices are numbered from 0
             in the order of their first members, here and in the other two.
         pairs: The near copies that joined groups of equal pixels, each by its first image.
         looser: Pairs that agree less than a near copy does, from `KEPT_DETAIL` on.
     """
 
-    files: Groups
-    pixels: Groups
-    groups: Groups
+    files: Indices
+    pixels: Indices
+    groups: Indices
     pairs: tuple[Pair, ...]
     looser: tuple[Pair, ...] = ()
 
@@ -162,47 +161,29 @@ def grouped(
     """
     copies = [pair for pair in pairs if pair.is_copy(detail, grey, OVERLAP)]
     chosen = set(copies)
-    by_pixels = numbered(pixels)
+    by_pixels = named_groups(pixels)
     first = first_members(by_pixels)
     joined = [(int(first[group]), position) for position, group in enumerate(by_pixels)]
     joined += [(pair.first, pair.second) for pair in copies]
     looser = tuple(pair for pair in pairs if pair not in chosen)
-    return Duplicates(numbered(files), by_pixels, joined_groups(len(files), joined), tuple(copies), looser)
+    return Duplicates(named_groups(files), by_pixels, joined_groups(len(files), joined), tuple(copies), looser)
 
 
-def numbered(names: Sequence[str]) -> Groups:
-    """Return the number of each name, counted from 0 in the order in which names first come.
-
-    >>> numbered(["b", "a", "b"]).tolist()
-    [0, 1, 0]
-    """
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
-
-
-def first_members(groups: Groups) -> Groups:
+def first_members(groups: Indices) -> Indices:
     """Return the position of each group's first member."""
     return np.unique(groups, return_index=True)[1].astype(np.int64)
 
 
-def joined_groups(count: int, pairs: Sequence[tuple[int, int]]) -> Groups:
+def joined_groups(count: int, pairs: Sequence[tuple[int, int]]) -> Indices:
     """Return the group of each of `count` things where pairs are in one group, and so is what they are joined to.
 
     >>> joined_groups(5, [(3, 1), (4, 3)]).tolist()
     [0, 1, 2, 1, 1]
     """
     parent = list(range(count))
-
-    def root(member: int) -> int:
-        while parent[member] != member:
-            parent[member] = parent[parent[member]]
-            member = parent[member]
-        return member
-
     for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return numbered([str(root(member)) for member in range(count)])
+        union(parent, one, other)
+    return numbered(np.array([root_of(parent, member) for member in range(count)], dtype=np.int64))
 
 
 def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int = 0) -> list[Pair]:
@@ -213,13 +194,13 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
         pixels: Digest of each image's decoded pixels.
         since: Only pairs with an image from this position on are looked for, as between a set and a second one.
     """
-    distinct = first_members(numbered(pixels))
+    distinct = first_members(named_groups(pixels))
     pictures = thumbnails[distinct]
     searched = described(pictures)
     start = int(np.searchsorted(distinct, since))
     views = (searched.whole, searched.inside)
     candidates = [(*place, by_box) for by_box, vectors in enumerate(views) for place in nearest(vectors, start)]
-    places, maps = coarsely_alike(searched, torch.tensor(candidates, dtype=torch.long).view(-1, 4))
+    places, maps = coarsely_alike(searched, torch.tensor(candidates, dtype=torch.int64).view(-1, 4))
     best: dict[tuple[int, int], Pair] = {}
     for start in track(range(0, len(places), PAIRS), f"Comparing {len(places)} pairs", transient=True):
         for pair in checked(pictures, places[start : start + PAIRS], maps[start : start + PAIRS]):

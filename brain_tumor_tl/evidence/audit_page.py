@@ -82,15 +82,23 @@ def summary_lines(findings: Findings) -> list[str]:
 
 def split_line(row: Findings) -> str:
     """Return in a sentence what a split leaves in common and what reaches how much on it."""
-    best = ""
+    blind = ""
     if row["shortcuts"]:
-        name, value = max(row["shortcuts"].items(), key=lambda item: item[1]["mean"])
-        best = f"; by {name} alone {percent(value)}"
+        blind = f"; without seeing a picture, {percent(max(seen_nothing(row), key=mean_of))} %"
     return (
-        f"{row['title'][:1].upper()}{row['title'][1:]}: {number(row['copies_in_training'])} of "
-        f"{number(row['test_images'])} test images have a copy in training; the nearest thumbnail's label is right "
-        f"for {percent(row['nearest_neighbour'])}{best}."
+        f"data.split={row['split']}: {number(row['copies_in_training'])} of {number(row['test_images'])} test images "
+        f"have a copy in training; the nearest thumbnail scores {percent(row['nearest_neighbour'])} %{blind}."
     )
+
+
+def seen_nothing(row: Findings) -> list[Mapping[str, float]]:
+    """Return what each kind of shortcut reaches on a split, the constant guess left out."""
+    return list(row["shortcuts"].values())[1:]
+
+
+def mean_of(value: Mapping[str, float]) -> float:
+    """Return a figure's mean."""
+    return value["mean"]
 
 
 def in_short(findings: Findings) -> list[Fragment]:
@@ -200,10 +208,10 @@ def split_section(findings: Findings) -> list[Fragment]:
     rows, impossible = [], []
     for row in findings["splits"]:
         if "impossible" in row:
-            impossible.append(f"{row['title']}: {row['impossible']}")
+            impossible.append(f"{row['split']}: {row['impossible']}")
             continue
         rows.append([
-            row["title"], row["seeds"], number(row["test_images"]), number(row["identical_in_training"]),
+            row["split"], row["seeds"], number(row["test_images"]), number(row["identical_in_training"]),
             number(row["copies_in_training"]), number(row["run_in_training"]), percent(row["nearest_neighbour"]),
             ", ".join(row["classes_absent_from_test"]) or None,
         ])  # fmt: skip
@@ -215,7 +223,8 @@ def split_section(findings: Findings) -> list[Fragment]:
         "The last but one column is the accuracy of giving each test image the label of the training thumbnail most "
         "like it. It learns nothing: a network has to beat it before it has shown anything."
     )
-    content = [paragraph(words), table(headers, rows, "Mean ± standard deviation over seeds")]
+    titles = [f"{row['split']}: {row['title']}" for row in findings["splits"]]
+    content = [paragraph(words), table(headers, rows, "Mean ± standard deviation over seeds"), bullets(titles)]
     return content + ([heading("Splits that this set does not allow"), bullets(impossible)] if impossible else [])
 
 
@@ -230,7 +239,7 @@ def shortcut_section(findings: Findings) -> list[Fragment]:
         "bright it is. Where it is far above always guessing the most frequent class, a network can be right for the "
         "wrong reason."
     )
-    lines = [[row["title"], *(percent(row["shortcuts"][name]) for name in names)] for row in rows]
+    lines = [[row["split"], *(percent(row["shortcuts"][name]) for name in names)] for row in rows]
     return [paragraph(words), table(["Split", *(name[:1].upper() + name[1:] for name in names)], lines)]
 
 
@@ -313,6 +322,6 @@ def percent(value: Mapping[str, float]) -> str:
     """Return a share's mean and standard deviation in percent.
 
     >>> percent({"mean": 0.92051, "sd": 0.0085}), percent({"mean": 0.764, "sd": 0.0})
-    ('92.05 % ± 0.85', '76.40 %')
+    ('92.05 ± 0.85', '76.40')
     """
-    return f"{100 * value['mean']:.2f} %" + (f" ± {100 * value['sd']:.2f}" if value["sd"] else "")
+    return f"{100 * value['mean']:.2f}" + (f" ± {100 * value['sd']:.2f}" if value["sd"] else "")

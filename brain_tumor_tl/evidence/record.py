@@ -88,7 +88,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def prediction_rows(
-    paths: Sequence[str], classes: Sequence[str], probabilities: NDArray[np.floating[Any]], labels: Sequence[int]
+    paths: Sequence[str], classes: Sequence[str], probabilities: NDArray[Any], labels: Sequence[int] | NDArray[Any]
 ) -> list[dict[str, Any]]:
     """Return one row for each image, in the bytewise order of paths: truth, prediction and probabilities.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies
 from numpy.random import PCG64, RandomState
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -24,11 +25,11 @@ from brain_tumor_tl.data.duplicates import (
     grouped,
     joined_groups,
     load_duplicates,
-    numbered,
     turned,
     undone,
 )
 from brain_tumor_tl.data.facts import THUMBNAIL
+from brain_tumor_tl.data.groups import named_groups
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.phantom import CLASSES, draw_head
 
@@ -108,6 +109,22 @@ def test_find_duplicates__other_heads_are_no_copies() -> None:
     assert result.pairs == ()
 
 
+@given(strategies.lists(strategies.tuples(strategies.sampled_from("abc"), strategies.sampled_from("pq")), min_size=1))
+def test_grouped__each_level_is_as_fine_as_the_next(drawn: list[tuple[str, str]]) -> None:
+    files = [pixel + file for file, pixel in drawn]  # equal bytes have equal pixels
+    pixels = [pixel for _, pixel in drawn]
+    pairs = [Pair(0, len(drawn) - 1, 0, 0.99, 0.99, 1.0)] if len(drawn) > 1 else []
+
+    result = grouped(files, pixels, pairs)
+
+    for fine, coarse in ((result.files, result.pixels), (result.pixels, result.groups)):
+        assert all(len(set(coarse[fine == group].tolist())) == 1 for group in np.unique(fine))
+    for groups in (result.files, result.pixels, result.groups):
+        firsts = [groups.tolist().index(group) for group in range(int(groups.max()) + 1)]
+        assert firsts == sorted(firsts)
+    assert result.groups[0] == result.groups[-1]
+
+
 def test_find_duplicates__is_deterministic() -> None:
     pictures = [head(number % 5) for number in range(9)]
 
@@ -147,11 +164,16 @@ def test_grouped__thresholds_and_levels() -> None:
     assert loose.groups.tolist() == [0] * 5
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_joined_groups__against_a_flood(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    count = int(random.integers(1, 30))
-    pairs = [(int(one), int(other)) for one, other in random.integers(0, count, (int(random.integers(0, 25)), 2))]
+@given(
+    strategies.integers(1, 20).flatmap(
+        lambda count: strategies.tuples(
+            strategies.just(count),
+            strategies.lists(strategies.tuples(*[strategies.integers(0, count - 1)] * 2), max_size=25),
+        )
+    )
+)
+def test_joined_groups__against_a_flood(drawn: tuple[int, list[tuple[int, int]]]) -> None:
+    count, pairs = drawn
     reach = np.eye(count, dtype=bool)
     for one, other in pairs:
         reach[one, other] = reach[other, one] = True
@@ -173,7 +195,7 @@ def test_undone__puts_back(turn: int) -> None:
 
 
 def test_first_members__of_each_group() -> None:
-    groups = numbered(["x", "y", "x", "z", "y"])
+    groups = named_groups(["x", "y", "x", "z", "y"])
 
     assert groups.tolist() == [0, 1, 0, 2, 1]
     assert first_members(groups).tolist() == [0, 1, 3]
