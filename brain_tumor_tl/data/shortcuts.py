@@ -113,4 +113,4 @@ def majority_accuracy(labels: Indices, split: Split) -> float:
 def shortcut_accuracies(features: Features, labels: Indices, split: Split, seed: int) -> dict[str, Any]:
     """Return what the constant guess and a forest on each kind of shortcut reach on a split."""
     reached = {name: forest_accuracy(values, labels, split, seed) for name, values in features.items()}
-    return {"always the most frequent class": majority_accuracy(labels, split)} | reached
+    return {"constant guess": majority_accuracy(labels, split)} | reached

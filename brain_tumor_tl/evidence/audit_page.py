@@ -84,7 +84,7 @@ def split_line(row: Findings) -> str:
     """Return in a sentence what a split leaves in common and what reaches how much on it."""
     blind = ""
     if row["shortcuts"]:
-        blind = f"; without seeing a picture, {percent(max(seen_nothing(row), key=mean_of))} %"
+        blind = f"; a forest that sees no picture, {percent(max(seen_nothing(row), key=mean_of))} %"
     return (
         f"data.split={row['split']}: {number(row['copies_in_training'])} of {number(row['test_images'])} test images "
         f"have a copy in training; the nearest thumbnail scores {percent(row['nearest_neighbour'])} %{blind}."
@@ -216,8 +216,8 @@ def split_section(findings: Findings) -> list[Fragment]:
             ", ".join(row["classes_absent_from_test"]) or None,
         ])  # fmt: skip
     headers = [
-        "Split", "Seeds", "Test images", "Identical pixels in training", "Copy in training", "Of a run in training",
-        "Nearest thumbnail, %", "Not in the test part",
+        "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Run in training",
+        "Nearest, %", "Not tested",
     ]  # fmt: skip
     words = (
         "The last but one column is the accuracy of giving each test image the label of the training thumbnail most "

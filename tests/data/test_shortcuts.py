@@ -38,7 +38,7 @@ def test_shortcut_accuracies__planted_size() -> None:
     found = shortcut_accuracies(features, LABELS, random_split(LABELS, 0), seed=0)
 
     assert list(found) == [
-        "always the most frequent class", "width and height", "aspect", "file size", "border", "brightness",
+        "constant guess", "width and height", "aspect", "file size", "border", "brightness",
         "all of these",
     ]  # fmt: skip
     assert found["width and height"] == found["aspect"] == 1
