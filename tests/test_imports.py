@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"command", "report", "names"},
     "command": {"train", "config", "names", "sweep"},
     "launcher": {"evidence", "multirun", "report", "sweep"},
+    "search": {"checks", "evidence", "launcher", "multirun", "sweep"},
     "multirun": {"checks", "config", "sweep"},
     "train": {"job", "store", "sweep", "evidence", "checks", "hardware"},
     "job": {"build", "checkpoints", "sweep", "evidence", "model", "data", "hardware", "store"},
@@ -39,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": set(),
     "names": set(),
 }
-VERBS = {"__main__", "command", "launcher", "multirun", "train", "job", "build", "report"}
+VERBS = {"__main__", "command", "launcher", "multirun", "search", "train", "job", "build", "report"}
 
 
 def unit_of(path: Path) -> str:
@@ -150,6 +151,7 @@ LIGHT = [
     "", ".data", ".model", ".command", ".config", ".store", ".names", ".report", ".evidence.record",
     ".evidence.tables", ".evidence.study", ".evidence.folders", ".evidence.calibration", ".evidence.plots",
     ".evidence.page", ".evidence.document", ".evidence.gather", ".sweep.folder", ".launcher",
+    ".search", ".sweep.feed",
 ]  # fmt: skip
 
 
