@@ -15,6 +15,7 @@ from brain_tumor_tl.names import nearest
 VERBS = {
     "train": "train a network on a folder of MRI slices, or sweep over many settings with -m",
     "audit": "find copies, conflicting labels, leaks and shortcuts in a data set, before training on it",
+    "search": "look for the best settings with Optuna, many trials on the devices of this machine",
     "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
 }
 
@@ -40,6 +41,10 @@ def main() -> None:
         from brain_tumor_tl.command import run_audit
 
         sys.exit(run_audit(rest))
+    elif verb == "search":
+        from brain_tumor_tl.command import run_search
+
+        run_search(rest)
     elif verb == "report":
         from brain_tumor_tl.report import main as report
 
@@ -72,7 +77,7 @@ def complete(arguments: list[str]) -> None:
         if len(words) <= 2:
             print(" ".join(VERBS))
             return
-        if words[1] != "train":
+        if words[1] not in ("train", "search"):
             return
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     from brain_tumor_tl.command import run_train

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,6 +18,11 @@ BOUNDS = {
     "above": ("greater than", operator.gt),
     "below": ("less than", operator.lt),
 }  # how `option` declares a bound: its words, and what must hold
+
+
+# What the parts of the data follow from.
+SPLITTING = ("seed", "data", "data.source", "data.root", "data.split", "data.test_fraction", "data.val_fraction",
+             "data.stratify", "data.classes", "data.on_bad_file")  # fmt: skip
 
 
 def violation(key: Key, value: Any) -> str | None:
@@ -76,6 +82,45 @@ def combined_problems(config: DictConfig) -> list[str]:
             "change of each image for ever. Leave `method.cache_features` at auto, or set the augmentation to 0."
         )
     return problems
+
+
+def search_problems(config: DictConfig, searched: Sequence[str]) -> list[str]:
+    """Return what is wrong with a search.
+
+    Args:
+        config: The configuration of the search, without the values of what is searched.
+        searched: The keys and groups that it tries values of.
+    """
+    problems = []
+    part, _, name = config.search.metric.partition("/")
+    if part == "test":
+        problems.append(
+            f"Expected `search.metric` of the validation part, got {config.search.metric!r}: what is chosen on the "
+            f"test part looks better there than it is. Give search.metric=val/{name or 'accuracy'}."
+        )
+    elif config.search.metric not in (known := search_metrics(config)):
+        problems.append(
+            f"Expected `search.metric` to be one of {', '.join(known)}, got {config.search.metric!r}."
+            f"{nearest(config.search.metric, known)}"
+        )
+    if not config.data.val_fraction:
+        problems.append(
+            "A search needs a validation part: what is chosen on the test part looks better there than it is. "
+            "Give data.val_fraction=0.1."
+        )
+    of_the_split = [key for key in searched if key in SPLITTING]
+    if of_the_split:
+        problems.append(
+            f"Expected trials on the same validation part, but `{'`, `'.join(of_the_split)}` changes it, so that their "
+            "figures would not compare. Give one value."
+        )
+    return problems
+
+
+def search_metrics(config: DictConfig) -> list[str]:
+    """Return the columns of `metrics.csv` that a search may go by."""
+    classes = [f"{metric}/{names[0]}" for metric in ("precision", "recall", "f1") for names in config.data.classes]
+    return [f"val/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", *classes)]
 
 
 def data_problems(data: DictConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""Command: `brain-tumor-tl train`'s line handed to Hydra, after a check of its keys; and its help page."""
+"""Command: the lines of `train` and `search` handed to Hydra, after a check of their keys; and their help pages."""
 
 from __future__ import annotations
 
@@ -46,6 +46,29 @@ def run_train(arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
         print(help_page())
         return
+    hand_to_hydra("train", arguments)
+
+
+def run_search(arguments: list[str]) -> None:
+    """Check the overrides' keys, then let Hydra compose the configuration and start the search.
+
+    Args:
+        arguments: The command line after `brain-tumor-tl search`.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        print(search_help())
+        return
+    # First, so that what is typed comes later and counts.
+    hand_to_hydra("search", ["--multirun", "hydra/sweeper=search", *arguments])
+
+
+def hand_to_hydra(config_name: str, arguments: list[str]) -> None:
+    """Check the overrides' keys, then let Hydra do what the line says.
+
+    Args:
+        config_name: The file of `conf/` to start from where the line names no other.
+        arguments: The command line after the verb.
+    """
     arguments = [quoted_path(argument) for argument in arguments]
     whole, overrides = sys.argv, overrides_in(arguments)
     if not {"-sc", "--shell-completion"} & set(arguments):
@@ -54,7 +77,7 @@ def run_train(arguments: list[str]) -> None:
     # Flags first: argparse refuses overrides on both sides of one.
     sys.argv = [whole[0], *(a for a in arguments if a not in overrides), *overrides]
 
-    @hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")
+    @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
     def task(config: DictConfig) -> dict[str, Any]:
         sys.argv = whole  # Lightning starts further processes with the same command line
         from brain_tumor_tl.train import run
@@ -174,6 +197,33 @@ def help_page() -> str:
         "  brain-tumor-tl train model=mobilenet_v2 method=frozen data.root=PATH trainer.max_epochs=20",
         "  brain-tumor-tl train -m model=resnet18,resnet50 method=frozen,finetune seed=0,1,2",
         "  brain-tumor-tl train data=phantom model.weights=null",
+    ]
+    return "\n".join(lines)
+
+
+def search_help() -> str:
+    """Return what a search adds to `brain-tumor-tl train`."""
+    defaults = default_values()
+    lines = [
+        "brain-tumor-tl search KEY=SPACE ... [GROUP=CHOICE] [KEY=VALUE] ...: find the best settings with Optuna",
+        "",
+        "Spaces, as in Hydra's multirun (quote parentheses for the shell):",
+        "  KEY=VALUE,VALUE                     one of some values; of a group: model=resnet18,vgg16",
+        "  'KEY=interval(0,0.3)'               any number between two",
+        "  'KEY=tag(log,interval(1e-5,1e-2))'  the same, drawn over powers of ten",
+        "  'KEY=int(interval(8,64))'           any whole number between two, both included",
+        "  'KEY=range(16,65,16)'               16, 32, 48, 64",
+        "",
+        "Keys of a search, with their values when nothing is given:",
+    ]
+    lines += [line for key in keys() if key.path.startswith("search.") for line in key_lines(key, defaults)]
+    lines += [
+        "",
+        "All groups, keys and flags of `brain-tumor-tl train --help` may be given too.",
+        "",
+        "Example:",
+        "  brain-tumor-tl search method=frozen data.root=PATH data.val_fraction=0.1 model=resnet18,mobilenet_v2 \\",
+        "      'optimizer.lr=tag(log,interval(1e-5,1e-2))' data.batch_size=16,32,64 search.trials=30",
     ]
     return "\n".join(lines)
 

@@ -231,6 +231,25 @@ class LauncherConfig:
 
 
 @dataclass
+class SearchConfig:
+    """How `brain-tumor-tl search` looks for the best settings; no figure of a single run depends on it."""
+
+    trials: int = option("trials of a search, those of earlier starts counted", low=1)
+    metric: str = option(
+        "what a search looks for the best of: a val/ column of metrics.csv; a loss is made small, all else large"
+    )
+    sampler: str = option(
+        "how a search chooses: `tpe` learns from the trials so far, `random` does not", choices=("tpe", "random")
+    )
+    pruner: str = option(
+        "which trials a search ends early: `none`, those below the `median` of the others, or all but the best third "
+        "again and again (`hyperband`)",
+        choices=("none", "median", "hyperband"),
+    )
+    seed: int = option("seed of a search's own choices", low=0, high=2**32 - 1)
+
+
+@dataclass
 class TrainConfig:
     """Everything that a training run depends on."""
 
@@ -247,6 +266,7 @@ class TrainConfig:
     loss: LossConfig = option("")
     trainer: TrainerConfig = option("")
     launcher: LauncherConfig = option("")
+    search: SearchConfig = option("")
 
 
 @dataclass
@@ -270,8 +290,17 @@ def name_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> st
     return ("" if split == "random" else f"-{split}") + ("-shuffled" if shuffle_labels else "")
 
 
+@dataclass
+class SearchSweeperConfig:
+    """`hydra/sweeper=search`, which `brain-tumor-tl search` chooses; its values are the `search` keys."""
+
+    _target_: str = "hydra_plugins.brain_tumor_tl_search.SearchSweeper"
+    params: dict[str, Any] | None = None  # spaces from a YAML file, as in Hydra's own sweeper
+
+
 OmegaConf.register_new_resolver("of_split", name_suffix, replace=True)
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConfig)
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConfig)
 
 

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "command": {"train", "audit", "config", "names", "sweep"},
     "audit": {"build", "checks", "data", "evidence"},
     "launcher": {"evidence", "multirun", "report", "sweep"},
+    "search": {"checks", "evidence", "launcher", "multirun", "sweep"},
     "multirun": {"checks", "config", "sweep"},
     "train": {"job", "store", "sweep", "evidence", "checks", "hardware"},
     "job": {"build", "checkpoints", "sweep", "evidence", "model", "data", "hardware", "store"},
@@ -40,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": set(),
     "names": set(),
 }
-VERBS = {"__main__", "audit", "command", "launcher", "multirun", "train", "job", "build", "report"}
+VERBS = {"__main__", "audit", "command", "launcher", "multirun", "search", "train", "job", "build", "report"}
 
 
 def unit_of(path: Path) -> str:
@@ -151,6 +152,7 @@ LIGHT = [
     "", ".data", ".model", ".command", ".config", ".store", ".names", ".report", ".evidence.record",
     ".evidence.tables", ".evidence.study", ".evidence.folders", ".evidence.calibration", ".evidence.plots",
     ".evidence.page", ".evidence.audit_page", ".evidence.document", ".evidence.gather", ".sweep.folder", ".launcher",
+    ".search", ".sweep.feed",
 ]  # fmt: skip
 
 

@@ -32,8 +32,8 @@ class Unfinished:
     """A run without results.
 
     Attributes:
-        state: `waiting`, `running`, `failed`, `skipped`, `interrupted`, `missing`, `unreadable`, or `cut or running`
-            where no launcher has noted which.
+        state: `waiting`, `running`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`, or
+            `cut or running` where no launcher has noted which.
         reason: What went wrong, as far as it is known.
         epochs: How many whole epochs it has done.
         log: Its log, None where there is none.

@@ -30,6 +30,7 @@ class Child:
 
     def __init__(self, job: SweepJob, lease: Lease, environment: Mapping[str, str]) -> None:
         self.job, self.lease, self.started = job, lease, time.time()
+        self.told_to_end: float | None = None  # when, by the steady clock
         job.folder.mkdir(parents=True, exist_ok=True)
         self.log = job.folder / CONSOLE
         with self.log.open("ab") as output:
@@ -52,6 +53,14 @@ class Child:
         """Send a signal to the process and all that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
             os.killpg(self.process.pid, number)
+
+    def end(self, grace_seconds: float) -> None:
+        """Ask the process to end, once; a later call kills it if its time is up."""
+        if self.told_to_end is None:
+            self.told_to_end = time.monotonic()
+            self.signal(signal.SIGTERM)
+        elif time.monotonic() - self.told_to_end > grace_seconds:
+            self.signal(signal.SIGKILL)
 
     def clear_up(self, seconds: float = 2.0) -> None:
         """Kill what the ended process left behind, such as the further processes of a run on several devices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from rich.text import Text
 from brain_tumor_tl.evidence.leaderboard import percent
 from brain_tumor_tl.evidence.record import read_json
 from brain_tumor_tl.sweep.child import CONSOLE
-from brain_tumor_tl.sweep.manifest import SweepJob
+from brain_tumor_tl.sweep.manifest import JobState, SweepJob
 
 REFRESH_SECONDS, LINE_SECONDS = 1.0, 60.0
 FINISHED = ("done", "skipped")
+SHOWN: tuple[JobState, ...] = ("running", "pruned", "failed", "interrupted", "waiting")
 STARVED = "waiting for devices that another sweep holds"
 
 
@@ -78,10 +79,12 @@ class LiveView:
     Args:
         jobs: The jobs, whose states change while they are shown.
         console: Where to write.
+        headline: Returns how far all of it is; by default the counts of the jobs.
     """
 
-    def __init__(self, jobs: Sequence[SweepJob], console: Console) -> None:
+    def __init__(self, jobs: Sequence[SweepJob], console: Console, headline: Callable[[], str] | None = None) -> None:
         self.jobs, self.console = jobs, console
+        self.headline = headline or (lambda: counts(jobs))
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._shown = time.monotonic()
 
@@ -109,6 +112,8 @@ class LiveView:
             self.say(f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}")
         elif job.state == "interrupted":
             self.say(f"stopped {job.name}; the same command resumes it")
+        elif job.state == "pruned":
+            self.say(f"pruned  {job.name}: {job.reason}")
         else:
             self.say(f"FAILED  {job.name}: {job.reason}", style="bold red")
             for line in last_lines:
@@ -124,7 +129,7 @@ class LiveView:
                 self._show()
             else:
                 running = [f"{job.name} {progress_text(job)}" for job in self.jobs if job.state == "running"]
-                self.say(f"{counts(self.jobs)}: {'; '.join(running) or STARVED}")
+                self.say(f"{self.headline()}: {'; '.join(running) or STARVED}")
 
     def say(self, text: str, style: str | None = None) -> None:
         """Write one line."""
@@ -132,11 +137,11 @@ class LiveView:
 
     def _show(self) -> None:
         if self._live:
-            self._live.update(view(self.jobs), refresh=True)
+            self._live.update(view(self.jobs, self.headline()), refresh=True)
 
 
-def view(jobs: Sequence[SweepJob]) -> Group:
-    """Return the moving part: the counts, and a row for each running job."""
+def view(jobs: Sequence[SweepJob], headline: str) -> Group:
+    """Return the moving part: how far all of it is, and a row for each running job."""
     table = Table(box=None, pad_edge=False, show_edge=False)
     for column in ("running", "device", "epoch", "accuracy", "left"):
         table.add_column(column, justify="left" if column == "running" else "right", no_wrap=True)
@@ -147,13 +152,13 @@ def view(jobs: Sequence[SweepJob]) -> Group:
             table.add_row(job.name, devices, epoch, percent(now.accuracy), duration(now.seconds_left))
     failed = [Text(f"failed: {job.name}: {job.reason}", style="red") for job in jobs if job.state == "failed"]
     starved = not table.rows and any(job.state == "waiting" for job in jobs)
-    return Group(Text(counts(jobs), style="bold"), *failed, Text(STARVED) if starved else table)
+    return Group(Text(headline, style="bold"), *failed, Text(STARVED) if starved else table)
 
 
 def counts(jobs: Sequence[SweepJob]) -> str:
     """Return how many jobs stand how."""
     number = Counter("done" if job.state in FINISHED else job.state for job in jobs)
-    known = [f"{number[state]} {state}" for state in ("running", "failed", "interrupted", "waiting") if number[state]]
+    known = [f"{number[state]} {state}" for state in SHOWN if number[state]]
     return f"{number['done']} of {len(jobs)} done" + "".join(f", {text}" for text in known)
 
 

@@ -16,8 +16,9 @@ from brain_tumor_tl.store import locked
 SCHEMA = 1  # of sweep.json; raise it when a key changes its meaning
 FILE = "sweep.json"
 
-# "skipped" was finished by an earlier start; "waiting" after the end was never started; "interrupted" resumes.
-JobState = Literal["waiting", "running", "done", "failed", "skipped", "interrupted"]
+# "skipped" was finished by an earlier start; "waiting" after the end was never started; "interrupted" resumes;
+# "pruned" was ended by a search that expects nothing of it.
+JobState = Literal["waiting", "running", "done", "failed", "skipped", "interrupted", "pruned"]
 
 
 @dataclass
@@ -37,9 +38,10 @@ class SweepJob:
         max_epochs: Number of its epochs.
         state: How it stands.
         exit_status: Of its process; negative for the signal that killed it, None before its end.
-        reason: Why it failed, in one line.
+        reason: Why it failed or was pruned, in one line.
         seconds: How long its process ran.
         devices: Names of the devices that it was given.
+        unwanted: Why its process is to end before its time; None while it may go on.
     """
 
     name: str
@@ -57,6 +59,7 @@ class SweepJob:
     reason: str | None = None
     seconds: float | None = None
     devices: list[str] = field(default_factory=list)
+    unwanted: str | None = None
 
     def entry(self, root: Path) -> dict[str, Any]:
         """Return the job as `sweep.json` lists it, its folder relative to `root`."""

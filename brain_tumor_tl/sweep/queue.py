@@ -33,6 +33,11 @@ class Watcher(Protocol):
         """Have a moment, several times a second."""
 
 
+def no_more() -> SweepJob | None:
+    """Return the next job of a sweep whose jobs are all known: none."""
+    return None
+
+
 class Queue:
     """Runs jobs side by side.
 
@@ -42,6 +47,8 @@ class Queue:
         at_once: Most jobs at a time.
         threads: Processor threads of each job, by its number of processes; None leaves them alone.
         fail_fast: End everything at the first failure.
+        source: Returns one more job where there is room for it; None where there is none now. Asked again after each
+            end, so that what a job gave can tell what the next one is.
         watcher: Is told of every change.
         grace_seconds: Time that an interrupted job gets to end by itself.
     """
@@ -55,10 +62,12 @@ class Queue:
         *,
         threads: Callable[[int], int | None] = lambda processes: None,
         fail_fast: bool = False,
+        source: Callable[[], SweepJob | None] = no_more,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.leases, self.at_once, self.watcher, self.threads = leases, at_once, watcher, threads
         self.jobs, self.fail_fast, self.grace_seconds = list(jobs), fail_fast, grace_seconds
+        self.source = source
         # The largest first: it would else wait until a sweep of small jobs is over.
         self.waiting = sorted((job for job in jobs if job.state == "waiting"), key=lambda job: -job.needs)
         self.running: list[Child] = []
@@ -68,9 +77,10 @@ class Queue:
         """Run all jobs; return the signal that stopped the queue early, None where none did."""
         with self.interrupts:
             try:
-                while (self.waiting or self.running) and not self.stopping():
+                while not self.stopping() and self.has_work():
                     self.start_what_fits()
                     self.watcher.tick()
+                    self.end_unwanted()
                     time.sleep(POLL_SECONDS)
                     self.collect()
             finally:
@@ -81,6 +91,13 @@ class Queue:
         """Tell whether no further job is to start and the running ones are to end."""
         failed = self.fail_fast and any(job.state == "failed" for job in self.jobs)
         return failed or bool(self.interrupts.received)
+
+    def has_work(self) -> bool:
+        """Take jobs from the source while there is room for them; tell whether any job waits or runs."""
+        while len(self.waiting) + len(self.running) < self.at_once and (job := self.source()) is not None:
+            self.jobs.append(job)
+            self.waiting.append(job)
+        return bool(self.waiting or self.running)
 
     def start_what_fits(self) -> None:
         """Start waiting jobs while there are room and devices for them."""
@@ -109,6 +126,12 @@ class Queue:
         job.state, job.devices = "running", [device.name for device in lease.devices]
         self.watcher.started(job)
 
+    def end_unwanted(self) -> None:
+        """End the running jobs that nobody wants any more, without waiting for their end."""
+        for child in self.running:
+            if child.job.unwanted is not None:
+                child.end(self.grace_seconds)
+
     def collect(self, stopped: bool = False) -> None:
         """Note which jobs ended.
 
@@ -126,8 +149,14 @@ class Queue:
         """Write the end of a job's process down."""
         job, lines = child.job, child.last_lines()
         job.exit_status, job.seconds = status, round(time.time() - child.started, 3)
-        job.state = "done" if status == 0 else "interrupted" if stopped else "failed"
-        job.reason = None if status == 0 else "the sweep was stopped" if stopped else reason_of(status, lines)
+        if status == 0:
+            job.state, job.reason = "done", None
+        elif child.told_to_end is not None:
+            job.state, job.reason = "pruned", job.unwanted
+        elif stopped:
+            job.state, job.reason = "interrupted", "the sweep was stopped"
+        else:
+            job.state, job.reason = "failed", reason_of(status, lines)
         self.watcher.ended(job, lines)
 
     def end_all(self) -> None:

@@ -154,3 +154,18 @@ def test_last_lines__the_last(tmp_path: Path) -> None:
 
     assert last_lines(tmp_path / "train.log", 2) == "line 4998\nline 4999"
     assert last_lines(None) == last_lines(tmp_path / "absent") == ""
+
+
+def test_gather__pruned_is_listed_as_such(tmp_path: Path, put_run: PutRun) -> None:
+    put_run(tmp_path, "vgg16-frozen-s0")
+    cut = tmp_path / "vgg16-frozen-s0-lr0.1"
+    cut.mkdir()
+    (cut / "config.yaml").write_text("seed: 0\n")
+    (cut / "metrics.csv").write_text("epoch,val/accuracy\n1,0.2\n2,0.2\n")
+    note(tmp_path, job(cut.name, "pruned", reason="ended after epoch 2", exit_status=130))
+
+    found = gather([tmp_path])
+
+    (run,) = found.unfinished
+    assert (run.state, run.reason, run.epochs) == ("pruned", "ended after epoch 2", 2)
+    assert found.state() == "1 of 2 runs done, 1 pruned"

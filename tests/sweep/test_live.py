@@ -65,7 +65,7 @@ def plain() -> Console:
 def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
     console = plain()
 
-    console.print(view(jobs))
+    console.print(view(jobs, counts(jobs)))
 
     lines = [" ".join(line.split()) for line in text_of(console).splitlines()]
     assert lines == [
@@ -79,7 +79,7 @@ def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
 def test_view__says_why_nothing_runs(jobs: list[SweepJob]) -> None:
     console = plain()
 
-    console.print(view(jobs[-1:]))
+    console.print(view(jobs[-1:], "nothing yet"))
 
     assert "waiting for devices that another sweep holds" in text_of(console)
 
@@ -125,3 +125,24 @@ def test_live_view__moves_on_a_terminal(jobs: list[SweepJob], monkeypatch: pytes
 
 def test_counts__earlier_ones_are_done(jobs: list[SweepJob]) -> None:
     assert counts(jobs[1:3]) == "2 of 2 done"
+
+
+def test_ended__pruned_is_no_failure(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    job = SweepJob("slow-one", tmp_path / "slow", [], [], state="pruned", reason="ended after epoch 2")
+
+    with LiveView([job], console) as shown:
+        shown.ended(job, ["Epoch 2/9"])
+
+    assert text_of(console) == "pruned  slow-one: ended after epoch 2\n"
+    assert counts([job]) == "0 of 1 done, 1 pruned"
+
+
+def test_tick__headline_of_a_search(jobs: list[SweepJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LINE_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), width=200)
+
+    with LiveView(jobs, console, lambda: "3 of 20 trials") as shown:
+        shown.tick()
+
+    assert text_of(console).startswith("3 of 20 trials: running-one epoch 2/5")

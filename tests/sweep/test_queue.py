@@ -327,3 +327,39 @@ def test_share_of_threads__alone_or_together() -> None:
     assert share_of_threads(2, 16)(1) == 8
     assert share_of_threads(2, 16)(4) == 2
     assert share_of_threads(32, 16)(1) == 1
+
+
+def test_run__source_is_asked_after_each_end(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+    watcher = Quiet()
+
+    def source() -> SweepJob | None:
+        asked.append([name for name, _, _ in watcher.ends])
+        number = len([names for names in asked if len(names) == len(asked[-1])])
+        return make_job(tmp_path, f"job{len(asked)}", "pass") if len(asked[-1]) < 3 and number == 1 else None
+
+    assert queue([], tmp_path, watcher, at_once=1, source=source).run() is None
+
+    assert [state for _, state, _ in watcher.ends] == ["done"] * 3
+    assert [len(names) for names in asked] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["hears", "deaf"])
+def test_run__ends_what_nobody_wants(deaf: bool, tmp_path: Path) -> None:
+    script = "import signal, sys, time; from pathlib import Path\n"
+    script += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
+    script += "Path(sys.argv[1]).write_text('up'); time.sleep(60)"
+    up = tmp_path / "up"
+    jobs = [make_job(tmp_path, "long", script, up), make_job(tmp_path, "other", "pass")]
+    watcher = Quiet()
+
+    def tick() -> None:
+        if up.exists() and up.read_text():
+            jobs[0].unwanted = "far behind"
+
+    watcher.on_tick = tick
+    started = time.monotonic()
+    assert queue(jobs, tmp_path, watcher, at_once=1, grace_seconds=0.3).run() is None
+
+    assert [(job.state, job.reason) for job in jobs] == [("pruned", "far behind"), ("done", None)]
+    assert time.monotonic() - started < 50
