@@ -108,6 +108,10 @@ def test_spread__one_value_has_no_deviation() -> None:
         ({"split": "grouped"}, {}, "grouped split, not the study's random one"),
         ({"counts": {"train": 80, "test": 20}}, {}, "100 images, not the study's 3264"),
         ({"counts": {"train": 2605, "test": 650}}, {}, ""),
+        ({"counts": {"train": 1632, "test": 1632}}, {}, "50% of the images in the test part, not the study's 20%"),
+        ({"shuffled_labels": True}, {}, "trained on permuted labels"),
+        ({"drop_conflicts": True}, {}, "without the pictures that stand under two labels"),
+        ({}, {"config": {"data": {"labels": "/a.csv"}}}, "labels of another source than the folders"),
         ({}, {"classes": ["no_tumor", "tumor"]}, "other classes than the study's"),
     ],
 )
