@@ -16,6 +16,7 @@ from rich.console import Console
 
 from brain_tumor_tl.evidence.console import console, log
 from brain_tumor_tl.evidence.document import Report, as_html, as_markdown
+from brain_tumor_tl.evidence.foldruns import fold_of
 from brain_tumor_tl.evidence.gather import gather
 from brain_tumor_tl.evidence.groups import group_runs
 from brain_tumor_tl.evidence.record import write_csv, write_text
@@ -26,7 +27,8 @@ from brain_tumor_tl.sweep.folder import settings_with_effect
 
 KINDS = ("html", "markdown", "csv")
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
-REPEATS = ("seed",)  # what runs of one group may differ in
+REPEATS = ("seed", "data.fold")  # what runs of one group may differ in, folds of one seed and no others
+ANY_SEED = {"seed": "any"}  # stands for the seed of runs that may differ in it
 # Said by other keys: the digest of the images says more than their folder, the precision used more than `auto`.
 SAID_BETTER = ("data.root", "trainer.precision")
 
@@ -92,13 +94,14 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
 
 
 def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flat settings that a run's figures depend on, its seed left out.
+    """Return the flat settings that a run's figures depend on, its seed left out, or its fold where it is one of many.
 
     The images count by their digest, the precision as it was used. The digest of the weights counts where they were
     loaded, for random ones differ with the seed.
     """
     config = settings_with_effect(results.get("config") or {})
     settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *SAID_BETTER)}
+    settings |= ANY_SEED if fold_of(results) is None else {"seed": results["seed"]}
     environment = results.get("environment") or {}
     digests = environment.get("digests") or {}
     found = {"images": digests.get("data"), "precision": environment.get("precision")}

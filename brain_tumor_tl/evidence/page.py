@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 DASH = "–"
-NUMBER = re.compile(r"[-+−]?\d[\d.,]*%?(\s*(±|\+-)\s*[\d.,]+%?)?(\s+\([^)]*\))?")
+NUMBER = re.compile(r"[-+−±]?\d[\d.,]*%?(\s*(±|\+-|to|-)\s*[\d.,]+%?)?(\s+\([^)]*\))?")
 # A browser then fetches nothing at all, whatever a run's name or log may hold.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
