@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from brain_tumor_tl.evidence.console import console, log
+from brain_tumor_tl.evidence.contenders import field_line, fields_of
 from brain_tumor_tl.evidence.document import Report, as_html, as_markdown
 from brain_tumor_tl.evidence.foldruns import fold_of
 from brain_tumor_tl.evidence.gather import gather
@@ -90,7 +91,7 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
     gathered = gather(folders)
     groups, again = group_runs(gathered.runs, settings_of)
     names = ", ".join(folder.resolve().name for folder in folders)
-    return Report(f"Report of {names}", gathered, groups, again, base)
+    return Report(f"Report of {names}", gathered, groups, again, base, *fields_of(groups))
 
 
 def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +121,10 @@ def show(report: Report) -> None:
         console.print(summary_table(report.groups))
     for text in conclusion(report.groups):
         console.print(text, highlight=False, markup=False)
+    for field in report.fields:
+        console.print(field_line(field), highlight=False, markup=False)
+    for line in report.uncompared:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in unfinished_lines(report.gathered.unfinished, report.shown):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(report.gathered.state(), highlight=False, markup=False)

@@ -112,6 +112,14 @@ def bullets(items: Iterable[str]) -> Fragment:
     return Fragment(f"<ul>{''.join(f'<li>{cell_html(item)}</li>' for item in items)}</ul>")
 
 
+def small(title: str, lines: Sequence[str]) -> Fragment:
+    """Return lines in small type under a title, as they stand below a table; one line stands right after it."""
+    if len(lines) == 1:
+        return Fragment(f'<p class="small"><strong>{escape(title)}</strong>{cell_html(lines[0])}</p>')
+    items = "".join(f"<li>{cell_html(line)}</li>" for line in lines)
+    return Fragment(f'<div class="small"><strong>{escape(title)}</strong><ul>{items}</ul></div>')
+
+
 def notice(text: str, kind: Literal["note", "warning", "problem"] = "note") -> Fragment:
     """Return a box that can't be overlooked; its kind stands in it as a word, not as a colour alone."""
     return Fragment(f'<p class="notice {kind}"><strong>{kind.capitalize()}:</strong> {cell_html(text)}</p>')
