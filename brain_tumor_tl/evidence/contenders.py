@@ -60,11 +60,15 @@ class Field:
     @property
     def label(self) -> str:
         """What their split has in common."""
-        runs = [contender.run.results for contender in self.contenders]
-        seeds = sorted({run["seed"] for run in runs})
-        protocol = runs[0]["protocol"]
+        protocol = self.contenders[0].run.results["protocol"]
         split = str(protocol.get("title", f"{protocol.get('split', 'unknown')} split")).partition(", fold ")[0]
-        return f"{split}, seed {', '.join(map(str, seeds))}"
+        return f"{split}, {self.seeds}"
+
+    @property
+    def seeds(self) -> str:
+        """The seeds of the runs."""
+        seeds = sorted({contender.run.results["seed"] for contender in self.contenders})
+        return f"seed {', '.join(map(str, seeds))}"
 
 
 def fields_of(groups: Sequence[Group]) -> tuple[list[Field], list[str]]:
@@ -159,8 +163,9 @@ def field_line(field: Field) -> str:
     """Return in one line which contenders can't be told apart from the best."""
     best, *others = field.contenders
     alike = [one.name for one in others if one.like_the_best]
-    told = f"{field.label}, {field.images} images: best {best.name} ({percent(best.accuracy)} %)"
+    how = field.contenders[0].run.results["protocol"].get("split", "unknown")
+    told = f"{how} split, {field.seeds}, {field.images} images: best {best.name} ({percent(best.accuracy)} %), "
     if not alike:
-        return f"{told}; all {len(others)} others are worse (Holm, 5 %)."
+        return f"{told}better than each of the {len(others)} others (Holm, 5 %)"
     named = ", ".join(alike[:FEW]) + (f" and {len(alike) - FEW} more" if len(alike) > FEW else "")
-    return f"{told}; can't be told apart from it: {named}, {len(alike)} of {len(others)} (Holm, 5 %)."
+    return f"{told}not told apart from {len(alike)} of {len(others)} others (Holm, 5 %): {named}"

@@ -221,19 +221,19 @@ def fold_notes(groups: Sequence[Group]) -> list[str]:
     return found
 
 
+KINDS = {
+    "group": "over resamples of whole groups where copies of images are known (bootstrap)",
+    "image": "Wilson's, which takes images for independent",
+}
+
+
 def interval_notes(groups: Sequence[Group]) -> list[str]:
     """Return which interval stands beside which accuracy; docs/statistics.md says why."""
     units = {unit for group in groups for interval, unit in [group.interval] if interval is not None}
-    told = {
-        "group": "over resamples of whole groups where copies of images are known (bootstrap)",
-        "image": "Wilson's, which takes the images for independent, where they are not",
-    }
     if not units:
         return []
-    kinds = " and ".join(text for unit, text in told.items() if unit in units)
-    if units == {"image"}:
-        kinds = "Wilson's, which takes the images for independent"
-    return [f"95 % intervals are {kinds}: how far the accuracy may move on other images drawn in the same way."]
+    kinds = ", else ".join(text for unit, text in KINDS.items() if unit in units)
+    return [f"95 % intervals: {kinds}. They say how far an accuracy may move on other images drawn in the same way."]
 
 
 def listed(texts: set[Any]) -> str:

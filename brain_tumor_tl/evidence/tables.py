@@ -11,7 +11,7 @@ from rich.table import Table
 
 from brain_tumor_tl.evidence.gather import Run, Unfinished
 from brain_tumor_tl.evidence.groups import Group, group_runs
-from brain_tumor_tl.evidence.leaderboard import between, fold_notes, leaderboard, percent
+from brain_tumor_tl.evidence.leaderboard import between, fold_notes, interval_notes, leaderboard, percent
 from brain_tumor_tl.evidence.leakage import summary_lines
 from brain_tumor_tl.evidence.sheet import Sheet, for_terminal
 
@@ -53,7 +53,7 @@ def headline(results: Mapping[str, Any]) -> str | None:
 def summary_table(groups: Sequence[Group]) -> Table:
     """Return the leaderboard in at most 80 columns, and below it what test and training parts have in common."""
     sheet = leaderboard(groups, narrow=True)
-    lines = [*sheet.notes, *fold_notes(groups)[1:], *splits_of(groups)]
+    lines = [*sheet.notes, *fold_notes(groups)[1:], *interval_notes(groups), *splits_of(groups)]
     return for_terminal(replace(sheet, notes=tuple(lines)))
 
 

@@ -146,10 +146,9 @@ def test_gather__single_run_without_results(held: bool, tmp_path: Path) -> None:
 
 
 def test_gather__log_is_what_the_launcher_kept(tmp_path: Path) -> None:
-    for name, logs in (("a", ("train.log", "console.log")), ("b", ("train.log",)), ("c", ("console.log",))):
-        (tmp_path / name).mkdir()
-        for log in logs:
-            (tmp_path / name / log).touch()
+    for place in ("a/train.log", "a/console.log", "b/train.log", "c/console.log"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
 
     logs = [run.log and run.log.name for run in gather([tmp_path]).unfinished]
 
