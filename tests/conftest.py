@@ -159,7 +159,9 @@ def make_results() -> MakeResults:
             "per_class": {c: {"precision": 1.0, "recall": 0.9, "f1": 0.95, "support": 20} for c in classes},
             "seconds_per_epoch": {"train": 1.5, "test": 0.25}, "features": {"cached": method == "frozen"},
             "protocol": how | (protocol or {}), "config": settings | (config or {}),
-            "environment": {"device": "a processor", "precision": "32-true", "digests": {"data": "one", "weights": "two"}},
+            "environment": {
+                "device": "a processor", "precision": "32-true", "digests": {"data": "one", "weights": "two"},
+            },
             **other,
         }  # fmt: skip
 

@@ -136,6 +136,18 @@ def test_summary_table__grid_of_seeds_and_settings_fits_80_columns(make_results:
         assert re.search(line, text, re.MULTILINE)
 
 
+def test_summary_table__settings_by_number_have_their_legend(make_results: MakeResults) -> None:
+    protocol = {"title": "random split", "test_images": 9, "copies_in_training": 3}
+    results = [make_results(config={"optimizer": {"lr": rate}}, protocol=protocol) for rate in (0.1, 0.01)]
+    runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+    groups, _ = group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})
+
+    text = printed(summary_table(groups))
+
+    for part in ("set 1: optimizer.lr=0.01", "set 2: optimizer.lr=0.1", "3 of 9 test images have a copy in training"):
+        assert part in text
+
+
 UNFINISHED = [
     Unfinished("b", "waiting", Path("sweep/b")),
     Unfinished("a", "waiting", Path("sweep/a")),
