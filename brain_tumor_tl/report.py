@@ -14,30 +14,38 @@ from typing import Any
 
 from rich.console import Console
 
+from brain_tumor_tl.evidence.checklist import checklist_sheet
 from brain_tumor_tl.evidence.console import console, log
+from brain_tumor_tl.evidence.contenders import field_line, fields_of
 from brain_tumor_tl.evidence.document import Report, as_html, as_markdown
+from brain_tumor_tl.evidence.foldruns import fold_of
 from brain_tumor_tl.evidence.gather import gather
 from brain_tumor_tl.evidence.groups import group_runs
 from brain_tumor_tl.evidence.record import write_csv, write_text
 from brain_tumor_tl.evidence.rows import csv_rows
+from brain_tumor_tl.evidence.sheet import Sheet, for_markdown, for_terminal
 from brain_tumor_tl.evidence.tables import class_table, summary_table, unfinished_lines
 from brain_tumor_tl.evidence.winners import conclusion
 from brain_tumor_tl.sweep.folder import settings_with_effect
 
-KINDS = ("html", "markdown", "csv")
+KINDS = ("html", "markdown", "csv", "checklist")
+SHOWN = Path("-")  # in place of a file: the terminal
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
-REPEATS = ("seed",)  # what runs of one group may differ in
+REPEATS = ("seed", "data.fold")  # what runs of one group may differ in, folds of one seed and no others
+ANY_SEED = {"seed": "any"}  # stands for the seed of runs that may differ in it
 # Said by other keys: the digest of the images says more than their folder, the precision used more than `auto`.
 SAID_BETTER = ("data.root", "trainer.precision")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables of all runs below some folders and write files; return the exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         targets = chosen_files(options)
         report = make_report(options.folders, Path.cwd())
         show(report)
+        if options.checklist == SHOWN:
+            show_checklists(report)
         for kind, path in targets.items():
             write(kind, replace(report, base=path.parent), path)
             console.print(f"Written   {path}", highlight=False, markup=False, soft_wrap=True)
@@ -50,18 +58,37 @@ def main(arguments: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the verb's line."""
     result = argparse.ArgumentParser("brain-tumor-tl report", description=__doc__)
-    result.add_argument("folders", nargs="+", type=Path, help="run folders, or folders that hold some at any depth")
+    result.add_argument("folders", nargs="*", type=Path, help="run folders, or folders that hold some at any depth")
     result.add_argument("--html", type=Path, metavar="FILE", help="write one self-contained HTML page to this file")
     result.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to this file in Markdown")
     result.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a row for each run to this file, fractions in place of percent"
     )
+    result.add_argument(
+        "--checklist", nargs="?", type=Path, const=SHOWN, metavar="FILE",
+        help="what of CLAIM 2024 and TRIPOD+AI the runs answer and what is left to the author: shown, or written to "
+        "this file in Markdown",
+    )  # fmt: skip
     return result
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the verb's line, read.
+
+    In `--checklist FOLDER` the folder is one of runs and no file to write to.
+    """
+    options = parser().parse_args(arguments)
+    if options.checklist is not None and options.checklist != SHOWN and options.checklist.is_dir():
+        options.folders.append(options.checklist)
+        options.checklist = SHOWN
+    if not options.folders:
+        parser().error("expected one folder of runs or more, got none")
+    return options
 
 
 def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
     """Return what to write where: the files named, else the usual three where the one folder holds several runs."""
-    named = {kind: getattr(options, kind) for kind in KINDS if getattr(options, kind) is not None}
+    named = {kind: getattr(options, kind) for kind in KINDS if getattr(options, kind) not in (None, SHOWN)}
     if named or len(options.folders) > 1:
         return named
     folder = options.folders[0]
@@ -88,17 +115,18 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
     gathered = gather(folders)
     groups, again = group_runs(gathered.runs, settings_of)
     names = ", ".join(folder.resolve().name for folder in folders)
-    return Report(f"Report of {names}", gathered, groups, again, base)
+    return Report(f"Report of {names}", gathered, groups, again, base, *fields_of(groups))
 
 
 def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flat settings that a run's figures depend on, its seed left out.
+    """Return the flat settings that a run's figures depend on, its seed left out, or its fold where it is one of many.
 
     The images count by their digest, the precision as it was used. The digest of the weights counts where they were
     loaded, for random ones differ with the seed.
     """
     config = settings_with_effect(results.get("config") or {})
     settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *SAID_BETTER)}
+    settings |= ANY_SEED if fold_of(results) is None else {"seed": results["seed"]}
     environment = results.get("environment") or {}
     digests = environment.get("digests") or {}
     found = {"images": digests.get("data"), "precision": environment.get("precision")}
@@ -117,6 +145,10 @@ def show(report: Report) -> None:
         console.print(summary_table(report.groups))
     for text in conclusion(report.groups):
         console.print(text, highlight=False, markup=False)
+    for field in report.fields:
+        console.print(field_line(field), highlight=False, markup=False)
+    for line in report.uncompared:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in unfinished_lines(report.gathered.unfinished, report.shown):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(report.gathered.state(), highlight=False, markup=False)
@@ -124,7 +156,25 @@ def show(report: Report) -> None:
 
 def write(kind: str, report: Report, path: Path) -> None:
     """Write one file of a report, whole or not at all."""
+    forms = {"html": as_html, "markdown": as_markdown, "checklist": checklist_markdown}
     if kind == "csv":
         write_csv(path, csv_rows(report))
     else:
-        write_text(path, as_html(report) if kind == "html" else as_markdown(report))
+        write_text(path, forms[kind](report))
+
+
+def checklists(report: Report) -> list[Sheet]:
+    """Return what the reporting lists ask for and the runs know: of each group's first run."""
+    return [checklist_sheet(group.runs[0].results, len(group.runs)) for group in report.groups]
+
+
+def show_checklists(report: Report) -> None:
+    """Print the reporting lists."""
+    for sheet in checklists(report):
+        console.print(for_terminal(sheet))
+
+
+def checklist_markdown(report: Report) -> str:
+    """Return the reporting lists in Markdown."""
+    parts = [f"# {report.title}: reporting lists", *map(for_markdown, checklists(report))]
+    return "\n\n".join(parts) + "\n"

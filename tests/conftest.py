@@ -159,7 +159,9 @@ def make_results() -> MakeResults:
             "per_class": {c: {"precision": 1.0, "recall": 0.9, "f1": 0.95, "support": 20} for c in classes},
             "seconds_per_epoch": {"train": 1.5, "test": 0.25}, "features": {"cached": method == "frozen"},
             "protocol": how | (protocol or {}), "config": settings | (config or {}),
-            "environment": {"device": "a processor", "precision": "32-true", "digests": {"data": "one"}},
+            "environment": {
+                "device": "a processor", "precision": "32-true", "digests": {"data": "one", "weights": "two"},
+            },
             **other,
         }  # fmt: skip
 
@@ -171,12 +173,30 @@ PutRun = Callable[..., Path]
 
 @pytest.fixture
 def put_run(make_results: MakeResults) -> PutRun:
-    """Write the folder of a finished run: `put_run(parent, name, **keywords of make_results)`; return the folder."""
+    """Write the folder of a finished run: `put_run(parent, name, **keywords of make_results)`; return the folder.
 
-    def put(parent: Path, name: str, folder: str = "", **keywords: Any) -> Path:
+    With `hits`, which test images it has right, it has predictions too: of images `start` and on, and their `groups`.
+    """
+
+    def put(
+        parent: Path,
+        name: str,
+        folder: str = "",
+        hits: Sequence[bool] | None = None,
+        start: int = 0,
+        groups: Sequence[int] | None = None,
+        **keywords: Any,
+    ) -> Path:
         place = parent / (folder or name)
         place.mkdir(parents=True)
         (place / "config.yaml").write_text("seed: 0\n")
+        if hits is not None:
+            keywords = {"accuracy": sum(hits) / len(hits), **keywords}
+            numbers = range(start, start + len(hits))
+            predicted = [f"{n}.png,{n % 4},{int(hit)}" for n, hit in zip(numbers, hits, strict=True)]
+            (place / "predictions.csv").write_text("\n".join(["path,label,correct", *predicted]) + "\n")
+            whole = [f"{n}.png,{group}" for n, group in enumerate(groups or ())]
+            (place / "split.csv").write_text("\n".join(["path,group", *whole]) + "\n")
         (place / "results.json").write_text(json.dumps(make_results(name, **keywords)))
         return place
 

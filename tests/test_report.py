@@ -61,8 +61,8 @@ def test_main__terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([str(sweep)]) == 0
 
     out = capsys.readouterr().out
-    assert re.search(r"resnet18 +finetune +2 +100 +91.00 ±1.41 +97.86 +-6.86 +95.00 +1.50", out)
-    assert re.search(r"vgg16 +frozen +1 +100 +80.00 +88.97 +-8.97 +95.00 +1.50", out)
+    assert re.search(r"resnet18 +finetune +2 +100 +91.00 +±1.41 +97.86 +-6.86 +95.00 +1.50", out)
+    assert re.search(r"vgg16 +frozen +1 +100 +80.00 +- +88.97 +-8.97 +95.00 +1.50", out)
     assert "failed: resnet50-frozen-s0: exit status -9" in out
     assert "resnet50-frozen-s0/train.log" in out
     assert "waiting: vgg16-finetune-s0" in out
@@ -157,6 +157,114 @@ def test_main__error_is_one_message_on_stderr(
     assert "Traceback" not in output.err
 
 
+TITLE = {"title": "random split of single images", "test_images": 653, "copies_in_training": 131}
+LOOKED_UP = TITLE | {"nearest_neighbour": 0.9158}
+SPLIT_LINE = "131 of 653 test images have a copy in training; nearest thumbnail 91.58 %"
+
+
+def test_main__every_table_tells_of_the_split(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("frozen", "finetune"):
+        put_run(tmp_path, f"resnet18-{method}-s0", hits=[True] * 9 + [False], protocol=LOOKED_UP)
+    main([str(tmp_path)])
+
+    assert SPLIT_LINE in " ".join(capsys.readouterr().out.split())
+    markdown = (tmp_path / "report.md").read_text().split("\n## ")
+    with_tables = [part for part in markdown if "|---|" in part]
+    assert len(with_tables) == 4
+    assert all(SPLIT_LINE in part for part in with_tables)
+    sections = (tmp_path / "report.html").read_text().split("<section ")
+    with_figures = [part for part in sections if "<table" in part or "<img" in part]
+    assert len(with_figures) == 7  # the last is on machines and versions
+    assert all(SPLIT_LINE in part for part in with_figures[:-1])
+    assert read_csv(tmp_path / "report.csv")[0]["copies_in_training"] == "131"
+
+
+def test_main__which_runs_cannot_be_told_apart(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, right in (("vgg16-frozen-s0", 10), ("resnet18-frozen-s0", 38), ("resnet18-finetune-s0", 39)):
+        put_run(tmp_path, name, hits=[True] * right + [False] * (40 - right))
+    main([str(tmp_path)])
+
+    assert "best resnet18 finetune (97.50 %), not told apart from 1 of 2 others" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| resnet18 | frozen | 95.00 | 1.000 | can't be told apart |" in markdown
+    assert "| vgg16 | frozen | 25.00 | < 0.001 | worse |" in markdown
+    page = Texts()
+    page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "corrected by Holm" in page.text
+    assert "can't be told apart" in page.text
+
+
+def put_folds(place: Path, put_run: PutRun, seed: int, folds: range) -> None:
+    """Write folds of 10 images each, 10 - fold of them right."""
+    for fold in folds:
+        put_run(
+            place, f"resnet18-frozen-s{seed}", f"s{seed}f{fold}", [True] * (10 - fold) + [False] * fold, 10 * fold,
+            protocol={"split": "kfold", "fold": fold, "folds": 3, "title": f"k-fold split, fold {fold} of 3"},
+            config={"data": {"split": "kfold", "fold": fold}, "seed": seed},
+        )  # fmt: skip
+
+
+def test_main__folds_are_joined_and_no_seeds(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_folds(tmp_path, put_run, 0, range(3))
+    put_folds(tmp_path, put_run, 1, range(2))
+    put_run(tmp_path, "resnet18-frozen-s2", accuracy=0.5)
+    main([str(tmp_path)])
+
+    out = capsys.readouterr().out
+    markdown = (tmp_path / "report.md").read_text()
+    assert "fold 2 missing" in out
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=0 \| . \| 3 folds \| 100 \| 90.00 ± 10.00 \| 74\.", markdown)
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=1 \| . \| 2/3 folds \| 100 \| 95.00 ± 7.07 \| - \|", markdown)
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=any \| . \| 1 \| 100 \| 50.00 \| - \|", markdown)
+    assert "| 0: 100.00, 1: 90.00, 2: 80.00 |" in markdown
+    assert "fold 2 missing" in markdown
+    assert [row["fold"] for row in read_csv(tmp_path / "report.csv")] == ["", "0", "1", "2", "0", "1"]
+
+
+def test_main__checklist_on_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checklist", str(sweep)]) == 0
+
+    out = capsys.readouterr().out
+    assert out.count("CLAIM 2024 and TRIPOD+AI") == 2  # one of each group
+    assert "left to the author" in out
+    assert (sweep / "report.html").is_file()
+
+
+def test_main__checklist_into_a_file(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--checklist", str(tmp_path / "list.md")]) == 0
+
+    text = (tmp_path / "list.md").read_text()
+    assert "**CLAIM 2024 and TRIPOD+AI: resnet18-finetune-s0, the first of 2 runs" in text
+    assert "| CLAIM | TRIPOD+AI | asked for | known |" in text
+    assert "CLAIM" not in capsys.readouterr().out
+    assert not (sweep / "report.html").exists()
+
+
+def test_main__no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checklist"])
+
+    assert "expected one folder of runs or more" in capsys.readouterr().err
+
+
+def test_main__traceback_of_a_failed_job_is_shown(sweep: Path) -> None:
+    (sweep / "resnet50-frozen-s0" / "console.log").write_text("Traceback\nRuntimeError: cuDNN <gone>\n")
+    main([str(sweep)])
+
+    page = Texts()
+    page.feed((sweep / "report.html").read_text(encoding="utf-8"))
+    assert "RuntimeError: cuDNN <gone>" in page.text
+    assert "resnet50-frozen-s0/console.log" in page.text
+
+
 def test_refresh__quietly_the_same_as_the_verb(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refresh(sweep)
     refreshed = {name: (sweep / name).read_bytes() for name in FILES.values()}
@@ -224,7 +332,7 @@ def test_settings_of__what_figures_depend_on() -> None:
     environment = {"precision": "bf16-mixed", "digests": {"data": "d", "weights": "w", "split": "s"}}
 
     assert settings_of({"config": config, "environment": environment}) == {
-        "data.image_size": 224, "model.weights": "a.pth", "images": "d", "precision": "bf16-mixed",
+        "seed": "any", "data.image_size": 224, "model.weights": "a.pth", "images": "d", "precision": "bf16-mixed",
         "model.weights_digest": "w",
     }  # fmt: skip
 
@@ -232,4 +340,6 @@ def test_settings_of__what_figures_depend_on() -> None:
 def test_settings_of__random_weights_differ_with_the_seed() -> None:
     environment = {"digests": {"weights": "w"}}
 
-    assert settings_of({"config": {"model": {"weights": None}}, "environment": environment}) == {"model.weights": None}
+    assert settings_of({"config": {"model": {"weights": None}}, "environment": environment}) == {
+        "seed": "any", "model.weights": None,
+    }  # fmt: skip

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from brain_tumor_tl.evidence.intervals import recommended
 from brain_tumor_tl.evidence.leakage import copies_text, lookup_text, sides_text
+from brain_tumor_tl.evidence.sheet import Sheet
 
 Results = Mapping[str, Any]
 AUTHOR = "left to the author"
@@ -54,6 +56,22 @@ def answer(item: Item, results: Results) -> str:
         return item.known(results) or AUTHOR
     except (KeyError, TypeError, IndexError):
         return AUTHOR
+
+
+def checklist_sheet(results: Results, runs: int = 1) -> Sheet:
+    """Return the list of one run as a table.
+
+    Args:
+        results: Contents of `results.json`.
+        runs: Number of runs that this one stands for.
+    """
+    rows = [(row["claim"] or "-", row["tripod"] or "-", row["asked"], row["known"]) for row in checklist(results)]
+    open_items = sum(row[3] == AUTHOR for row in rows)
+    others = f", the first of {runs} runs that differ in seed or fold" if runs > 1 else ""
+    note = f"{len(rows) - open_items} of {len(rows)} items have an answer from the run, some in part; the others are "
+    note += f"{AUTHOR}."
+    title = f"CLAIM 2024 and TRIPOD+AI: {results['name']}{others}"
+    return Sheet(title, ("CLAIM", "TRIPOD+AI", "asked for", "known"), tuple(rows), (note,))
 
 
 def kind(run: Results) -> str:
@@ -136,10 +154,11 @@ def training(run: Results) -> str:
     """Tell how it was trained."""
     config = run["config"]
     optimizer, scheduler = config["optimizer"], config["scheduler"]["name"] or "held constant"
+    augment = {key: value for key, value in (config["data"].get("augment") or {}).items() if value}
     return (
         f"{optimizer['name']}, learning rate {optimizer['lr']}, {scheduler}, {run['epochs']} epochs in batches of "
         f"{config['data']['batch_size']}, class weights {config['loss']['class_weights'] or 'none'}, "
-        f"augmentation {config['data'].get('augment') or 'none'}"
+        f"augmentation {listed([f'{key} {value}' for key, value in augment.items()]) or 'none'}"
     )
 
 
@@ -152,8 +171,9 @@ def selection(run: Results) -> str:
 
 def performance(run: Results) -> str:
     """Tell the figures, with their intervals where they are known."""
-    interval = run.get("intervals", {}).get("accuracy")
-    between = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else " (no interval)"
+    interval, unit = recommended(run.get("intervals") or {})
+    how = "bootstrap by group of copies" if unit == "group" else "Wilson"
+    between = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f}, {how})" if interval else " (no interval)"
     rest = ", ".join(f"{name} {run[name]:.4f}" for name in ("balanced_accuracy", "macro_f1"))
     return f"accuracy {run['accuracy']:.4f}{between}, {rest}; by class in results.json"
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
-OF_A_FOLD = ("name", "sweep", "force")  # settings in which the folds of one cross-validation may differ
+# Settings in which the folds of one cross-validation may differ; of the images the digest counts, not the folder.
+OF_A_FOLD = ("name", "sweep", "force", "launcher", "confusion_every")
+OF_THE_DATA = ("fold", "cache_dir", "root", "url")
+OF_THE_TRAINER = ("enable_progress_bar", "profiler", "detect_anomaly")
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,10 @@ def refuse_other_runs(results: Sequence[Mapping[str, Any]]) -> None:
 def shared_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the folds of one cross-validation have in common: their settings, data and weights."""
     config = {key: value for key, value in run["config"].items() if key not in OF_A_FOLD}
-    data = {key: value for key, value in config["data"].items() if key not in ("fold", "cache_dir")}
+    data = {key: value for key, value in config["data"].items() if key not in OF_THE_DATA}
+    trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in OF_THE_TRAINER}
     digests = run["environment"]["digests"]
-    return {**config, "data": data, "digest": digests["data"], "weights": digests["weights"]}
+    return {**config, "data": data, "trainer": trainer, "digest": digests["data"], "weights": digests["weights"]}
 
 
 def deviation(values: Sequence[float]) -> float:

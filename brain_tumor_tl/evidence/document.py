@@ -10,14 +10,18 @@ from typing import Any
 
 from brain_tumor_tl.evidence import page
 from brain_tumor_tl.evidence.classes import class_sheets, classes_of, matrices, summed
+from brain_tumor_tl.evidence.contenders import METHOD, Field, field_line, field_sheet
+from brain_tumor_tl.evidence.foldtable import fold_sheet
 from brain_tumor_tl.evidence.gather import Gathered, Run, last_lines
 from brain_tumor_tl.evidence.groups import Group
 from brain_tumor_tl.evidence.leaderboard import leaderboard, notes
-from brain_tumor_tl.evidence.sheet import Sheet, for_html, for_markdown
+from brain_tumor_tl.evidence.leakage import summary_lines
+from brain_tumor_tl.evidence.sheet import Sheet, for_html, for_markdown, markdown_text
 from brain_tumor_tl.evidence.study import CITATION
 from brain_tumor_tl.evidence.tables import unfinished_sheet
 from brain_tumor_tl.evidence.winners import conclusion, winner_sheet
 
+FEW_FIELDS = 3  # tables that are shown without a click
 BAD = ("failed", "unreadable", "missing")
 SYNTHETIC = "SYNTHETIC images: the figures say nothing about MRI, and don't compare with the study's."
 
@@ -32,6 +36,8 @@ class Report:
         groups: The finished ones, put together.
         again: Finished runs that repeat another's settings and seed, and are in no group.
         base: The folder that paths are written from.
+        fields: Runs on the same test images, compared.
+        uncompared: Why runs are not.
     """
 
     title: str
@@ -39,6 +45,8 @@ class Report:
     groups: Sequence[Group]
     again: Sequence[Run]
     base: Path
+    fields: Sequence[Field] = ()
+    uncompared: Sequence[str] = ()
 
     def shown(self, path: Path) -> str:
         """Return a path from the report's base, as it is where there is none."""
@@ -52,8 +60,12 @@ class Report:
         found = [SYNTHETIC] if any(group.synthetic for group in self.groups) else []
         if self.again:
             names = ", ".join(self.shown(run.folder) for run in self.again)
-            found.append(f"Left out, since another run has the same settings and seed: {names}.")
+            found.append(f"Left out, since another run has the same settings and seed (and fold): {names}.")
         return found
+
+    def splits(self) -> list[str]:
+        """Return what stands with every table: a line for each kind of split, on copies and the look-up's accuracy."""
+        return summary_lines([run.results for group in self.groups for run in group.runs])
 
     def protocols(self) -> list[str]:
         """Return how the figures came about, each way once."""
@@ -62,22 +74,51 @@ class Report:
 
 def as_html(report: Report) -> str:
     """Return the report as one self-contained page."""
-    unfinished = report.gathered.unfinished
     sections: list[page.Section] = [("Summary", summary(report))]
     if report.groups:
-        table = [for_html(leaderboard(report.groups)), page.bullets(notes(report.groups))]
-        sections += [
-            ("Table 1: accuracy and time", table),
-            ("Which method wins", [for_html(winner_sheet(report.groups))]),
-            ("Accuracy against time", tradeoff(report.groups)),
-            ("Tables 2 to 7: each class", class_section(report.groups)),
-            ("Confusion matrices", matrix_section(report.groups)),
-        ]
-    if unfinished:
+        sections += [(name, [*content, *beside_tables(report)]) for name, content in result_sections(report)]
+    if report.gathered.unfinished:
         sections.append(("Not finished", unfinished_section(report)))
     if report.groups:
         sections.append(("How the figures came about", origin(report)))
     return page.page(report.title, sections, report.gathered.state())
+
+
+def result_sections(report: Report) -> list[page.Section]:
+    """Return the sections that hold figures."""
+    groups = report.groups
+    sections: list[page.Section] = [
+        ("Table 1: accuracy and time", [for_html(leaderboard(groups)), page.bullets(notes(groups))])
+    ]
+    if sheet := fold_sheet(groups):
+        sections.append(("Cross-validation", [for_html(sheet)]))
+    sections.append(("Which method wins", [for_html(winner_sheet(groups))]))
+    if report.fields or report.uncompared:
+        sections.append(("Which runs can't be told apart from the best", field_section(report)))
+    return [
+        *sections,
+        ("Accuracy against time", tradeoff(groups)),
+        ("Tables 2 to 7: each class", class_section(groups)),
+        ("Confusion matrices", matrix_section(groups)),
+    ]
+
+
+def beside_tables(report: Report) -> list[page.Fragment]:
+    """Return what stands with every table of figures: what test and training images have in common."""
+    lines = report.splits()
+    return [page.small("Test images with a copy in training, and what a look-up reaches: ", lines)] if lines else []
+
+
+def field_section(report: Report) -> list[page.Fragment]:
+    """Return a table for each set of runs on the same test images, folded where there are many."""
+    tables = [for_html(field_sheet(field)) for field in report.fields]
+    parts = [page.paragraph(METHOD)] if tables else []
+    if len(tables) > FEW_FIELDS:
+        pairs = zip(report.fields, tables, strict=True)
+        parts += [page.folded(field_line(field), table) for field, table in pairs]
+    else:
+        parts += tables
+    return parts + [page.paragraph(text) for text in report.uncompared]
 
 
 def summary(report: Report) -> list[page.Fragment]:
@@ -94,12 +135,15 @@ def summary(report: Report) -> list[page.Fragment]:
 
 
 def best(groups: Sequence[Group]) -> str:
-    """Return in words which group has the best mean accuracy."""
-    ranked = sorted(groups, key=lambda group: -sum(run.results["accuracy"] for run in group.runs) / len(group.runs))
-    first = ranked[0]
+    """Return in words which group has the best accuracy."""
+    first = max(groups, key=lambda group: group.accuracy.mean if group.accuracy else 0.0)
     cells = dict(zip(leaderboard([first]).headers, leaderboard([first]).rows[0], strict=True))
     settings = f" with {first.label}" if first.label else ""
     runs = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
+    if first.folds:
+        runs = f", {first.repeats}{' joined' if first.folds.joined else ''}"
+    elif interval := cells.get("95 % interval", "-").strip("-"):
+        runs = f" (95 % interval {interval})"
     return f"Highest accuracy on the test part: {first.model}, {first.method}{settings}: {cells['accuracy']} %{runs}."
 
 
@@ -163,7 +207,8 @@ def matrix(group: Group) -> page.Fragment:
     if counts is None:
         return page.paragraph(f"{name}: its results hold no confusion matrix.")
     names = [text.replace("_", " ") for text in classes_of(group)]
-    return page.matrix(counts, names, name + (f", sum of {runs} runs" if runs > 1 else ""))
+    what = "folds" if group.folds else "runs"
+    return page.matrix(counts, names, name + (f", sum of {runs} {what}" if runs > 1 else ""))
 
 
 def unfinished_section(report: Report) -> list[page.Fragment]:
@@ -206,10 +251,17 @@ def as_markdown(report: Report) -> str:
         board = leaderboard(report.groups)
         bullets = [best(report.groups), *conclusion(report.groups), *notes(report.groups)]
         parts += ["\n".join(f"- {text}" for text in bullets)]
-        parts += ["## Table 1: accuracy and time", for_markdown(board)]
-        parts += ["## Which method wins", for_markdown(winner_sheet(report.groups))]
+        beside = ["\n".join(f"- {markdown_text(line)}" for line in report.splits())] if report.splits() else []
+        parts += ["## Table 1: accuracy and time", for_markdown(board), *beside]
+        if folds := fold_sheet(report.groups):
+            parts += ["## Cross-validation", for_markdown(folds), *beside]
+        parts += ["## Which method wins", for_markdown(winner_sheet(report.groups)), *beside]
+        if report.fields or report.uncompared:
+            parts += ["## Which runs can't be told apart from the best", *([METHOD] if report.fields else [])]
+            parts += [for_markdown(field_sheet(field)) for field in report.fields]
+            parts += [*map(markdown_text, report.uncompared), *beside]
         parts += ["## Tables 2 to 7: each class"]
-        parts += [for_markdown(sheet) for sheet in class_sheets(report.groups).values()]
+        parts += [*(for_markdown(sheet) for sheet in class_sheets(report.groups).values()), *beside]
     if report.gathered.unfinished:
         sheet = unfinished_sheet(report.gathered.unfinished, report.shown)
         parts += ["## Not finished", for_markdown(Sheet("", sheet.headers, sheet.rows))]

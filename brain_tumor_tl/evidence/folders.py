@@ -27,7 +27,7 @@ def compare_runs(first: Path, second: Path, level: float = LEVEL) -> dict[str, A
     Raises:
         ValueError: A folder has no predictions, or the runs were tested on other images.
     """
-    paths, hits = common_hits([first, second])
+    paths, hits = common_hits({folder: read_predictions(folder) for folder in (first, second)})
     groups = common_groups(read_groups(first), paths)
     one, other = hits
     only_first, only_second = discordant(one, other)
@@ -59,45 +59,66 @@ def tell_apart(folders: Iterable[Path], level: float = LEVEL) -> dict[Path, dict
         By folder: what `comparison.indistinguishable` says, `best_run` and `runs`, the number compared. A run that is
         alone with its test images, or has no predictions, is missing.
     """
-    table: dict[Path, dict[str, Any]] = {}
-    for group in sets_of_runs(folders):
-        paths, hits = common_hits(group)
-        groups = common_groups(read_groups(group[0]), paths)
-        named = {str(folder): values for folder, values in zip(group, hits, strict=True)}
-        rows = indistinguishable(named, groups, level)
-        best = next(Path(name) for name, row in rows.items() if row["p_value"] is None)
-        table |= {Path(name): {**row, "best_run": best, "runs": len(group)} for name, row in rows.items()}
-    return table
+    tables = {folder: read_predictions(folder) for folder in folders if (folder / "predictions.csv").is_file()}
+    found: dict[Path, dict[str, Any]] = {}
+    for group in sets_of_tables(tables):
+        found |= compare_set({folder: tables[folder] for folder in group}, read_groups(group[0]), level)
+    return found
+
+
+def compare_set(tables: Mapping[Path, Rows], groups: Mapping[str, str], level: float = LEVEL) -> dict[Path, Any]:
+    """Return how each of some runs on the same test images stands to the best of them, as `tell_apart` does.
+
+    Args:
+        tables: Predictions by the folder of their run.
+        groups: Group of each image by path, empty where none are known.
+        level: As in `comparison.indistinguishable`.
+
+    Raises:
+        ValueError: The runs were tested on other images, or on other labels.
+    """
+    paths, hits = common_hits(tables)
+    named = {str(folder): values for folder, values in zip(tables, hits, strict=True)}
+    rows = indistinguishable(named, common_groups(groups, paths), level)
+    best = next(Path(name) for name, row in rows.items() if row["p_value"] is None)
+    return {Path(name): {**row, "best_run": best, "runs": len(tables)} for name, row in rows.items()}
 
 
 def sets_of_runs(folders: Iterable[Path]) -> list[list[Path]]:
     """Return the runs that were tested on the same images and labels, set by set, of two or more."""
+    return sets_of_tables({f: read_predictions(f) for f in folders if (f / "predictions.csv").is_file()})
+
+
+def sets_of_tables(tables: Mapping[Path, Rows]) -> list[list[Path]]:
+    """Return the folders whose predictions are of the same images and labels, set by set, of two or more."""
     sets: dict[frozenset[tuple[str, str]], list[Path]] = {}
-    for folder in folders:
-        if (folder / "predictions.csv").is_file():
-            truth = frozenset((path, row["label"]) for path, row in read_predictions(folder).items())
-            sets.setdefault(truth, []).append(folder)
+    for folder, table in tables.items():
+        truth = frozenset((path, row["label"]) for path, row in table.items())
+        sets.setdefault(truth, []).append(folder)
     return [found for found in sets.values() if len(found) > 1]
 
 
-def common_hits(folders: Sequence[Path]) -> tuple[list[str], list[Hits]]:
+def common_hits(tables: Mapping[Path, Rows]) -> tuple[list[str], list[Hits]]:
     """Return the test images of some runs, by path, and which of them each run has right, in that order.
 
+    Args:
+        tables: Predictions by the folder of their run.
+
     Raises:
-        ValueError: A folder has no predictions, or the runs were tested on other images, or on other labels.
+        ValueError: The runs were tested on other images, or on other labels.
     """
-    tables = [read_predictions(folder) for folder in folders]
-    truth = {path: row["label"] for path, row in tables[0].items()}
-    for folder, table in zip(folders, tables, strict=True):
+    first = next(iter(tables))
+    truth = {path: row["label"] for path, row in tables[first].items()}
+    for folder, table in tables.items():
         if {path: row["label"] for path, row in table.items()} != truth:
             shared = len(truth.keys() & table.keys())
             raise ValueError(
-                f"Expected runs on the same test images and labels, got {len(truth)} images in {folders[0]} and "
+                f"Expected runs on the same test images and labels, got {len(truth)} images in {first} and "
                 f"{len(table)} in {folder}, {shared} of them in both. Compare runs of one split: the same data, seed "
                 "and data.* settings."
             )
     paths = list(truth)
-    return paths, [np.array([table[path]["correct"] == "1" for path in paths]) for table in tables]
+    return paths, [np.array([table[path]["correct"] == "1" for path in paths]) for table in tables.values()]
 
 
 def read_predictions(folder: Path) -> Rows:

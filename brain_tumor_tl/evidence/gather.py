@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from brain_tumor_tl.evidence.record import SCHEMA, read_json
 
 SWEEP_FILE = "sweep.json"
-LOG = "train.log"
+LOGS = ("console.log", "train.log")  # a launcher keeps all that a job prints, tracebacks included; a run its own words
+LOCK = "run.lock"  # held by a run from before its first file to its end
+STARTING = 60  # seconds from a launcher's note of a start to the run's lock, at most: importing takes its time
 INSIDE_A_RUN = ("checkpoints", "tensorboard")
 NEEDED: dict[str, type | tuple[type, ...]] = {
     "name": str, "model": str, "method": str, "seed": int, "epochs": int, "accuracy": (int, float),
@@ -32,8 +37,8 @@ class Unfinished:
     """A run without results.
 
     Attributes:
-        state: `waiting`, `running`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`, or
-            `cut or running` where no launcher has noted which.
+            state: `waiting`, `running`, `cut`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`,
+            or `cut or running` where nothing tells which.
         reason: What went wrong, as far as it is known.
         epochs: How many whole epochs it has done.
         log: Its log, None where there is none.
@@ -103,8 +108,11 @@ def read_jobs(sweep: Path, found: Gathered) -> dict[Path, dict[str, Any]]:
     """Return the jobs that a sweep's launcher has noted, by folder; an unreadable note is listed as such."""
     try:
         jobs = read_json(sweep / SWEEP_FILE)["jobs"]
-        return {(sweep / job["folder"]).resolve(): {**job, "place": sweep / job["folder"]} for job in jobs}
-    except (ValueError, KeyError, TypeError) as error:
+        noted = (sweep / SWEEP_FILE).stat().st_mtime
+        return {
+            (sweep / job["folder"]).resolve(): {**job, "place": sweep / job["folder"], "noted": noted} for job in jobs
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
         found.unfinished.append(Unfinished(SWEEP_FILE, "unreadable", sweep, str(error)))
         return {}
 
@@ -128,8 +136,30 @@ def look(folder: Path, job: Mapping[str, Any] | None, found: Gathered) -> None:
             found.unfinished.append(unfinished(folder, job, noted, "an earlier run's results are in the folder"))
     elif noted == "done":
         found.unfinished.append(unfinished(folder, job, "missing", "noted as done, but there is no results.json"))
-    elif noted or any((folder / name).is_file() for name in ("config.yaml", LOG)):
-        found.unfinished.append(unfinished(folder, job, noted or "cut or running", ""))
+    elif noted or any((folder / name).is_file() for name in ("config.yaml", *LOGS)):
+        found.unfinished.append(unfinished(folder, job, standing(folder, job), ""))
+
+
+def standing(folder: Path, job: Mapping[str, Any] | None) -> str:
+    """Return how a run without results stands: its launcher's word, but for runs that a killed launcher left behind."""
+    noted = str((job or {}).get("state", "")) or "cut or running"
+    if noted not in ("running", "cut or running") or (job and time.time() - job["noted"] < STARTING):
+        return noted
+    held = is_held(folder / LOCK)
+    return noted if held is None else "running" if held else "cut"
+
+
+def is_held(path: Path) -> bool | None:
+    """Tell whether a process holds a lock, None where that can't be told: there is no such file, or no right to it."""
+    if not path.is_file():
+        return None
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
 
 
 def unfinished(folder: Path, job: Mapping[str, Any] | None, state: str, problem: str) -> Unfinished:
@@ -138,14 +168,14 @@ def unfinished(folder: Path, job: Mapping[str, Any] | None, state: str, problem:
     parts = [str(job.get("reason") or ""), problem]
     if job.get("exit_status") not in (None, 0) and not parts[0]:
         parts.insert(0, f"exit status {job['exit_status']}")
-    log = folder / LOG
+    logs = [folder / name for name in LOGS if (folder / name).is_file()]
     return Unfinished(
         name=str(job.get("name") or folder.name),
         state=state,
         folder=folder,
         reason="; ".join(part for part in parts if part),
         epochs=epochs_done(folder / "metrics.csv"),
-        log=log if log.is_file() else None,
+        log=logs[0] if logs else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Groups: runs that differ in their seed alone, put together; whatever else differs keeps them apart and is named."""
+"""Groups: runs that differ in their seed alone, or their fold alone, put together; what else differs is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from brain_tumor_tl.evidence.foldruns import Folds, fold_of, read_folds
 from brain_tumor_tl.evidence.gather import Run
+from brain_tumor_tl.evidence.intervals import Interval, recommended
 from brain_tumor_tl.evidence.study import order, row_for, why_apart
 
 Settings = Mapping[str, Any]
@@ -26,13 +28,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one model and method with the same settings, one of each seed.
+    """Runs of one model and method with the same settings: one of each seed, or one of each fold of a seed.
 
     Attributes:
         settings: What the runs share and their figures depend on.
         differing: Those of them in which groups of the same report differ, other than model and method.
         number: Which of the report's different settings these are, from 1; 0 where there are no others.
         variant: The differing settings that method and model don't imply: what two methods must share to compare.
+        folds: What the runs say together where they are folds of a cross-validation, else None.
     """
 
     model: str
@@ -42,10 +45,42 @@ class Group:
     differing: Settings
     number: int = 0
     variant: Settings = field(default_factory=dict)
+    folds: Folds | None = None
 
     def spread(self, value: Callable[[Mapping[str, Any]], float | None]) -> Spread | None:
         """Return mean and deviation of a value over the runs that have it, None where none does."""
         return spread([value(run.results) for run in self.runs])
+
+    @property
+    def accuracy(self) -> Spread | None:
+        """Accuracy: over seeds the mean; of a whole cross-validation that of all its predictions joined.
+
+        The deviation is that over the runs either way.
+        """
+        over_runs = spread([float(run.results["accuracy"]) for run in self.runs])
+        joined = self.folds and self.folds.joined
+        return replace(over_runs, mean=joined.accuracy) if joined and over_runs else over_runs
+
+    @property
+    def interval(self) -> tuple[Interval | None, str]:
+        """The 95 % interval of the accuracy of one run or one whole cross-validation, and its unit; None for others."""
+        if self.folds:
+            return self.folds.interval, self.folds.unit
+        if len(self.runs) > 1:
+            return None, "image"
+        return recommended(self.runs[0].results.get("intervals") or {})
+
+    @property
+    def repeats(self) -> str:
+        """How many runs, and of folds how many there should be.
+
+        >>> Group("a", "b", (), {}, {}, folds=Folds(5, (3,))).repeats
+        '4/5 folds'
+        """
+        if not self.folds:
+            return str(len(self.runs))
+        done = self.folds.count - len(self.folds.missing)
+        return f"{done}/{self.folds.count} folds" if self.folds.missing else f"{done} folds"
 
     @property
     def synthetic(self) -> bool:
@@ -92,17 +127,18 @@ def group_runs(
         settings_of: Gives the flat settings that a run's figures depend on, its seed left out.
 
     Returns:
-        The groups, and runs whose settings and seed another run has too: counting both would show a spread too small.
+        The groups, and runs whose settings, seed and fold another run has too: counting both would show a spread too
+        small.
     """
-    found: dict[str, dict[int, Run]] = {}
+    found: dict[str, dict[tuple[int, int | None], Run]] = {}
     settings: dict[str, Settings] = {}
     again = []
-    for run in sorted(runs, key=lambda run: (run.results["seed"], str(run.folder))):
+    for run in sorted(runs, key=lambda run: (run.results["seed"], fold_of(run.results) or 0, str(run.folder))):
         own = settings_of(run.results)
         key = json.dumps([run.results["model"], run.results["method"], own], sort_keys=True, default=str)
         settings[key] = own
         same = found.setdefault(key, {})
-        if same.setdefault(run.results["seed"], run) is not run:
+        if same.setdefault((run.results["seed"], fold_of(run.results)), run) is not run:
             again.append(run)
     groups = [make_group(list(found[key].values()), settings[key]) for key in found]
     return number_groups(name_differences(groups)), again
@@ -111,7 +147,7 @@ def group_runs(
 def make_group(runs: Sequence[Run], settings: Settings) -> Group:
     """Return runs that share their settings as a group."""
     first = runs[0].results
-    return Group(first["model"], first["method"], tuple(runs), settings, {})
+    return Group(first["model"], first["method"], tuple(runs), settings, {}, folds=read_folds(runs))
 
 
 def name_differences(groups: Sequence[Group]) -> list[Group]:

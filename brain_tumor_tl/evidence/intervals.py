@@ -208,6 +208,37 @@ def run_intervals(
     }
 
 
+def accuracy_interval(
+    hits: NDArray[np.bool_], groups: ArrayLike | None = None, level: float = LEVEL
+) -> tuple[Interval | None, str]:
+    """Return the interval of an accuracy that docs/statistics.md recommends, and what it takes for independent.
+
+    By resamples of groups where they are known and say anything, else Wilson's.
+
+    Args:
+        hits: Which images are right, `(N,)`.
+        groups: Group of each image, `(N,)`, where known.
+        level: Share of such intervals that hold the true value.
+
+    Returns:
+        The interval, and `group` or `image`.
+    """
+    if groups is not None:
+        right = hits.astype(np.float64)
+        units = unit_numbers(len(hits), groups)
+        drawn = bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=1)}, units, level=level)
+        if drawn.get("accuracy") is not None:
+            return drawn["accuracy"], "group"
+    return wilson_interval(int(hits.sum()), len(hits), level), "image"
+
+
+def recommended(intervals: Mapping[str, Any]) -> tuple[Interval | None, str]:
+    """Return of a run's `intervals` the one of its accuracy that `accuracy_interval` would give, and its unit."""
+    if intervals.get("unit") == "group" and intervals.get("accuracy_bootstrap") is not None:
+        return intervals["accuracy_bootstrap"], "group"
+    return intervals.get("accuracy"), "image"
+
+
 BOOTSTRAPPED = ("precision", "f1", "auroc")  # of each class
 
 

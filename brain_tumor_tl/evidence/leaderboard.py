@@ -19,7 +19,7 @@ class Column:
     """One column of the leaderboard.
 
     Attributes:
-        title: Its name where there is room.
+        title: Its name where there is room; empty to leave it out there.
         short: Its name on a terminal of 80 columns; empty to leave it out there.
         text: Gives a group's cell.
         needed: Whether any of the groups has something to show in it.
@@ -61,9 +61,37 @@ def with_deviation(found: Spread | None, factor: float = 100) -> str:
     return f"{factor * found.mean:.2f}{deviation}"
 
 
-def accuracy(results: Mapping[str, Any]) -> float | None:
-    """Return the accuracy on the test part."""
-    return float(results["accuracy"])
+def between(interval: Sequence[float] | None) -> str:
+    """Return an interval of fractions as percent, a dash for None.
+
+    >>> between([0.87846, 0.92391])
+    '87.85 to 92.39'
+    """
+    return DASH if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def mean_accuracy(group: Group) -> float | None:
+    """Return a group's accuracy without its deviation."""
+    return group.accuracy.mean if group.accuracy else None
+
+
+def how_sure(group: Group) -> str:
+    """Return in few characters the interval of the accuracy, or where there is none its deviation over the runs."""
+    interval, _ = group.interval
+    if interval is not None:
+        return f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
+    deviation = group.accuracy.deviation if group.accuracy else None
+    return DASH if deviation is None else f"±{100 * deviation:.2f}"
+
+
+def some_interval(groups: Sequence[Group]) -> bool:
+    """Return whether any group's accuracy has an interval."""
+    return any(group.interval[0] is not None for group in groups)
+
+
+def somehow_sure(groups: Sequence[Group]) -> bool:
+    """Return whether it is known of any group how far its accuracy may be off."""
+    return any(how_sure(group) != DASH for group in groups)
 
 
 def best_accuracy(results: Mapping[str, Any]) -> float | None:
@@ -110,12 +138,14 @@ COLUMNS = (
     Column("method", "method", lambda group: group.method),
     Column("settings", "", lambda group: group.label, several_settings),
     Column("set", "set", lambda group: str(group.number), several_settings),
-    Column("runs", "n", lambda group: str(len(group.runs))),
+    Column("runs", "n", lambda group: group.repeats),
     Column("epochs", "ep.", epochs),
-    Column("accuracy", "accuracy", lambda group: with_deviation(group.spread(accuracy))),
+    Column("accuracy", "accuracy", lambda group: with_deviation(group.accuracy)),
+    Column("95 % interval", "", lambda group: between(group.interval[0]), some_interval),
+    Column("", "sd, 95 %", how_sure, somehow_sure),
     Column("study", "study", lambda group: percent(group.study.get("accuracy")), beside_study),
     Column(
-        "difference", "diff.", lambda group: beside(mean(group, accuracy), group.study.get("accuracy")), beside_study,
+        "difference", "diff.", lambda group: beside(mean_accuracy(group), group.study.get("accuracy")), beside_study,
     ),
     Column("best accuracy", "best", lambda group: with_deviation(group.spread(best_accuracy))),
     Column("study, best", "", lambda group: percent(group.study.get("best_accuracy")), beside_study),
@@ -134,12 +164,12 @@ def leaderboard(groups: Sequence[Group], narrow: bool = False) -> Sheet:
 
     Args:
         groups: Finished runs, put together.
-        narrow: Keep to 80 columns: fewer columns, deviations of the accuracy alone, settings by number.
+        narrow: Keep to 80 columns: fewer columns, deviation or interval of the accuracy alone, settings by number.
     """
-    columns = [column for column in COLUMNS if column.needed(groups) and (column.short or not narrow)]
+    columns = [column for column in COLUMNS if column.needed(groups) and (column.short if narrow else column.title)]
     rows = [[column.text(group) for column in columns] for group in groups]
     if narrow:
-        rows = [[tight(text, column.short) for column, text in zip(columns, row, strict=True)] for row in rows]
+        rows = [[text.partition(" ±")[0] for text in row] for row in rows]
     headers = tuple(column.short if narrow else column.title for column in columns)
     legend = sorted({(group.number, group.label) for group in groups if group.number}) if narrow else []
     notes = tuple(f"set {number}: {label}" for number, label in legend)
@@ -153,23 +183,15 @@ def title(groups: Sequence[Group]) -> str:
     return f"Accuracy on the test part, percent; study = Kazemi 2023 after {EPOCHS} epochs"
 
 
-def tight(text: str, name: str) -> str:
-    """Return a cell for a narrow table: the mean alone but for the accuracy.
-
-    >>> tight("89.68 ± 1.20", "accuracy"), tight("90.12 ± 1.00", "best")
-    ('89.68 ±1.20', '90.12')
-    """
-    return text.replace("± ", "±") if name == "accuracy" else text.partition(" ±")[0]
-
-
 def notes(groups: Sequence[Group]) -> list[str]:
     """Return what has to be known beside the leaderboard."""
     found = []
     reasons = {group.apart for group in groups if group.apart}
     if reasons:
         found.append(f"No figures of the study stand beside runs that it can't be compared with: {listed(reasons)}.")
-    if any(len(group.runs) > 1 for group in groups):
+    if any(len(group.runs) > 1 and not group.folds for group in groups):
         found.append("Mean ± sample standard deviation over the runs, which differ in their seed alone.")
+    found += [*fold_notes(groups), *interval_notes(groups)]
     if any(group.study and epochs(group) != str(EPOCHS) for group in groups):
         found.append(f"The study trained {EPOCHS} epochs; the column epochs says how many these are.")
     cached = [run for group in groups for run in group.runs if (run.results.get("features") or {}).get("cached")]
@@ -181,6 +203,37 @@ def notes(groups: Sequence[Group]) -> list[str]:
     if any(group.study for group in groups):
         found.append("The study's seconds are of its author's machine, which it does not name.")
     return found
+
+
+def fold_notes(groups: Sequence[Group]) -> list[str]:
+    """Return how the figures of folds were put together, and which folds are missing."""
+    found = []
+    folded = [group for group in groups if group.folds]
+    if folded:
+        found.append(
+            "Accuracy of folds is that of all their predictions joined, each image predicted once by a run that did "
+            "not learn from it; ± and all other figures are mean and sample standard deviation over the folds."
+        )
+    for group in folded:
+        if group.folds and group.folds.problem:
+            name = ", ".join(part for part in (group.model, group.method, group.label) if part)
+            found.append(f"{name}: {group.folds.problem}; its accuracy is the mean over the folds that are there.")
+    return found
+
+
+KINDS = {
+    "group": "over resamples of whole groups where copies of images are known (bootstrap)",
+    "image": "Wilson's, which takes images for independent",
+}
+
+
+def interval_notes(groups: Sequence[Group]) -> list[str]:
+    """Return which interval stands beside which accuracy; docs/statistics.md says why."""
+    units = {unit for group in groups for interval, unit in [group.interval] if interval is not None}
+    if not units:
+        return []
+    kinds = ", else ".join(text for unit, text in KINDS.items() if unit in units)
+    return [f"95 % intervals: {kinds}. They say how far an accuracy may move on other images drawn in the same way."]
 
 
 def listed(texts: set[Any]) -> str:

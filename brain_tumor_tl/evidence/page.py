@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 DASH = "–"
-NUMBER = re.compile(r"[-+−]?\d[\d.,]*%?(\s*(±|\+-)\s*[\d.,]+%?)?(\s+\([^)]*\))?")
+NUMBER = re.compile(r"[-+−±]?\d[\d.,]*%?(\s*(±|\+-|to|-)\s*[\d.,]+%?)?(\s+\([^)]*\))?")
 # A browser then fetches nothing at all, whatever a run's name or log may hold.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -110,6 +110,14 @@ def block(text: str) -> Fragment:
 def bullets(items: Iterable[str]) -> Fragment:
     """Return a list of points."""
     return Fragment(f"<ul>{''.join(f'<li>{cell_html(item)}</li>' for item in items)}</ul>")
+
+
+def small(title: str, lines: Sequence[str]) -> Fragment:
+    """Return lines in small type under a title, as they stand below a table; one line stands right after it."""
+    if len(lines) == 1:
+        return Fragment(f'<p class="small"><strong>{escape(title)}</strong>{cell_html(lines[0])}</p>')
+    items = "".join(f"<li>{cell_html(line)}</li>" for line in lines)
+    return Fragment(f'<div class="small"><strong>{escape(title)}</strong><ul>{items}</ul></div>')
 
 
 def notice(text: str, kind: Literal["note", "warning", "problem"] = "note") -> Fragment:

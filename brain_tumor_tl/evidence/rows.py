@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brain_tumor_tl.evidence.document import Report
+from brain_tumor_tl.evidence.foldruns import fold_of
 from brain_tumor_tl.evidence.gather import Run, Unfinished
 from brain_tumor_tl.evidence.groups import Group
+from brain_tumor_tl.evidence.intervals import recommended
 
 PLAIN = (
     "epochs", "accuracy", "best_accuracy", "best_epoch", "balanced_accuracy", "macro_f1", "loss", "seconds_total",
 )  # fmt: skip
+OF_THE_SPLIT = ("test_images", "identical_in_training", "copies_in_training", "nearest_neighbour")
 
 
 def csv_rows(report: Report) -> list[dict[str, Any]]:
@@ -37,13 +40,23 @@ def finished_row(report: Report, group: Group, run: Run) -> dict[str, Any]:
         "reason": "",
         **{key: results[key] for key in ("model", "method", "seed")},
         **group.differing,
+        "fold": fold_of(results),
         **{key: results.get(key) for key in PLAIN},
+        **interval_cells(results),
+        **{key: results["protocol"].get(key) for key in OF_THE_SPLIT},
     }
     row |= {f"seconds_per_epoch_{part}": value for part, value in results["seconds_per_epoch"].items()}
     row |= {f"study_{key}": group.study.get(key) for key in ("accuracy", "best_accuracy", "seconds_per_epoch")}
     for name, metrics in (results.get("per_class") or {}).items():
         row |= {f"{metric}/{name}": value for metric, value in metrics.items()}
     return row | {"protocol": results["protocol"]["text"]}
+
+
+def interval_cells(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ends of the accuracy's 95 % interval, and what it takes for independent."""
+    interval, unit = recommended(results.get("intervals") or {})
+    low, high = interval or (None, None)
+    return {"accuracy_low": low, "accuracy_high": high, "interval_unit": unit if interval else None}
 
 
 def unfinished_row(report: Report, run: Unfinished) -> dict[str, Any]:

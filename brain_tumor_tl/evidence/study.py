@@ -15,6 +15,7 @@ CITATION = (
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")
 IMAGES = 3264
 EPOCHS = 100
+TEST_SHARE = 0.2
 
 
 def read_rows(name: str) -> list[dict[str, str]]:
@@ -73,8 +74,17 @@ def why_apart(results: Mapping[str, Any]) -> str:
         return "only some batches were used"
     if how.get("split", "random") != "random":
         return f"{how['split']} split, not the study's random one"
+    if how.get("shuffled_labels"):
+        return "trained on permuted labels"
+    if how.get("drop_conflicts"):
+        return "without the pictures that stand under two labels"
+    if ((results.get("config") or {}).get("data") or {}).get("labels"):
+        return "labels of another source than the folders"
     if set(results.get("classes") or CLASSES) != set(CLASSES):
         return "other classes than the study's"
     if images and abs(images - IMAGES) > IMAGES // 100:  # a few bad files may be left out
         return f"{images} images, not the study's {IMAGES}"
+    share = how["counts"].get("test", 0) / images if images else TEST_SHARE
+    if abs(share - TEST_SHARE) > 0.01:
+        return f"{share:.0%} of the images in the test part, not the study's {TEST_SHARE:.0%}"
     return ""

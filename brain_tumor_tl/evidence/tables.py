@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,9 @@ from rich.table import Table
 
 from brain_tumor_tl.evidence.gather import Run, Unfinished
 from brain_tumor_tl.evidence.groups import Group, group_runs
-from brain_tumor_tl.evidence.leaderboard import leaderboard, percent
+from brain_tumor_tl.evidence.leaderboard import between, fold_notes, interval_notes, leaderboard, percent
 from brain_tumor_tl.evidence.leakage import summary_lines
 from brain_tumor_tl.evidence.sheet import Sheet, for_terminal
-
-
-def between(interval: Sequence[float] | None) -> str:
-    """Return an interval of fractions as percent, a dash for None.
-
-    >>> between([0.87846, 0.92391])
-    '87.85 to 92.39'
-    """
-    return "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def class_table(results: Mapping[str, Any]) -> Table:
@@ -60,10 +52,14 @@ def headline(results: Mapping[str, Any]) -> str | None:
 
 def summary_table(groups: Sequence[Group]) -> Table:
     """Return the leaderboard in at most 80 columns, and below it what test and training parts have in common."""
-    table = for_terminal(leaderboard(groups, narrow=True))
-    lines = summary_lines([run.results for group in groups for run in group.runs])
-    table.caption, table.caption_justify = "\n".join(lines) or None, "left"
-    return table
+    sheet = leaderboard(groups, narrow=True)
+    lines = [*sheet.notes, *fold_notes(groups)[1:], *interval_notes(groups), *splits_of(groups)]
+    return for_terminal(replace(sheet, notes=tuple(lines)))
+
+
+def splits_of(groups: Sequence[Group]) -> list[str]:
+    """Return a line for each kind of split: what its test and training parts have in common."""
+    return summary_lines([run.results for group in groups for run in group.runs])
 
 
 def summary_of(results: Mapping[str, Any]) -> Table:

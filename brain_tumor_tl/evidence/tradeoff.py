@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from brain_tumor_tl.evidence.groups import Group
-from brain_tumor_tl.evidence.leaderboard import accuracy, seconds_per_epoch
+from brain_tumor_tl.evidence.leaderboard import seconds_per_epoch
 
 OURS, STUDY = "#0b5cad", "#a04000"
 # Where a label may stand, in points from its marker: near places first.
@@ -55,7 +55,7 @@ def points(groups: Sequence[Group]) -> list[Point]:
     crowded = len({panel(group) for group in groups}) > MOST_PANELS
     found: dict[Point, None] = {}  # keeps the order, and the study's points once
     for group in groups:
-        ours, seconds = group.spread(accuracy), group.spread(seconds_per_epoch)
+        ours, seconds = group.accuracy, group.spread(seconds_per_epoch)
         place, name = (group.method, "") if crowded else (panel(group), group.model)
         if ours and seconds and seconds.mean > 0:
             point = Point(name, place, seconds.mean, 100 * ours.mean, 100 * (ours.deviation or 0), False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from brain_tumor_tl.evidence.groups import Group, Spread
-from brain_tumor_tl.evidence.leaderboard import DASH, accuracy, percent, with_deviation
+from brain_tumor_tl.evidence.leaderboard import DASH, percent, with_deviation
 from brain_tumor_tl.evidence.sheet import Sheet
 from brain_tumor_tl.evidence.study import table1
 
@@ -30,7 +30,7 @@ class Contest:
     @property
     def ours(self) -> dict[str, Spread]:
         """Accuracy by method."""
-        found = {method: group.spread(accuracy) for method, group in self.groups.items()}
+        found = {method: group.accuracy for method, group in self.groups.items()}
         return {method: value for method, value in found.items() if value is not None}
 
     @property

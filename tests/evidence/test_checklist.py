@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.evidence.checklist import AUTHOR, ITEMS, checklist
+from brain_tumor_tl.evidence.checklist import AUTHOR, ITEMS, checklist, checklist_sheet
 
 RESULTS: dict[str, Any] = {
     "model": "resnet18",
@@ -103,3 +103,22 @@ def test_checklist__empty_results_are_left_to_the_author() -> None:
 
     assert known <= {AUTHOR, f"retrospective; the goal: {AUTHOR}"} | {row["known"] for row in checklist(RESULTS)}
     assert not any("None" in text for text in known)
+
+
+def test_checklist_sheet__a_row_for_each_item() -> None:
+    sheet = checklist_sheet(RESULTS | {"name": "resnet18-frozen-s3"}, runs=5)
+
+    assert len(sheet.rows) == len(ITEMS)
+    assert sheet.title.endswith("resnet18-frozen-s3, the first of 5 runs that differ in seed or fold")
+    answered = sum(row[3] != AUTHOR for row in sheet.rows)
+    assert sheet.notes == (
+        f"{answered} of {len(ITEMS)} items have an answer from the run, some in part; the others are {AUTHOR}.",
+    )
+    assert 0 < answered < len(ITEMS)
+
+
+def test_checklist__interval_by_group_where_groups_are_known() -> None:
+    intervals = {"unit": "group", "accuracy": [0.5, 0.9], "accuracy_bootstrap": [0.4, 0.95]}
+    known = {row["claim"]: row["known"] for row in checklist(RESULTS | {"intervals": intervals})}
+
+    assert "0.4000 to 0.9500, bootstrap by group of copies" in known["28, 29"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from brain_tumor_tl.evidence.gather import Gathered, epochs_done, gather, last_lines
 
@@ -95,6 +98,61 @@ def test_gather__refused_job_in_another_runs_folder(tmp_path: Path, put_run: Put
 
     assert len(found.runs) == 1
     assert [run.reason for run in found.unfinished] == ["other settings; an earlier run's results are in the folder"]
+
+
+def started(sweep: Path, seconds_ago: float, lock: bool = True) -> Path:
+    """Leave a job that its launcher noted as running some seconds ago; return the path of its lock."""
+    note(sweep, job("a", "running"))
+    os.utime(sweep / "sweep.json", (time.time() - seconds_ago,) * 2)
+    (sweep / "a").mkdir()
+    if lock:
+        (sweep / "a" / "run.lock").touch()
+    return sweep / "a" / "run.lock"
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "lock", "state"),
+    [(3600, True, "cut"), (3600, False, "running"), (1, True, "running")],
+    ids=["nobody-holds-it", "no-lock", "still-importing"],
+)
+def test_gather__noted_as_running_by_a_launcher_that_is_gone(
+    seconds_ago: float, lock: bool, state: str, tmp_path: Path
+) -> None:
+    started(tmp_path, seconds_ago, lock)
+
+    assert states(gather([tmp_path])) == {"a": state}
+
+
+def test_gather__running_while_its_lock_is_held(tmp_path: Path) -> None:
+    with FileLock(started(tmp_path, 3600)):
+        assert states(gather([tmp_path])) == {"a": "running"}
+    assert states(gather([tmp_path])) == {"a": "cut"}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_gather__single_run_without_results(held: bool, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").touch()
+    lock = FileLock(tmp_path / "a" / "run.lock")
+    with lock:
+        pass
+    if held:
+        lock.acquire()
+
+    found = states(gather([tmp_path]))
+
+    lock.release()
+    assert found == {"a": "running" if held else "cut"}
+
+
+def test_gather__log_is_what_the_launcher_kept(tmp_path: Path) -> None:
+    for place in ("a/train.log", "a/console.log", "b/train.log", "c/console.log"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+
+    logs = [run.log and run.log.name for run in gather([tmp_path]).unfinished]
+
+    assert logs == ["console.log", "train.log", "console.log"]
 
 
 BROKEN = {

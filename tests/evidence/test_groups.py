@@ -84,6 +84,31 @@ def test_group_runs__same_seed_twice_counts_once(make_results: MakeResults) -> N
     assert [run.folder for run in again] == [Path("1")]
 
 
+def test_group_runs__folds_together_in_their_order(make_results: MakeResults) -> None:
+    folds = [
+        make_results("resnet18-frozen-s0", 0.5 + fold / 10, protocol={"fold": fold, "folds": 4}) for fold in (2, 0, 1)
+    ]
+    (group,), again = grouped(*folds, folds[0])
+
+    assert [run.results["protocol"]["fold"] for run in group.runs] == [0, 1, 2]
+    assert [run.folder for run in again] == [Path("3")]
+    assert group.repeats == "3/4 folds"
+    assert group.accuracy is not None
+    assert group.accuracy.mean == pytest.approx(0.6)  # of the folds that are there; nothing is joined yet
+    assert group.interval == (None, "image")
+
+
+def test_group__interval_of_a_single_run_alone(make_results: MakeResults) -> None:
+    intervals = {"unit": "group", "accuracy": [0.8, 0.9], "accuracy_bootstrap": [0.7, 0.95]}
+    one = make_results("resnet18-frozen-s0", intervals=intervals)
+
+    (single,), _ = grouped(one)
+    (double,), _ = grouped(one, make_results("resnet18-frozen-s1", intervals=intervals))
+
+    assert single.interval == ([0.7, 0.95], "group")
+    assert double.interval == (None, "image")
+
+
 def test_group_runs__order_of_the_study(make_results: MakeResults) -> None:
     names = ["efficientnet_b0-frozen-s0", "vgg16-knn-s0", "vgg16-finetune-s0", "vgg16-frozen-s0", "resnet18-frozen-s0"]
     groups, _ = grouped(*map(make_results, names))
@@ -108,6 +133,10 @@ def test_spread__one_value_has_no_deviation() -> None:
         ({"split": "grouped"}, {}, "grouped split, not the study's random one"),
         ({"counts": {"train": 80, "test": 20}}, {}, "100 images, not the study's 3264"),
         ({"counts": {"train": 2605, "test": 650}}, {}, ""),
+        ({"counts": {"train": 1632, "test": 1632}}, {}, "50% of the images in the test part, not the study's 20%"),
+        ({"shuffled_labels": True}, {}, "trained on permuted labels"),
+        ({"drop_conflicts": True}, {}, "without the pictures that stand under two labels"),
+        ({}, {"config": {"data": {"labels": "/a.csv"}}}, "labels of another source than the folders"),
         ({}, {"classes": ["no_tumor", "tumor"]}, "other classes than the study's"),
     ],
 )

@@ -16,10 +16,12 @@ from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
 from brain_tumor_tl.evidence.intervals import (
+    accuracy_interval,
     bootstrap,
     confusion_figures,
     over_seeds,
     percentile_interval,
+    recommended,
     resampled_weights,
     run_intervals,
     run_statistic,
@@ -210,6 +212,29 @@ def test_run_intervals__around_the_figures() -> None:
             assert of_class[metric][0] < figures[f"{metric}/{name}"][0] < of_class[metric][1]
     assert (result["level"], result["resamples"], result["absent"]) == (0.95, 2000, [])
     assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_accuracy_interval__the_one_that_a_run_notes(grouped: bool) -> None:
+    labels, probabilities = run(200)
+    groups = np.arange(200) // 3 if grouped else None
+    noted = run_intervals(labels, probabilities, CLASSES, groups)
+
+    interval, unit = accuracy_interval(probabilities.argmax(axis=1) == labels, groups)
+
+    assert interval == pytest.approx(noted["accuracy_bootstrap" if grouped else "accuracy"])
+    assert unit == ("group" if grouped else "image")
+    assert recommended(noted) == (noted["accuracy_bootstrap" if grouped else "accuracy"], unit)
+
+
+def test_accuracy_interval__wilson_where_resamples_tell_nothing() -> None:
+    hits = np.array([True] * 40)
+
+    assert accuracy_interval(hits, np.arange(40) // 2) == (wilson_interval(40, 40), "image")
+
+
+def test_recommended__none_noted() -> None:
+    assert recommended({}) == (None, "image")
 
 
 def test_run_intervals__same_seed_same_bits() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from brain_tumor_tl.evidence.gather import Run
 from brain_tumor_tl.evidence.groups import Group, group_runs
-from brain_tumor_tl.evidence.leaderboard import beside, leaderboard, notes, percent
+from brain_tumor_tl.evidence.leaderboard import beside, fold_notes, interval_notes, leaderboard, notes, percent
 
 MakeResults = Callable[..., dict[str, Any]]
 
@@ -104,6 +104,40 @@ def test_leaderboard__differing_settings_are_a_column_or_a_legend(make_results: 
     assert [row[narrow.headers.index("set")] for row in narrow.rows] == ["1", "2"]
     assert narrow.notes == ("set 1: optimizer.lr=0.001", "set 2: optimizer.lr=0.1")
     assert wide.notes == ()
+
+
+INTERVALS = {"unit": "image", "accuracy": [0.8785, 0.9239], "accuracy_bootstrap": [0.87, 0.93]}
+
+
+def test_leaderboard__interval_of_single_runs_deviation_of_several(make_results: MakeResults) -> None:
+    groups = groups_of(
+        make_results("resnet18-frozen-s0", intervals=INTERVALS),
+        *(make_results(f"vgg16-frozen-s{seed}", 0.8 + seed / 10, intervals=INTERVALS) for seed in (0, 1)),
+    )
+    wide, narrow = leaderboard(groups), leaderboard(groups, narrow=True)
+
+    assert [row[wide.headers.index("95 % interval")] for row in wide.rows] == ["87.85 to 92.39", "-"]
+    assert [row[narrow.headers.index("sd, 95 %")] for row in narrow.rows] == ["87.8-92.4", "±7.07"]
+    assert all(all(sheet.headers) for sheet in (wide, narrow))
+    assert all(sheet.numbers()[sheet.headers.index("accuracy") + 1] for sheet in (wide, narrow))
+
+
+def test_interval_notes__which_kind(make_results: MakeResults) -> None:
+    wilson = make_results("resnet18-frozen-s0", intervals=INTERVALS)
+    bootstrap = make_results("vgg16-frozen-s0", intervals=INTERVALS | {"unit": "group"})
+
+    assert "Wilson" in interval_notes(groups_of(wilson))[0]
+    assert "bootstrap" not in interval_notes(groups_of(wilson))[0]
+    assert "Wilson" not in interval_notes(groups_of(bootstrap))[0]
+    assert "(bootstrap), else Wilson" in interval_notes(groups_of(wilson, bootstrap))[0]
+    assert interval_notes(groups_of(make_results())) == []
+
+
+def test_fold_notes__missing_folds_are_named(make_results: MakeResults) -> None:
+    groups = groups_of(make_results(protocol={"fold": 1, "folds": 3}))
+
+    assert fold_notes(groups)[1].startswith("resnet18, finetune: fold 0, 2 missing; its accuracy is the mean over")
+    assert fold_notes(groups_of(make_results())) == []
 
 
 def test_notes__what_has_to_be_known(make_results: MakeResults) -> None:

@@ -179,6 +179,11 @@ def test_picture__not_a_png() -> None:
         picture(b"GIF89a", "alt")
 
 
+def test_small__one_line_or_a_list() -> None:
+    assert pages.small("a: ", ["b < c"]) == '<p class="small"><strong>a: </strong>b &lt; c</p>'
+    assert "<li>b</li><li>c</li>" in pages.small("a", ["b", "c"])
+
+
 @pytest.mark.parametrize("kind", ["note", "warning", "problem"])
 def test_notice__kind_is_a_word_and_a_style(kind: Any) -> None:
     found = read(notice("text", kind))

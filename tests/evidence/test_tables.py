@@ -13,10 +13,9 @@ from rich.table import Table
 
 from brain_tumor_tl.evidence.gather import Run, Unfinished
 from brain_tumor_tl.evidence.groups import group_runs
-from brain_tumor_tl.evidence.leaderboard import percent
+from brain_tumor_tl.evidence.leaderboard import between, percent
 from brain_tumor_tl.evidence.study import table1
 from brain_tumor_tl.evidence.tables import (
-    between,
     class_table,
     summary_of,
     summary_table,
@@ -133,8 +132,20 @@ def test_summary_table__grid_of_seeds_and_settings_fits_80_columns(make_results:
     assert len(groups) == 28
     assert max(map(len, text.splitlines())) <= 80
     for (model, method), row in table1().items():
-        line = rf"^{model} +{method} +1 +2 +100 +99.50 ±0.71 +{percent(row['accuracy'])} .* 95.00 +1.50 *$"
+        line = rf"^{model} +{method} +1 +2 +100 +99.50 +±0.71 +{percent(row['accuracy'])} .* 95.00 +1.50 *$"
         assert re.search(line, text, re.MULTILINE)
+
+
+def test_summary_table__settings_by_number_have_their_legend(make_results: MakeResults) -> None:
+    protocol = {"title": "random split", "test_images": 9, "copies_in_training": 3}
+    results = [make_results(config={"optimizer": {"lr": rate}}, protocol=protocol) for rate in (0.1, 0.01)]
+    runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+    groups, _ = group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})
+
+    text = printed(summary_table(groups))
+
+    for part in ("set 1: optimizer.lr=0.01", "set 2: optimizer.lr=0.1", "3 of 9 test images have a copy in training"):
+        assert part in text
 
 
 UNFINISHED = [

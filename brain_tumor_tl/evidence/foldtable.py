@@ -1,0 +1,47 @@
+"""Foldtable: each cross-validation as a row: its predictions joined, and its folds one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brain_tumor_tl.evidence.foldruns import fold_of
+from brain_tumor_tl.evidence.groups import Group, spread
+from brain_tumor_tl.evidence.leaderboard import DASH, between, percent, with_deviation
+from brain_tumor_tl.evidence.sheet import Sheet
+
+
+def fold_sheet(groups: Sequence[Group]) -> Sheet | None:
+    """Return a row for each group of folds, None where there is none."""
+    folded = [group for group in groups if group.folds]
+    if not folded:
+        return None
+    several = any(group.number for group in folded)
+    headers = ["network", "method", *(["settings"] if several else []), "folds", "images", "joined", "95 % interval"]
+    headers += ["mean of the folds", "each fold", "look-up", "missing"]
+    rows = [fold_row(group, several) for group in folded]
+    return Sheet(
+        "Accuracy of all out-of-fold predictions joined, and of the folds, percent", tuple(headers), tuple(rows)
+    )
+
+
+def fold_row(group: Group, several: bool) -> tuple[str, ...]:
+    """Return the cells of one cross-validation.
+
+    Args:
+        group: Its runs.
+        several: Whether there is a column of settings.
+    """
+    folds, joined = group.folds, group.folds and group.folds.joined
+    done = {fold_of(run.results): float(run.results["accuracy"]) for run in group.runs}
+    missing = ", ".join(map(str, folds.missing)) if folds else ""
+    return (
+        *(group.model, group.method, *([group.label] if several else [])),
+        group.repeats.removesuffix(" folds"),
+        str(len(joined.rows)) if joined else DASH,
+        percent(joined.accuracy) if joined else DASH,
+        between(folds.interval if folds else None),
+        with_deviation(spread(list(done.values()))),
+        ", ".join(f"{fold}: {percent(value)}" for fold, value in sorted(done.items(), key=lambda pair: pair[0] or 0)),
+        percent(joined.lookup) if joined else DASH,
+        missing or DASH,
+    )
