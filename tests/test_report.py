@@ -193,7 +193,7 @@ def test_main__which_runs_cannot_be_told_apart(
     )
     markdown = (tmp_path / "report.md").read_text()
     assert "| resnet18 | frozen | 95.00 | 1.000 | can't be told apart |" in markdown
-    assert "| vgg16 | frozen | 25.00 | < 0.001 | worse |" in markdown
+    assert "| vgg16 | frozen | 25.00 | &lt; 0.001 | worse |" in markdown
     page = Texts()
     page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "corrected by Holm" in page.text
