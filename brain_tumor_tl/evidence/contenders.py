@@ -41,8 +41,9 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Network, method, and the settings that another group differs in."""
-        return " ".join(part for part in (self.group.model, self.group.method, self.group.label) if part)
+        """Network, method, and the number of the settings where other groups have others."""
+        number = f" set {self.group.number}" if self.group.number else ""
+        return f"{self.group.model} {self.group.method}{number}"
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,6 @@ def field_line(field: Field) -> str:
     how = field.contenders[0].run.results["protocol"].get("split", "unknown")
     told = f"{how} split, {field.seeds}, {field.images} images: best {best.name} ({percent(best.accuracy)} %), "
     if not alike:
-        return f"{told}better than each of the {len(others)} others (Holm, 5 %)"
+        return f"{told}better than {'the other' if len(others) == 1 else f'all {len(others)} others'} (Holm, 5 %)"
     named = ", ".join(alike[:FEW]) + (f" and {len(alike) - FEW} more" if len(alike) > FEW else "")
     return f"{told}not told apart from {len(alike)} of {len(others)} others (Holm, 5 %): {named}"

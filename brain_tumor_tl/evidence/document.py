@@ -106,7 +106,7 @@ def result_sections(report: Report) -> list[page.Section]:
 def beside_tables(report: Report) -> list[page.Fragment]:
     """Return what stands with every table of figures: what test and training images have in common."""
     lines = report.splits()
-    return [page.small("Test images with a copy in training, and what a look-up reaches: ", lines)] if lines else []
+    return [page.small("The split: ", lines)] if lines else []
 
 
 def field_section(report: Report) -> list[page.Fragment]:

@@ -17,19 +17,21 @@ def fold_sheet(groups: Sequence[Group]) -> Sheet | None:
         return None
     several = any(group.number for group in folded)
     headers = ["network", "method", *(["settings"] if several else []), "folds", "images", "joined", "95 % interval"]
-    headers += ["mean of the folds", "each fold", "look-up", "missing"]
-    rows = [fold_row(group, several) for group in folded]
+    most = max(group.folds.count for group in folded if group.folds)
+    headers += ["mean of the folds", *(f"fold {fold}" for fold in range(most)), "look-up", "missing"]
+    rows = [fold_row(group, several, most) for group in folded]
     return Sheet(
         "Accuracy of all out-of-fold predictions joined, and of the folds, percent", tuple(headers), tuple(rows)
     )
 
 
-def fold_row(group: Group, several: bool) -> tuple[str, ...]:
+def fold_row(group: Group, several: bool, most: int) -> tuple[str, ...]:
     """Return the cells of one cross-validation.
 
     Args:
         group: Its runs.
         several: Whether there is a column of settings.
+        most: Number of columns of folds.
     """
     folds, joined = group.folds, group.folds and group.folds.joined
     done = {fold_of(run.results): float(run.results["accuracy"]) for run in group.runs}
@@ -41,7 +43,7 @@ def fold_row(group: Group, several: bool) -> tuple[str, ...]:
         percent(joined.accuracy) if joined else DASH,
         between(folds.interval if folds else None),
         with_deviation(spread(list(done.values()))),
-        ", ".join(f"{fold}: {percent(value)}" for fold, value in sorted(done.items(), key=lambda pair: pair[0] or 0)),
+        *(percent(done.get(fold)) for fold in range(most)),
         percent(joined.lookup) if joined else DASH,
         missing or DASH,
     )

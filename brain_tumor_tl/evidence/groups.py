@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from brain_tumor_tl.evidence.study import order, row_for, why_apart
 
 Settings = Mapping[str, Any]
 ABSENT = "absent"
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def number_groups(groups: Sequence[Group]) -> list[Group]:
 
 
 def short(value: Any) -> str:
-    """Return a setting's value in few characters: of a path the last part.
+    """Return a setting's value in few characters: of a path the last part, of a digest the first.
 
     >>> short("/data/weights/resnet18.pth"), short(None), short(0.001), short([1, 2])
     ('resnet18.pth', 'null', '0.001', '[1, 2]')
@@ -204,4 +206,4 @@ def short(value: Any) -> str:
         return "null"
     if isinstance(value, str) and value.startswith(("/", "~", "./")):
         return value.rstrip("/").rpartition("/")[2]
-    return str(value)
+    return str(value)[:12] if DIGEST.fullmatch(str(value)) else str(value)

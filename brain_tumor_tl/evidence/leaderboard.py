@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from brain_tumor_tl.evidence.groups import Group, Spread
@@ -11,6 +12,7 @@ from brain_tumor_tl.evidence.sheet import Sheet
 from brain_tumor_tl.evidence.study import EPOCHS
 
 DASH = "-"
+LONGEST = 300  # characters of a set's settings on a terminal; the files have them all
 Value = Callable[[Mapping[str, Any]], float | None]
 
 
@@ -172,7 +174,7 @@ def leaderboard(groups: Sequence[Group], narrow: bool = False) -> Sheet:
         rows = [[text.partition(" ±")[0] for text in row] for row in rows]
     headers = tuple(column.short if narrow else column.title for column in columns)
     legend = sorted({(group.number, group.label) for group in groups if group.number}) if narrow else []
-    notes = tuple(f"set {number}: {label}" for number, label in legend)
+    notes = tuple(shorten(f"set {number}: {label}", LONGEST, placeholder=" ...") for number, label in legend)
     return Sheet(title(groups), headers, tuple(map(tuple, rows)), notes)
 
 

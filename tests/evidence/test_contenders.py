@@ -68,7 +68,7 @@ def test_field_line__the_best_alone(tmp_path: Path, put_run: PutRun) -> None:
     put_run(tmp_path, "vgg16-finetune-s0", hits=BEST)
     (field,), _ = fields_of(groups_in(tmp_path))
 
-    assert field_line(field).endswith("best vgg16 finetune (95.00 %), better than each of the 1 others (Holm, 5 %)")
+    assert field_line(field).endswith("best vgg16 finetune (95.00 %), better than the other (Holm, 5 %)")
 
 
 def test_fields_of__another_seed_has_other_images(tmp_path: Path, put_run: PutRun) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from brain_tumor_tl.evidence.gather import Run
-from brain_tumor_tl.evidence.groups import group_runs, spread
+from brain_tumor_tl.evidence.groups import group_runs, short, spread
 
 MakeResults = Callable[..., dict[str, Any]]
 
@@ -67,6 +67,10 @@ def test_group_runs__weights_that_differ_for_one_model_are_named(make_results: M
     groups, _ = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0", config=other))
 
     assert [group.label for group in groups] == ["model.weights=IMAGENET1K_V1", "model.weights=weights.pth"]
+
+
+def test_short__of_a_digest_the_first() -> None:
+    assert short("5ffbc22cea0af7e0" * 4) == "5ffbc22cea0a"
 
 
 def test_group_runs__a_methods_own_rate_is_named_but_no_variant(make_results: MakeResults) -> None:

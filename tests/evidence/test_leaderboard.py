@@ -140,6 +140,14 @@ def test_fold_notes__missing_folds_are_named(make_results: MakeResults) -> None:
     assert fold_notes(groups_of(make_results())) == []
 
 
+def test_leaderboard__long_settings_are_cut_on_a_terminal(make_results: MakeResults) -> None:
+    groups = groups_of(*(make_results(config={"optimizer": {"lr": f"{i} " + "long " * 99}}) for i in (0, 1)))
+    wide, narrow = leaderboard(groups), leaderboard(groups, narrow=True)
+
+    assert all(len(note) <= 300 and note.endswith(" ...") for note in narrow.notes)
+    assert all(len(row[wide.headers.index("settings")]) > 400 for row in wide.rows)
+
+
 def test_notes__what_has_to_be_known(make_results: MakeResults) -> None:
     other = {"device": "another processor"}
     text = "\n".join(
