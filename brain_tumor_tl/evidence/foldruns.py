@@ -71,10 +71,10 @@ def joined_interval(joined: Joined, groups: Mapping[str, str]) -> tuple[Interval
         groups: Group of each image by path, empty where none are known.
     """
     known = common_groups(groups, [str(row["path"]) for row in joined.rows])
-    return interval_of(tuple(int(row["correct"]) == 1 for row in joined.rows), known and tuple(known))
+    return interval_of(tuple(int(row["correct"]) == 1 for row in joined.rows), None if known is None else tuple(known))
 
 
-@lru_cache(maxsize=64)  # a sweep writes its report anew after each job, and resamples of 3264 images take 0.1 s
+@lru_cache(maxsize=64)  # a sweep writes its report anew after each job, and resamples of 3264 images take 0.3 s
 def interval_of(hits: tuple[bool, ...], groups: tuple[str, ...] | None) -> tuple[Interval | None, str]:
     """Return `accuracy_interval` of these images."""
     return accuracy_interval(np.array(hits), groups)
