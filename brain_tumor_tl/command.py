@@ -59,7 +59,7 @@ def run_search(arguments: list[str]) -> None:
         print(search_help())
         return
     # First, so that what is typed comes later and counts.
-    hand_to_hydra("search", ["--multirun", "hydra/sweeper=search", *arguments])
+    hand_to_hydra("search", ["hydra.mode=MULTIRUN", "hydra/sweeper=search", *arguments])
 
 
 def hand_to_hydra(config_name: str, arguments: list[str]) -> None:

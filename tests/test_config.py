@@ -382,12 +382,12 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose)
     for command in commands:
         _, verb, *words = command.split(" ")
         assert verb in VERBS
-        name = words.pop(words.index("--config-name") + 1) if "--config-name" in words else "train"
+        name = words.pop(words.index("--config-name") + 1) if "--config-name" in words else verb
         one_run = [word.split(",")[0] for word in words if word not in ("--config-name", "-m")]
         check(compose(*one_run, name=name))
     group = path.parent.relative_to(conf_dir()).as_posix()
     used = f"--config-name {path.stem}" if path in PRIMARY else f" {group}={path.stem}"
-    assert path.stem == "train" or used in commands[0]
+    assert path.stem == commands[0].split(" ")[1] or used in commands[0]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])

@@ -90,7 +90,7 @@ def test_wheel__carries_nothing_else(wheel: Path) -> None:
     top = {"brain_tumor_tl", "hydra_plugins", f"brain_tumor_tl-{__version__}.dist-info"}
     assert {name.split("/")[0] for name in names} == top
     inside = {name for name in names if name.startswith("hydra_plugins/")}
-    doors = {f"hydra_plugins/brain_tumor_tl_{name}.py" for name in ("launcher", "slurm")}
+    doors = {f"hydra_plugins/brain_tumor_tl_{name}.py" for name in ("launcher", "search", "slurm")}
     assert inside == doors, "an __init__.py would hide other packages' plugins"
     assert not [name for name in names if Path(name).name.startswith("test_") or "__pycache__" in name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,5 +70,11 @@ def joined_interval(joined: Joined, groups: Mapping[str, str]) -> tuple[Interval
         joined: Predictions of all folds.
         groups: Group of each image by path, empty where none are known.
     """
-    hits = np.array([int(row["correct"]) == 1 for row in joined.rows])
-    return accuracy_interval(hits, common_groups(groups, [str(row["path"]) for row in joined.rows]))
+    known = common_groups(groups, [str(row["path"]) for row in joined.rows])
+    return interval_of(tuple(int(row["correct"]) == 1 for row in joined.rows), None if known is None else tuple(known))
+
+
+@lru_cache(maxsize=64)  # a sweep writes its report anew after each job, and resamples of 3264 images take 0.3 s
+def interval_of(hits: tuple[bool, ...], groups: tuple[str, ...] | None) -> tuple[Interval | None, str]:
+    """Return `accuracy_interval` of these images."""
+    return accuracy_interval(np.array(hits), groups)
