@@ -22,7 +22,8 @@ BOUNDS = {
 
 # What the parts of the data follow from.
 SPLITTING = ("seed", "data", "data.source", "data.root", "data.split", "data.test_fraction", "data.val_fraction",
-             "data.stratify", "data.classes", "data.on_bad_file")  # fmt: skip
+             "data.stratify", "data.classes", "data.on_bad_file", "data.fold", "data.folds", "data.fold_by",
+             "data.labels", "data.patients", "data.drop_conflicts", "data.shuffle_labels")  # fmt: skip
 
 
 def violation(key: Key, value: Any) -> str | None:
