@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests run side by side, one on each core
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script; some tests send Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no timing, no folder of its own
 hypothesis.settings.load_profile("shared machine")

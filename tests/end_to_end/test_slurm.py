@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,12 +34,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+def cluster() -> Iterator[dict[str, str]]:
     """The environment of a cluster with four pretended GPUs; one at a time on a machine, for its ports are fixed."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(0o755)  # pytest's own folders are closed to the database's user
+    folder = Path(tempfile.mkdtemp(prefix="brain_tumor_tl-slurm-"))  # one that the database's user may enter
     with FileLock("/tmp/brain_tumor_tl-test-slurm.lock"):
         environment = os.environ | {"PATH": PATH}
         try:
@@ -46,6 +44,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
             yield environment | {"SLURM_CONF": str(folder / "slurm.conf"), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
         finally:
             subprocess.run([CLUSTER, "stop", folder], env=environment, check=False, timeout=120)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path, environment: dict[str, str], *line: str, status: int = 0) -> str:
