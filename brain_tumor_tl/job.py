@@ -60,6 +60,7 @@ class Job:
         self.recorder = EpochRecorder(folder, self.data.watched, self.model.classes, config.confusion_every, note)
         self.trainer = build.build_trainer(config, self.plan, folder, self.recorder)
         if self.plan.accelerator == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # the next call needs it and does not do it
             torch.cuda.reset_peak_memory_stats(self.trainer.strategy.root_device)
         self.data.watched_batch_size = build.watched_batch_size(config, self.plan, len(self.data.index))
         self.blocks = build.takes_blocks(config, self.plan, self.trainer)

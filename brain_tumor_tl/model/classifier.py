@@ -109,6 +109,13 @@ class TumorClassifier(L.LightningModule):
         """Take many batches in each training step from here on, one optimizer step for each."""
         self.automatic_optimization, self._blocks = False, blocks
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a CUDA graph made of the optimizer's settings out of checkpoints, which other devices read too."""
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                if group.get("capturable"):
+                    group.update(capturable=False, lr=float(group["lr"]))
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits `(B, classes)` of images `(B, 3, H, W)`, or of features `(B, D)`; the head is float32."""
         features = inputs if inputs.ndim == 2 else self.backbone(inputs)
@@ -233,7 +240,9 @@ class TumorClassifier(L.LightningModule):
 
     def _logits_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         assert self._blocks is not None
-        logits = self(self._blocks.prepare(inputs))
+        with torch.autocast(self.device.type, enabled=False):  # as outside blocks, where the data module prepares
+            prepared = self._blocks.prepare(inputs)
+        logits = self(prepared)
         return logits, self.loss(logits, labels)
 
     def _step_schedulers(self, interval: str) -> None:

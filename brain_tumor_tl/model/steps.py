@@ -44,6 +44,7 @@ class Stepper:
         self._warmed = 0
         self._graph: GraphedStep | None = None
         self._baked: list[dict[str, Any]] = []
+        self._side: torch.cuda.Stream | None = None
         if self.graphs:
             make_capturable(optimizer)
 
@@ -68,13 +69,16 @@ class Stepper:
         """Take one step, by the graph where it is a whole batch and there is one."""
         if not self.graphs or len(inputs) < self.batch_size:
             return self.step(inputs, labels)
+        now = constants(self.optimizer)
+        if self._warmed and now != self._baked:
+            self._go_on_without("a scheduler changes more than the learning rate")
+            return self.step(inputs, labels)
+        self._baked = now
         if self._warmed < WARM_UP:
             self._warmed += 1
-            return on_side_stream(lambda: self.step(inputs, labels))
-        if self._graph is None:
-            self._graph, self._baked = self._capture(inputs, labels), constants(self.optimizer)
-        elif constants(self.optimizer) != self._baked:
-            self._go_on_without("a scheduler changes more than the learning rate")
+            self._side = self._side or torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
+            return on_side_stream(self._side, lambda: self.step(inputs, labels))
+        self._graph = self._graph or self._capture(inputs, labels)
         return self._graph.replay(inputs, labels) if self._graph else self.step(inputs, labels)
 
     def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -130,9 +134,8 @@ class GraphedStep:
         return self.logits.clone()
 
 
-def on_side_stream(work: Callable[[], Tensor]) -> Tensor:
+def on_side_stream(side: torch.cuda.Stream, work: Callable[[], Tensor]) -> Tensor:
     """Run on another CUDA stream than the current one, as warming up for a graph must."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         result = work()
@@ -141,8 +144,13 @@ def on_side_stream(work: Callable[[], Tensor]) -> Tensor:
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:
-    """Tell whether a CUDA graph can hold the optimizer's step: it must be able to keep its step count on the GPU."""
-    return "capturable" in inspect.signature(type(optimizer)).parameters
+    """Tell whether a CUDA graph can hold the optimizer's step.
+
+    It must be able to keep its step count on the GPU, and must not go parameter by parameter, for then some of torch's
+    optimizers read the learning rate on the processor.
+    """
+    single = any(group.get("foreach") is False and not group.get("fused") for group in optimizer.param_groups)
+    return "capturable" in inspect.signature(type(optimizer)).parameters and not single
 
 
 def constants(optimizer: Optimizer) -> list[dict[str, Any]]:
@@ -157,3 +165,6 @@ def make_capturable(optimizer: Optimizer) -> None:
         device = group["params"][0].device
         group["capturable"] = True
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
+    for parameter, state in optimizer.state.items():  # a resumed run's count may still be on the processor
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].to(parameter.device, torch.float32)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -267,3 +270,21 @@ def test_setup__labels_of_a_table(image_folder: Path, tmp_path: Path, study_clas
     data = make(image_folder, tmp_path, study_classes, labels=table)
 
     assert data.labels[data.index.paths.index("Testing/glioma_tumor/image(0).jpg")] == 0
+
+
+TEAMS = """
+import os, torch
+from brain_tumor_tl.data.batches import Batches
+images = torch.zeros(640, 1, 224, 224, dtype=torch.uint8)
+before = len(os.listdir("/proc/self/task"))
+for batch in Batches(images, torch.zeros(640), torch.arange(640), 64, prefetch=True):
+    most = len(os.listdir("/proc/self/task"))
+print(most - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to count threads in")
+def test_batches__the_reading_thread_has_no_team_of_its_own() -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "4"}
+    result = subprocess.run([sys.executable, "-c", TEAMS], env=environment, capture_output=True, text=True, check=True)
+    assert int(result.stdout) <= 1

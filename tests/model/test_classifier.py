@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from brain_tumor_tl.model import TumorClassifier
 from brain_tumor_tl.model.classifier import Blocks
+from brain_tumor_tl.model.steps import make_capturable
 
 CLASSES = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -207,3 +208,14 @@ def test_load_from_checkpoint__needs_no_weights_file(tmp_path: Path) -> None:
     loaded = TumorClassifier.load_from_checkpoint(tmp_path / "whole.ckpt", weights=None)
     assert snapshot(loaded) == snapshot(model)
     assert loaded.classes == CLASSES
+
+
+def test_on_save_checkpoint__what_a_graph_needs_stays_out(tmp_path: Path) -> None:
+    model = classifier()
+    run = trainer(tmp_path, epochs=1, enable_checkpointing=False)
+    run.fit(model, loader(), loader())
+    make_capturable(run.optimizers[0])
+    run.save_checkpoint(tmp_path / "graphed.ckpt")
+    (state,) = torch.load(tmp_path / "graphed.ckpt", weights_only=True)["optimizer_states"]
+    assert [(group["capturable"], group["lr"]) for group in state["param_groups"]] == [(False, pytest.approx(0.001))]
+    assert run.optimizers[0].param_groups[0]["capturable"] is True

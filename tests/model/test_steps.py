@@ -125,3 +125,17 @@ def test_constants__notice_a_scheduler_that_moves_more_than_the_rate() -> None:
     assert constants(optimizer) == before
     torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=10, cycle_momentum=True)
     assert constants(optimizer) != before
+
+
+def test_can_be_captured__not_parameter_by_parameter() -> None:
+    assert not can_be_captured(torch.optim.RMSprop(network().parameters(), lr=0.1, foreach=False))
+
+
+def test_make_capturable__a_resumed_count_follows_its_parameter() -> None:
+    model = network()
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=0.1)
+    stepper(model, optimizer).learn(*block())
+    for state in optimizer.state.values():
+        state["step"] = state["step"].double()  # as it may come from a checkpoint
+    make_capturable(optimizer)
+    assert {state["step"].dtype for state in optimizer.state.values()} == {torch.float32}
