@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import Any
 
 import torch
@@ -87,6 +88,7 @@ class RawLoop:
         more: Mapping[str, Any] = {"capturable": True} if graphed else {}
         self.optimizer = like(optimizer, network.parameters(), **more)
         self.whole: dict[str, Step] = {}
+        self.turns = count()
         self.graphed = graphed
 
     def seconds(self, stage: str, sizes: Sequence[int]) -> float:
@@ -101,9 +103,9 @@ class RawLoop:
         whole = self.graph(stage, step) if self.graphed else step
 
         def epoch() -> None:
-            for number, size in enumerate(sizes):
+            for size in sizes:
                 chosen = whole if size == self.batch_size else step
-                chosen(self.pool[number % POOL][:size], self.labels[:size])
+                chosen(self.pool[next(self.turns) % POOL][:size], self.labels[:size])
 
         return seconds_of(epoch)
 

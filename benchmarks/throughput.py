@@ -1,9 +1,10 @@
-"""Throughput: images/s of `brain-tumor-tl train` beside the raw PyTorch loop, taking turns epoch by epoch.
+"""Throughput: images/s of `brain-tumor-tl train` beside the raw PyTorch loop, taking turns batch by batch.
 
-    python benchmarks/throughput.py --images 400 --epochs 8 --json throughput.json
+    python benchmarks/throughput.py --images 400 --epochs 4 --json throughput.json
 
-The command's own run, with its metrics, logging, checkpoints and progress bar, gets one more callback, which runs the
-raw loop over batches of the same sizes before each epoch. A ratio is raw seconds / the package's seconds of one turn.
+The command's own run, with its metrics, logging, checkpoints and progress bar, gets one more callback. After each batch
+that passes Lightning, the raw loop does as many images in batches of the same sizes, while the package's clock stands
+still. On a GPU what passes Lightning is a block of many batches. A ratio is raw seconds / the package's of one epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STAGES = ("train", "test")
 
 
 class Turns(L.Callback):
-    """Runs the raw loop before each epoch but the first, which tells the batches' sizes.
+    """Gives the raw loop a turn after each batch, from the second epoch on; the first tells the batches' sizes.
 
     Args:
         model: Name of the network.
@@ -40,43 +41,52 @@ class Turns(L.Callback):
     def __init__(self, model: str, folder: Path, shape: tuple[int, ...], batch_size: int, graphed: bool) -> None:
         self.model, self.folder, self.shape, self.graphed = model, folder, (batch_size, *shape), graphed
         self.sizes: dict[str, list[int]] = {stage: [] for stage in STAGES}
-        self.raw: list[dict[str, float]] = []
-        self.whole: list[float] = []
+        self.raw: list[dict[str, float]] = []  # seconds of each stage, one entry an epoch
+        self.whole: list[float] = []  # the package's seconds, the raw loop's left out
         self._loop: RawLoop | None = None
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock of the epoch before, take the raw loop's turn, and start the clock of this epoch."""
+        """Stop the clock of the epoch before, and start that of this epoch."""
         if trainer.current_epoch > 0:
             self._stop_clock()
             self._loop = self._loop or self._build_loop(trainer, pl_module)
-            self.raw.append({stage: self._loop.seconds(stage, self.sizes[stage]) for stage in STAGES})
+            self.raw.append(dict.fromkeys(STAGES, 0.0))
         self._started = measure.now()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the last epoch."""
         self._stop_clock()
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note a training batch's size in the first epoch."""
-        if trainer.current_epoch == 0:
-            self.sizes["train"] += self._sizes_of(batch)
+        """Give the raw loop its turn."""
+        self._take_turn("train", batch)
 
-    def on_validation_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Note a test batch's size in the first epoch."""
-        if trainer.current_epoch == 0:
-            self.sizes["test"] += self._sizes_of(batch)
+        """Give the raw loop its turn."""
+        self._take_turn("test", batch)
 
-    def _sizes_of(self, batch: Sequence[Tensor]) -> list[int]:
-        """Return the sizes of the optimizer's batches in `(inputs, labels, ...)`, which may hold many."""
-        return split_sizes(len(batch[1]), self.shape[0])
+    def _take_turn(self, stage: str, batch: Sequence[Tensor]) -> None:
+        """Run the raw loop over what `(inputs, labels, ...)` holds, maybe many batches; at first only note sizes."""
+        sizes = split_sizes(len(batch[1]), self.shape[0])
+        if self._loop is None:
+            self.sizes[stage] += sizes
+        else:
+            self.raw[-1][stage] += self._loop.seconds(stage, sizes)
 
     def _stop_clock(self) -> None:
-        self.whole.append(measure.now() - self._started)
+        turns = sum(self.raw[-1].values()) if self.raw else 0.0
+        self.whole.append(measure.now() - self._started - turns)
 
     def _build_loop(self, trainer: L.Trainer, module: L.LightningModule) -> RawLoop:
         """Build the raw loop, and warm it up with one batch of each size."""
@@ -122,12 +132,13 @@ def row_of(model: str, turns: Turns, rows: Sequence[dict[str, float]]) -> dict[s
     Args:
         model: Name of the network.
         turns: The raw loop's seconds, and the package's for whole epochs, checkpoints and rows included.
-        rows: The package's epochs, the first dropped.
+        rows: The epochs of `metrics.csv`, the first dropped; their seconds hold those of both.
     """
     row: dict[str, Any] = {"model": model}
     for stage in STAGES:
         count = sum(turns.sizes[stage])
-        raw, ours = [turn[stage] for turn in turns.raw], [row[f"seconds/{stage}"] for row in rows]
+        raw = [turn[stage] for turn in turns.raw]
+        ours = [row[f"seconds/{stage}"] - turn for row, turn in zip(rows, raw, strict=True)]
         row[f"{stage} images/s"] = count / measure.spread(ours).median
         row[f"{stage} raw images/s"] = count / measure.spread(raw).median
         row[f"{stage} ratio"] = measure.ratios(raw, ours)
@@ -155,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure each network, print the table."""
     options = measure.options(
         __doc__, arguments, ("raw", "graph", "raw loop on a GPU: `graph` replays CUDA graphs, `eager` does not"),
-        data=None, images=400, image_size=224, batch_size=32, epochs=8, models=measure.SEVEN,
+        data=None, images=400, image_size=224, batch_size=32, epochs=4, models=measure.SEVEN,
     )  # fmt: skip
     if options.epochs < 2:
         raise SystemExit(f"Expected at least 2 --epochs, for the first is dropped; got {options.epochs}.")

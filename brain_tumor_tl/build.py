@@ -36,16 +36,18 @@ class Plan:
     precision: str
     channels_last: bool
     cached: bool
+    keeps_memory: bool
 
 
 def make_plan(config: DictConfig) -> Plan:
     """Choose what the configuration leaves to the machine."""
     accelerator = hardware.resolve_accelerator(config.trainer.accelerator)
     precision = hardware.resolve_precision(config.trainer.precision, accelerator)
-    channels_last = hardware.resolve_channels_last(config.trainer.channels_last, precision)
+    channels_last = hardware.resolve_channels_last(config.trainer.channels_last, precision, accelerator)
     fixed = config.method.freeze and augmentation(config).does_nothing
     cached = bool(fixed and config.method.cache_features in ("auto", True))
-    return Plan(accelerator, precision, channels_last, cached)
+    keeps_memory = accelerator == "cpu" and config.trainer.keep_memory
+    return Plan(accelerator, precision, channels_last, cached, keeps_memory)
 
 
 def augmentation(config: DictConfig) -> Augmentation:

@@ -189,7 +189,8 @@ class TrainerConfig:
         "auto, 32-true, bf16-mixed or 16-mixed", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
     )
     channels_last: Any = option(
-        "lay images out with channels last, which is faster in bf16", choices=("auto", True, False)
+        "lay images out with channels last; auto: on a processor, and in 16-bit precisions",
+        choices=("auto", True, False),
     )
     max_epochs: int = option("passes over the training part", low=1)
     max_steps: int = option("stop after this many optimizer steps; -1 for no limit", low=-1)
@@ -217,6 +218,7 @@ class TrainerConfig:
         "`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced")
     )
     num_threads: int | None = option("processor threads of PyTorch; null leaves its own choice", low=1)
+    keep_memory: bool = option("on a processor, keep the memory that a step frees for the next one, for speed")
     enable_progress_bar: bool = option("show the progress bar")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>: memory to keep at the heap's end, -1 for all; blocks to map
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -71,9 +74,26 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
 
 
-def resolve_channels_last(setting: bool | str, precision: str) -> bool:
-    """Return whether images are laid out with channels last; "auto": in 16-bit precisions, for speed."""
-    return precision != "32-true" if setting == "auto" else bool(setting)
+def resolve_channels_last(setting: bool | str, precision: str, accelerator: str) -> bool:
+    """Return whether images are laid out with channels last; "auto": where it is faster.
+
+    That is in 16-bit precisions, and on processors in float32 too: on two cores with AVX2 the study's networks trained
+    1 to 1.6 times as fast with channels last as without (benchmarks/README.md).
+    """
+    return precision != "32-true" or accelerator == "cpu" if setting == "auto" else bool(setting)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees for what it needs next, from here on; tell whether the C library can.
+
+    glibc maps each block above 32 MB anew and gives it back when it is freed, and the system clears every page of it
+    at its first use. A step on a processor frees and takes gigabytes: 600,000 page faults in each step of MobileNetV2
+    at batch 32, which took longer than the arithmetic (benchmarks/README.md). mallopt(3) describes both settings.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(setting, value) == 1 for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)))
 
 
 def device_name(device: torch.device) -> str:

@@ -45,6 +45,7 @@ class Job:
         self.started = time.time()
         torch.set_num_threads(config.trainer.num_threads or THREADS)
         self.plan = build.make_plan(config)
+        self.keeps_memory = self.plan.keeps_memory and hardware.keep_freed_memory()
         L.seed_everything(config.seed, verbose=False)
         self.data = build.build_data(config, self.plan)
         self.model = build.build_model(config, self.data.watched)
@@ -120,6 +121,7 @@ class Job:
             "precision": self.plan.precision,
             "channels_last": self.plan.channels_last,
             "threads": torch.get_num_threads(),
+            "keeps_memory": self.keeps_memory,
             "digests": self.digests(),
         }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -15,7 +19,6 @@ def test_resolve_precision__follows_the_processor(
     monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
     precision = hardware.resolve_precision("auto", "cpu")
     assert precision == ("bf16-mixed" if expected else "32-true")
-    assert hardware.resolve_channels_last("auto", precision) is expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
@@ -28,7 +31,47 @@ def test_computes_bfloat16__ampere_and_newer(
 
 def test_resolve_precision__a_given_one_stays() -> None:
     assert hardware.resolve_precision("16-mixed", "cpu") == "16-mixed"
-    assert hardware.resolve_channels_last(False, "bf16-mixed") is False
+
+
+LAYOUTS = {
+    "processor": ("auto", "32-true", "cpu", True),
+    "gpu": ("auto", "32-true", "cuda", False),
+    "gpu-bf16": ("auto", "bf16-mixed", "cuda", True),
+    "told": (False, "bf16-mixed", "cpu", False),
+}
+
+
+@pytest.mark.parametrize(("setting", "precision", "accelerator", "expected"), LAYOUTS.values(), ids=LAYOUTS)
+def test_resolve_channels_last(setting: bool | str, precision: str, accelerator: str, expected: bool) -> None:
+    assert hardware.resolve_channels_last(setting, precision, accelerator) is expected
+
+
+PAGE_FAULTS = """
+import resource, sys, torch
+from brain_tumor_tl import hardware
+if sys.argv[1] == "keep":
+    assert hardware.keep_freed_memory()
+network = torch.nn.Sequential(*(torch.nn.Conv2d(16, 16, 1) for _ in range(4)))
+images = torch.rand(16, 16, 256, 256)  # 64 MiB, 16,384 pages of 4 KiB
+for turn in range(10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    network(images).sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
+def test_keep_freed_memory__a_step_takes_what_the_last_one_freed() -> None:
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", PAGE_FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert faults["keep"] < faults["give back"] / 4
+
+
+def test_keep_freed_memory__other_c_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not hardware.keep_freed_memory()
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])

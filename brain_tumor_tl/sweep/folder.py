@@ -22,7 +22,8 @@ State = Literal["new", "cut", "done"]
 # Keys, and tables of keys, that change where a run is kept and what is shown of it, but no number that it gives.
 WITHOUT_EFFECT = (
     "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
-    "trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly", "launcher", "search",
+    "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly", "launcher",
+    "search",
 )  # fmt: skip
 
 

@@ -28,9 +28,9 @@ def test_main__one_epoch_is_refused() -> None:
 def test_row_of__figures(tmp_path: Any) -> None:
     turns = throughput.Turns("net", tmp_path, (3, 8, 8), 8, graphed=False)
     turns.sizes = {"train": [8, 2], "test": [5]}
-    turns.raw = [{"train": 1.0, "test": 0.5}, {"train": 2.0, "test": 1.0}]
+    turns.raw = [{"train": 1.0, "test": 0.5}, {"train": 2.0, "test": 1.0}]  # metrics.csv has these seconds too
     turns.whole = [99.0, 3.0, 4.0]
-    rows = [{"seconds/train": 2.0, "seconds/test": 0.5}, {"seconds/train": 2.0, "seconds/test": 4.0}]
+    rows = [{"seconds/train": 3.0, "seconds/test": 1.0}, {"seconds/train": 4.0, "seconds/test": 5.0}]
     row = throughput.row_of("net", turns, rows)
     assert row["train images/s"] == 5.0
     assert row["test raw images/s"] == 5.0 / 0.75
