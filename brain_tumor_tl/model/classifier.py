@@ -125,9 +125,12 @@ class TumorClassifier(L.LightningModule):
 
     def train(self, mode: bool = True) -> TumorClassifier:
         """Set training mode; a frozen backbone stays in eval mode."""
-        super().train(mode)
-        if self.freeze_backbone:
-            self.backbone.eval()
+        if not self.freeze_backbone:
+            super().train(mode)
+            return self
+        self.training = mode  # and not through super(), which would walk the backbone twice
+        for name, child in self.named_children():
+            child.train(mode and name != "backbone")
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -213,7 +216,8 @@ class TumorClassifier(L.LightningModule):
             loss = float(self.loss(logits, labels))
             (metrics,) = self._metrics
             metrics.reset()
-            computed = metrics(logits.cpu(), labels.cpu())
+            metrics.update(logits.cpu(), labels.cpu())
+            computed = metrics.compute()  # calling it would compute the batch's own values besides
             self.confusion[stage] = computed["confusion_matrix"].tolist()
             self._summaries[stage] = {"loss": loss, **scalars(computed, self.classes)}
         return self._summaries[stage]
