@@ -2,9 +2,9 @@
 
     python benchmarks/settings.py --steps 6 --json settings.json
 
-Each way is a process of its own with the same network; they take turns step by step, so that one computes at a time. The
-ways are what PyTorch does when nothing is said, each of `trainer.channels_last` and `trainer.keep_memory` alone, both,
-and bfloat16 besides where the processor multiplies it.
+Each way is a process of its own with the same network; they take turns step by step, so that one computes at a time.
+The ways are what PyTorch does when nothing is said, each of `trainer.channels_last` and `trainer.keep_memory` alone,
+both, and bfloat16 besides where the processor multiplies it.
 """
 
 from __future__ import annotations

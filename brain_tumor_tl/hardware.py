@@ -1,4 +1,4 @@
-"""Hardware: which device and precision a run gets where the configuration leaves them to it."""
+"""Hardware: device, precision and layout where the configuration leaves them open, and memory as steps like it."""
 
 from __future__ import annotations
 
