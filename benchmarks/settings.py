@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,8 +118,7 @@ def compare(model: str, options: Any) -> list[dict[str, Any]]:
     try:
         given = {
             stage: measure.taking_turns(
-                {name: lambda server=server, stage=stage: server.step(stage) for name, server in servers.items()},
-                options.steps + WARM_UP,
+                {name: partial(server.step, stage) for name, server in servers.items()}, options.steps + WARM_UP
             )
             for stage in STAGES
         }

@@ -68,7 +68,7 @@ def ways_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], floa
     def seconds(*arguments: str) -> float:
         return child.run([sys.executable, *arguments]).seconds
 
-    ways = {name: partial(seconds, "-c", code) for name, code in IMPORTS.items()}
+    ways: dict[str, Callable[[], float]] = {name: partial(seconds, "-c", code) for name, code in IMPORTS.items()}
     ways["train --help"] = partial(seconds, "-m", "brain_tumor_tl", "train", "--help")
     for method in options.methods:
         line = run_line(options, root, work, method)

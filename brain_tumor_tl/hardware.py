@@ -77,8 +77,8 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 def resolve_channels_last(setting: bool | str, precision: str, accelerator: str) -> bool:
     """Return whether images are laid out with channels last; "auto": where it is faster.
 
-    That is in 16-bit precisions, and on processors in float32 too: on two cores with AVX2 the study's networks trained
-    1 to 1.6 times as fast with channels last as without (benchmarks/README.md).
+    That is in 16-bit precisions, and on processors in float32 too: on two cores with AVX2 four of the study's
+    networks trained 1.1 to 2 times as fast with channels last as without (benchmarks/README.md, Settings).
     """
     return precision != "32-true" or accelerator == "cpu" if setting == "auto" else bool(setting)
 
@@ -87,8 +87,9 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees for what it needs next, from here on; tell whether the C library can.
 
     glibc maps each block above 32 MB anew and gives it back when it is freed, and the system clears every page of it
-    at its first use. A step on a processor frees and takes gigabytes: 600,000 page faults in each step of MobileNetV2
-    at batch 32, which took longer than the arithmetic (benchmarks/README.md). mallopt(3) describes both settings.
+    at its first use. A step on a processor frees and takes gigabytes: half a million page faults in each step of
+    MobileNetV2 at batch 32, which took longer than the arithmetic (benchmarks/README.md, Settings). mallopt(3)
+    describes both settings. The peak grows by a few percent to a fifth, by what comes to lie between blocks.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -20,7 +20,7 @@ def test_main__every_way(figures: Figures) -> None:
 
 def test_until_first_step__ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(start.os, "_exit", ended.append)
+    monkeypatch.setattr("benchmarks.start.os._exit", ended.append)
     start.EndAtFirstStep().on_train_batch_start(None, None, None, 0)  # type: ignore[arg-type]
     assert ended == [0]
 
