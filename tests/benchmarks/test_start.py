@@ -15,7 +15,8 @@ def test_main__every_way(figures: Figures) -> None:
     line = "--model shufflenet_v2_x0_5 --images 40 --image-size 32 --repeats 1 --set trainer=cpu data.batch_size=8"
     rows = {row["what"]: row["seconds"]["median"] for row in figures(start.main, line)}
     assert list(rows)[-2:] == ["frozen, to its first step", "finetune, to its first step"]
-    assert rows["Python alone"] < rows["train --help"] < rows["imports of a run"] < rows["frozen, to its first step"]
+    assert rows["Python alone"] < rows["train --help"] < rows["frozen, to its first step"]
+    assert rows["train --help"] < rows["imports of a run"]  # a run's other seconds may drown in a machine's noise
 
 
 def test_until_first_step__ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
