@@ -21,19 +21,20 @@ PER_CLASS = ("precision", "recall", "f1")
 def build_metrics(classes: int) -> MetricCollection:
     """Return the metrics of a stage; row of the confusion matrix = true class.
 
-    Macro F1 is the mean of the classes' F1; balanced accuracy follows in `scalars`.
+    Macro F1 is the mean of the classes' F1; balanced accuracy follows in `scalars`. They don't add up what several
+    processes saw: each process gives them the outputs of all.
 
     Args:
         classes: Number of classes.
     """
     return MetricCollection(
         {
-            "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "macro_f1": MulticlassF1Score(classes, average="macro"),
-            "precision": MulticlassPrecision(classes, average=None),
-            "recall": MulticlassRecall(classes, average=None),
-            "f1": MulticlassF1Score(classes, average=None),
-            "confusion_matrix": MulticlassConfusionMatrix(classes),
+            "accuracy": MulticlassAccuracy(classes, average="micro", sync_on_compute=False),
+            "macro_f1": MulticlassF1Score(classes, average="macro", sync_on_compute=False),
+            "precision": MulticlassPrecision(classes, average=None, sync_on_compute=False),
+            "recall": MulticlassRecall(classes, average=None, sync_on_compute=False),
+            "f1": MulticlassF1Score(classes, average=None, sync_on_compute=False),
+            "confusion_matrix": MulticlassConfusionMatrix(classes, sync_on_compute=False),
         }
     )
 
