@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks import child, images, measure
 from benchmarks.raw import CLASSES, RawLoop, autocast, layout_of, network
+from brain_tumor_tl.hardware import keep_freed_memory
 from brain_tumor_tl.model import TumorClassifier
 
 NAMES = [f"class {number}" for number in range(CLASSES)]
@@ -116,9 +117,11 @@ def forward_seconds(model: str, count: int, chunk: int, size: int, plan: Mapping
         count: Number of images.
         chunk: Images at once.
         size: Their height and width in pixels.
-        plan: `environment.json` of a run: device, precision, layout and threads.
+        plan: `environment.json` of a run: device, precision, layout, threads, and whether it keeps freed memory.
     """
     device = torch.device(plan["accelerator"])
+    if plan["keeps_memory"]:
+        keep_freed_memory()  # from here on, in the plain loop too
     torch.set_num_threads(plan["threads"])
     net = network(model, device, plan["channels_last"]).eval()
     inputs = torch.rand((chunk, 3, size, size), device=device).to(memory_format=layout_of(plan["channels_last"]))

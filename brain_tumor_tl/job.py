@@ -138,8 +138,9 @@ class Job:
         """Give the frozen backbone's features to the data, and return how they came about."""
         device, started = self.trainer.strategy.root_device, time.perf_counter()
         chunk = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
+        fold = device.type == "cpu" and self.plan.precision == "32-true"  # 16 bits would round to other features
         key = digest_of(
-            self.data.images.path.name, self.config.data.normalize, self.config.model.name,
+            "folded" if fold else "", self.data.images.path.name, self.config.data.normalize, self.config.model.name,
             self.settings["model"]["options"], self.weights_digest, self.plan.precision, self.plan.channels_last,
             self.plan.accelerator, torch.__version__,
         )  # fmt: skip
@@ -153,6 +154,7 @@ class Job:
             cache_dir=Path(self.config.data.cache_dir),
             precision=self.trainer.precision_plugin.forward_context(),
             total=-(-len(self.data.index) // chunk),
+            fold=fold,
         )
         self.data.use_features(torch.from_numpy(stored.array))
         seconds = time.perf_counter() - started

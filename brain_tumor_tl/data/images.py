@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from brain_tumor_tl.store import Mapped, Stored, digest_of, load_or_build, new_a
 
 DECODER_VERSION = 1  # part of the cache's key: raise it when the pixels that come out change
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow hands PostScript to Ghostscript
+RUN = 8  # files that a thread takes at a time: to hand over each by itself took a tenth of the time
 
 Pixels = NDArray[np.uint8]
 
@@ -81,7 +83,7 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
                 continue
             if len(image) > pixels.shape[1]:
                 pixels = widened(pixels, kept, path)
-            pixels[kept] = image
+            pixels.view(np.ndarray)[kept] = image  # a memory map's own way of indexing takes 0.2 ms
             kept += 1
     pixels.flush()
     if bad:
@@ -91,11 +93,29 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
 
 def decoded(index: Index, size: int) -> Iterator[Pixels | str]:
     """Yield each image's pixels, or why it has none, in the index's order, while threads decode ahead."""
-    ahead = 64 * (os.cpu_count() or 1)  # bounds the memory that decoded images wait in
+    paths = [index.root / path for path in index.paths]
+    runs = [paths[start : start + RUN] for start in range(0, len(paths), RUN)]
     with ThreadPoolExecutor() as pool:
-        for start in track(range(0, len(index), ahead), f"Decoding {len(index)} images", transient=True):
-            paths = [index.root / path for path in index.paths[start : start + ahead]]
-            yield from pool.map(lambda path: decode_or_reason(path, size), paths)
+        ready = decode_ahead(pool, runs, size)
+        for run in track(ready, f"Decoding {len(paths)} images", total=len(runs), transient=True):
+            yield from run
+
+
+def decode_ahead(pool: Executor, runs: Sequence[Sequence[Path]], size: int) -> Iterator[list[Pixels | str]]:
+    """Yield what `decode_run` returns of each run, in order; a few of them wait in memory."""
+    most = 8 * (os.cpu_count() or 1)
+    waiting: deque[Future[list[Pixels | str]]] = deque()
+    for run in runs:
+        waiting.append(pool.submit(decode_run, run, size))
+        if len(waiting) > most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def decode_run(paths: Sequence[Path], size: int) -> list[Pixels | str]:
+    """Return what `decode_or_reason` does of each of some files."""
+    return [decode_or_reason(path, size) for path in paths]
 
 
 def widened(pixels: Mapped, kept: int, path: Path) -> Mapped:
@@ -144,13 +164,21 @@ def decode_image(path: Path, size: int) -> Pixels:
     """
     with Image.open(path, formats=FORMATS) as image:
         image.load()
-        picture = eight_bit(image)
+        picture = one_channel_of_grey(eight_bit(image))
     pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
     if pixels.ndim == 2:
         return pixels[None]
     if is_grey(pixels):
         return np.ascontiguousarray(pixels[None, :, :, 0])
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def one_channel_of_grey(image: Image.Image) -> Image.Image:
+    """Return an image of three equal channels as one of them, which is resized in less than half the time."""
+    if image.mode == "L":
+        return image
+    first, second, third = image.split()
+    return first if first.tobytes() == second.tobytes() == third.tobytes() else image
 
 
 def is_grey(pixels: Pixels) -> bool:

@@ -190,6 +190,18 @@ def test_decode_image__three_equal_channels_become_one(suffix: str, mode: str, t
     assert np.array_equal(pixels, decode_image(grey, SIZE))
 
 
+@pytest.mark.parametrize(("colour", "channels"), [(255, 3), (101, 1)], ids=["strong", "gone once resized"])
+def test_decode_image__one_coloured_pixel(colour: int, channels: int, tmp_path: Path) -> None:
+    picture = np.full((64, 64, 3), 100, np.uint8)
+    picture[31, 31, 2] = colour
+    Image.fromarray(picture).save(tmp_path / "scan.png")
+
+    pixels = decode_image(tmp_path / "scan.png", SIZE)
+
+    assert np.array_equal(pixels, resized(Image.fromarray(picture))[:channels])
+    assert len(pixels) == channels
+
+
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_is_grey__one_pixel_decides(channel: int) -> None:
     pixels = np.full((4, 5, 3), 7, np.uint8)

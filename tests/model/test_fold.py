@@ -1,0 +1,123 @@
+"""Fold: the same outputs with fewer modules, on every kind of network, and the network itself untouched."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from brain_tumor_tl.model import backbone
+from brain_tumor_tl.model.features import compute_into
+from brain_tumor_tl.model.fold import folded
+
+# one of each kind that has batch normalisation, and how many of them no convolution can take over
+LEFT = {
+    "shufflenet_v2_x0_5": 0,
+    "mobilenet_v2": 0,
+    "mobilenet_v3_small": 0,
+    "resnet18": 0,
+    "googlenet": 0,
+    "densenet121": 62,  # those at the head of a layer, where features of several layers come together
+    "mnasnet0_5": 0,
+    "regnet_y_400mf": 0,
+    "efficientnet_b0": 0,
+    "vgg11_bn": 0,
+    "squeezenet1_1": 0,  # has none
+    "vit_b_32": 0,  # has none
+}
+
+
+def with_statistics(network: nn.Module) -> nn.Module:
+    """Give batch normalisation statistics and weights as training would, for new ones change nothing."""
+    generator = torch.Generator().manual_seed(0)
+
+    def between(low: float, high: float, like: Tensor) -> Tensor:
+        return low + (high - low) * torch.rand(like.shape, generator=generator)
+
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.copy_(between(-0.2, 0.2, module.running_mean))
+            module.running_var.copy_(between(0.5, 1.5, module.running_var))
+            with torch.no_grad():
+                module.weight.copy_(between(0.5, 1.5, module.weight))
+                module.bias.copy_(between(-0.2, 0.2, module.bias))
+    return network
+
+
+def normalisations(network: nn.Module) -> int:
+    """Count the batch normalisations that a traced network calls."""
+    assert isinstance(network, fx.GraphModule)
+    called = [network.get_submodule(str(node.target)) for node in network.graph.nodes if node.op == "call_module"]
+    return sum(isinstance(module, nn.BatchNorm2d) for module in called)
+
+
+@pytest.mark.parametrize("name", LEFT)
+@torch.inference_mode()
+def test_folded__same_features(name: str) -> None:
+    network = with_statistics(backbone.build(name, None).backbone).eval()
+    images = torch.rand(3, 3, 224 if name == "vit_b_32" else 64, 224 if name == "vit_b_32" else 64)
+    before, state = network(images), {key: value.clone() for key, value in network.state_dict().items()}
+
+    quick = folded(network)
+
+    assert normalisations(quick) == LEFT[name]
+    for count in (3, 1):  # the last chunk of a pass is smaller
+        expected = before[:count]
+        assert torch.allclose(quick(images[:count]), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    assert torch.equal(network(images), before)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+class Shared(nn.Module):
+    """A network whose convolution somebody else needs as it is."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.twice = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), twice
+
+    def forward(self, images: Tensor) -> Tensor:
+        once = self.convolution(images)
+        return self.norm(once) + (self.convolution(images + 1) if self.twice else once)
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["called twice", "read twice"])
+@torch.inference_mode()
+def test_folded__shared_convolution_stays(twice: bool) -> None:
+    network, images = with_statistics(Shared(twice)).eval(), torch.rand(2, 3, 4, 4)
+    quick = folded(network)
+    assert normalisations(quick) == 1
+    assert torch.equal(quick(images), network(images))
+
+
+def test_folded__learning_normalisation_stays() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).train()
+    assert normalisations(folded(network)) == 1
+
+
+class Undecided(nn.Module):
+    """A network whose way depends on its images, which no trace can follow."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images if images.sum() > 0 else -images
+
+
+def test_folded__network_that_cannot_be_traced_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    network = Undecided().eval()
+    with caplog.at_level(logging.DEBUG, "brain_tumor_tl"):
+        assert folded(network) is network
+    assert "Undecided can't be traced" in caplog.text
+
+
+def test_compute_into__folded_pass_gives_the_same_features() -> None:
+    network, images = with_statistics(backbone.build("shufflenet_v2_x0_5", None).backbone), torch.rand(5, 3, 64, 64)
+    chunks = [(torch.tensor([0, 1, 2, 3]), images[:4]), (torch.tensor([4]), images[4:])]
+    plain, quick = (np.zeros((5, 1024), dtype=np.float32) for _ in range(2))
+    compute_into(plain, network, chunks)
+    compute_into(quick, network, chunks, fold=True)
+    assert not np.array_equal(quick, plain)  # it did fold
+    assert np.allclose(quick, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
