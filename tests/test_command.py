@@ -203,6 +203,20 @@ def test_refuse_unknown_keys__nearest(line: list[str], message: str, capsys: pyt
     assert err.endswith("`brain-tumor-tl train --help` lists every key.\n")
 
 
+def test_imported_run__only_its_own_imports_are_kept_from_the_collector(tmp_path: Path) -> None:
+    code = """
+import gc
+from brain_tumor_tl.command import imported_run
+imported_run()
+frozen, enabled = gc.get_freeze_count(), gc.isenabled()
+garbage = [[] for _ in range(10_000)]  # of a job
+imported_run()
+print(frozen > 100_000, enabled, gc.get_freeze_count() <= frozen)
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True"] * 3
+
+
 def test_refuse_unknown_keys__all_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         refuse_unknown_keys(["sede=1", "model=resnet18", "model.nmae=x", "data=kagle"])

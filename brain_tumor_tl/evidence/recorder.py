@@ -42,6 +42,7 @@ class EpochRecorder(L.Callback):
         self.seconds_before = 0.0  # of the run's earlier legs, where it was cut
         self._began = time.perf_counter()
         self._started = self._trained = self._validated = self._rate = 0.0
+        self._drawn: tuple[str, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint; as one text, for thousands of small objects take long to pickle."""
@@ -79,9 +80,10 @@ class EpochRecorder(L.Callback):
             self.draw_confusion(trainer, pl_module, self.watched, row["epoch"])
 
     def draw_confusion(self, trainer: L.Trainer, pl_module: Any, stage: str, epoch: int) -> None:
-        """Send the stage's confusion matrix to TensorBoard."""
-        if stage not in pl_module.confusion:
+        """Send the stage's confusion matrix of an epoch to TensorBoard, once."""
+        if stage not in pl_module.confusion or self._drawn == (stage, epoch):
             return
+        self._drawn = (stage, epoch)
         title = f"{stage} part, epoch {epoch}" + (f", {self.note}" if self.note else "")
         figure = confusion_figure(pl_module.confusion[stage], self.classes, title)
         for logger in trainer.loggers:

@@ -82,7 +82,8 @@ class Shared(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         once = self.convolution(images)
-        return self.norm(once) + (self.convolution(images + 1) if self.twice else once)
+        result: Tensor = self.norm(once) + (self.convolution(images + 1) if self.twice else once)
+        return result
 
 
 @pytest.mark.parametrize("twice", [True, False], ids=["called twice", "read twice"])
