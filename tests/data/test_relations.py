@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from brain_tumor_tl.data import relations
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.relations import find_relations, pooled
+from brain_tumor_tl.data.relations import find_relations, nearest_neighbour_accuracy, pooled
 from brain_tumor_tl.store import Stored
 
 
@@ -75,3 +76,21 @@ def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, nee
     assert found.identical is not None
     assert found.copies[place["4"]] == found.copies[place["3"]] == found.copies[place["0"]]
     assert found.identical[place["4"]] != found.identical[place["3"]] == found.identical[place["0"]]
+
+
+@pytest.mark.parametrize("known", [7, 1000], ids=["training images in parts", "all at once"])
+def test_nearest_neighbour_accuracy__as_numpy_correlates(known: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relations, "KNOWN", known)
+    monkeypatch.setattr(relations, "SOUGHT", 3)
+    generator = np.random.default_rng(1)
+    thumbnails = generator.integers(0, 256, (40, 32, 32), dtype=np.uint8)
+    labels, order = generator.integers(0, 3, 40), generator.permutation(40)
+    train, test = order[:30], order[30:]
+    thumbnails[test[0]] = thumbnails[train[29]]  # a copy in the last part
+
+    likeness = np.asarray(np.corrcoef(thumbnails.reshape(40, -1)))[np.ix_(test, train)]
+    expected = (labels[train[likeness.argmax(axis=1)]] == labels[test]).mean()
+
+    assert train[likeness[0].argmax()] == train[29]
+    assert nearest_neighbour_accuracy(thumbnails, labels, train, test) == pytest.approx(expected)
+    assert 0 < expected < 1
