@@ -66,10 +66,16 @@ class Batches:
             if self._drops(len(chunk)):
                 return
             mine = chunk[self.shard.number :: self.shard.count]
-            # NumPy, for it gathers with one thread: torch would give the reading thread a team of its own, and where
-            # OpenMP has more threads than processors it lets none wait actively. That cost a third of the speed.
-            inputs = torch.from_numpy(self.inputs.numpy()[mine.numpy()]) if self.prefetch else self.inputs[mine]
-            yield inputs.pin_memory() if self.pin else inputs, self.labels[mine], mine
+            inputs = self._rows(self.inputs, mine)
+            yield inputs.pin_memory() if self.pin else inputs, self._rows(self.labels, mine), mine
+
+    def _rows(self, values: Tensor, which: Tensor) -> Tensor:
+        """Return some rows of a tensor, without OpenMP where a thread reads ahead.
+
+        From a few thousand rows on torch would give that thread a team of its own, and where OpenMP has more threads
+        than processors it lets none wait actively. That cost everything in the process a third of its speed.
+        """
+        return torch.from_numpy(values.numpy()[which.numpy()]) if self.prefetch else values[which]
 
     def _drops(self, size: int) -> bool:
         """Tell whether a training batch is too small to give every process an image."""
@@ -80,7 +86,7 @@ class Batches:
             return self.positions
         # NumPy's legacy generator mixes seed and epoch and has a frozen stream (NEP 19); torch's would look at 32 bits.
         order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))
-        return self.positions[torch.from_numpy(order).to(self.positions.device)]
+        return self._rows(self.positions, torch.from_numpy(order).to(self.positions.device))
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:

@@ -275,16 +275,18 @@ def test_setup__labels_of_a_table(image_folder: Path, tmp_path: Path, study_clas
 TEAMS = """
 import os, torch
 from brain_tumor_tl.data.batches import Batches
-images = torch.zeros(640, 1, 224, 224, dtype=torch.uint8)
+images = torch.zeros(COUNT, 1, SIZE, SIZE, dtype=torch.uint8)
 before = len(os.listdir("/proc/self/task"))
-for batch in Batches(images, torch.zeros(640), torch.arange(640), 64, prefetch=True):
+for batch in Batches(images, torch.zeros(COUNT), torch.arange(COUNT), COUNT // 10, epoch=lambda: 0, prefetch=True):
     most = len(os.listdir("/proc/self/task"))
 print(most - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to count threads in")
-def test_batches__the_reading_thread_has_no_team_of_its_own() -> None:
+@pytest.mark.parametrize(("count", "size"), [(640, 224), (200_000, 4)], ids=["large images", "many images"])
+def test_batches__the_reading_thread_has_no_team_of_its_own(count: int, size: int) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "4"}
-    result = subprocess.run([sys.executable, "-c", TEAMS], env=environment, capture_output=True, text=True, check=True)
+    code = TEAMS.replace("COUNT", str(count)).replace("SIZE", str(size))
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(result.stdout) <= 1
