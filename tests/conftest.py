@@ -21,8 +21,11 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script; some tests send Ctrl-C
+# Ignored in the background of a script and below nohup, which programs that tests start and interrupt would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no timing, no folder of its own
 hypothesis.settings.load_profile("shared machine")
