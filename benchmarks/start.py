@@ -26,9 +26,13 @@ IMPORTS = {
     "Python alone": "pass",
     "import torch": "import torch",
     "and torchvision, lightning": "import torch, torchvision, lightning",
-    "imports of a run": "import brain_tumor_tl.command, brain_tumor_tl.train",
+    "imports of a run": "from brain_tumor_tl.command import imported_run; imported_run()",
 }
-UNTIL_STEP = "import sys; from benchmarks import start; start.until_first_step(sys.argv[1:])"
+UNTIL_STEP = f"""{IMPORTS["imports of a run"]}
+import sys
+from benchmarks import start
+start.until_first_step(sys.argv[1:])
+"""
 
 
 class EndAtFirstStep(L.Callback):

@@ -203,7 +203,7 @@ def test_refuse_unknown_keys__nearest(line: list[str], message: str, capsys: pyt
     assert err.endswith("`brain-tumor-tl train --help` lists every key.\n")
 
 
-def test_imported_run__only_its_own_imports_are_kept_from_the_collector(tmp_path: Path) -> None:
+def test_imported_run__a_later_job_is_left_to_the_collector(tmp_path: Path) -> None:
     code = """
 import gc
 from brain_tumor_tl.command import imported_run

@@ -20,7 +20,7 @@ from brain_tumor_tl.store import Mapped, Stored, digest_of, load_or_build, new_a
 
 DECODER_VERSION = 1  # part of the cache's key: raise it when the pixels that come out change
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow hands PostScript to Ghostscript
-RUN = 8  # files that a thread takes at a time: to hand over each by itself took a tenth of the time
+CHUNK = 8  # files that a thread takes at a time, for handing over each by itself takes longer
 
 Pixels = NDArray[np.uint8]
 
@@ -83,7 +83,7 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
                 continue
             if len(image) > pixels.shape[1]:
                 pixels = widened(pixels, kept, path)
-            pixels.view(np.ndarray)[kept] = image  # a memory map's own way of indexing takes 0.2 ms
+            pixels.view(np.ndarray)[kept] = image  # a plain view: indexing a memory map makes a new one
             kept += 1
     pixels.flush()
     if bad:
@@ -94,26 +94,30 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
 def decoded(index: Index, size: int) -> Iterator[Pixels | str]:
     """Yield each image's pixels, or why it has none, in the index's order, while threads decode ahead."""
     paths = [index.root / path for path in index.paths]
-    runs = [paths[start : start + RUN] for start in range(0, len(paths), RUN)]
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor() as pool:
-        ready = decode_ahead(pool, runs, size)
-        for run in track(ready, f"Decoding {len(paths)} images", total=len(runs), transient=True):
-            yield from run
+        ready = decode_ahead(pool, chunks, size)
+        for chunk in track(ready, f"Decoding {len(paths)} images", total=len(chunks), transient=True):
+            yield from chunk
 
 
-def decode_ahead(pool: Executor, runs: Sequence[Sequence[Path]], size: int) -> Iterator[list[Pixels | str]]:
-    """Yield what `decode_run` returns of each run, in order; a few of them wait in memory."""
+def decode_ahead(pool: Executor, chunks: Sequence[Sequence[Path]], size: int) -> Iterator[list[Pixels | str]]:
+    """Yield what `decode_chunk` returns of each chunk, in order; at most 8 a processor wait in memory."""
     most = 8 * (os.cpu_count() or 1)
     waiting: deque[Future[list[Pixels | str]]] = deque()
-    for run in runs:
-        waiting.append(pool.submit(decode_run, run, size))
-        if len(waiting) > most:
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(decode_chunk, chunk, size))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    finally:  # an interrupt must not wait for what nobody will read
+        for future in waiting:
+            future.cancel()
 
 
-def decode_run(paths: Sequence[Path], size: int) -> list[Pixels | str]:
+def decode_chunk(paths: Sequence[Path], size: int) -> list[Pixels | str]:
     """Return what `decode_or_reason` does of each of some files."""
     return [decode_or_reason(path, size) for path in paths]
 
@@ -174,7 +178,16 @@ def decode_image(path: Path, size: int) -> Pixels:
 
 
 def one_channel_of_grey(image: Image.Image) -> Image.Image:
-    """Return an image of three equal channels as one of them, which is resized in less than half the time."""
+    """Return an image of three equal channels as one of them, which is resized in less than half the time.
+
+    Args:
+        image: Of mode L or RGB.
+
+    >>> one_channel_of_grey(Image.new("RGB", (2, 2), (7, 7, 7))).mode
+    'L'
+    >>> one_channel_of_grey(Image.new("RGB", (2, 2), (7, 7, 8))).mode
+    'RGB'
+    """
     if image.mode == "L":
         return image
     first, second, third = image.split()

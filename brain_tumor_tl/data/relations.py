@@ -25,8 +25,6 @@ GLANCE_VERSION = 1  # part of the cache's key: raise it when what a glance sees 
 SIDE = 32  # pixels of the pictures by which runs and nearest neighbours are found
 KNOWN, SOUGHT = 8192, 512  # training and test pictures that are compared at a time: bounds the memory
 
-Pictures = NDArray[np.uint8] | NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Relations:
@@ -143,7 +141,7 @@ def lookup_accuracy(relations: Relations, labels: Indices, split: Split) -> floa
     return nearest_neighbour_accuracy(relations.thumbnails, labels, split.train, split.test)
 
 
-def pooled(thumbnails: Pictures) -> NDArray[np.float32]:
+def pooled(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return thumbnails, `(N, S, S)`, pooled to `(N, 32, 32)`: what two slices share, less what two scans differ in.
 
     Raises:
@@ -159,11 +157,11 @@ def pooled(thumbnails: Pictures) -> NDArray[np.float32]:
     return result
 
 
-def nearest_neighbour_accuracy(pictures: Pictures, labels: Indices, train: Indices, test: Indices) -> float:
+def nearest_neighbour_accuracy(thumbnails: NDArray[np.uint8], labels: Indices, train: Indices, test: Indices) -> float:
     """Return the share of test images whose most correlated training image has their label.
 
     Args:
-        pictures: Thumbnails, as `pooled` takes them, `(N, S, S)`.
+        thumbnails: As `pooled` takes them, `(N, S, S)`.
         labels: Label of each image, `(N,)`.
         train: Positions of the images that are looked up.
         test: Positions of the images to find.
@@ -171,20 +169,24 @@ def nearest_neighbour_accuracy(pictures: Pictures, labels: Indices, train: Indic
     best, nearest = np.full(len(test), -np.inf, dtype=np.float32), np.zeros(len(test), dtype=np.int64)
     for first in range(0, len(train), KNOWN):
         chunk = train[first : first + KNOWN]
-        known = standardized(pooled(pictures[chunk]))
+        known = standardized(pooled(thumbnails[chunk]))
         for start in range(0, len(test), SOUGHT):
-            part = slice(start, start + SOUGHT)
-            likeness = standardized(pooled(pictures[test[part]])) @ known.T
+            rows = slice(start, start + SOUGHT)
+            likeness = standardized(pooled(thumbnails[test[rows]])) @ known.T
             found = likeness.argmax(axis=1)
             highest = likeness[np.arange(len(found)), found]
-            closer = highest > best[part]
-            nearest[part] = np.where(closer, chunk[found], nearest[part])
-            best[part] = np.maximum(highest, best[part])
+            closer = highest > best[rows]
+            nearest[rows] = np.where(closer, chunk[found], nearest[rows])
+            best[rows] = np.maximum(highest, best[rows])
     return float((labels[nearest] == labels[test]).mean())
 
 
 def standardized(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return pictures `(B, H, W)` as rows of mean 0 and length 1, `(B, H * W)`, whose products are correlations."""
+    """Return pictures `(B, H, W)` as rows of mean 0 and length 1, `(B, H * W)`, whose products are correlations.
+
+    >>> standardized(np.array([[[0, 2]], [[9, 1]]], dtype=np.float32)).astype(float).round(2).tolist()
+    [[-0.71, 0.71], [0.71, -0.71]]
+    """
     rows = pictures.reshape(len(pictures), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     result: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)

@@ -227,7 +227,8 @@ def measured(surveyed: Surveyed, splits: Sequence[Split], features: Features) ->
         "copies_in_training": spread([shared(split, copies.groups) for split in splits]),
         "run_in_training": spread([shared(split, surveyed.runs) for split in splits]),
         "nearest_neighbour": spread([
-            nearest_neighbour_accuracy(surveyed.pictures, index.labels, split.train, split.test) for split in splits
+            nearest_neighbour_accuracy(surveyed.facts.thumbnails, index.labels, split.train, split.test)
+            for split in splits
         ]),
         "shortcuts": {name: spread([row[name] for row in shortcuts]) for name in shortcuts[0]} if features else None,
     }  # fmt: skip

@@ -42,7 +42,7 @@ class EpochRecorder(L.Callback):
         self.seconds_before = 0.0  # of the run's earlier legs, where it was cut
         self._began = time.perf_counter()
         self._started = self._trained = self._validated = self._rate = 0.0
-        self._drawn: tuple[str, int] | None = None
+        self._drawn: Any = None  # stage, epoch and matrix that TensorBoard got last
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint; as one text, for thousands of small objects take long to pickle."""
@@ -76,14 +76,16 @@ class EpochRecorder(L.Callback):
         write_csv(self.folder / "metrics.csv", self.rows)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
-        if self.confusion_every and row["epoch"] % self.confusion_every == 0:
+        looked = f"{self.watched}/accuracy" in row
+        if looked and self.confusion_every and row["epoch"] % self.confusion_every == 0:
             self.draw_confusion(trainer, pl_module, self.watched, row["epoch"])
 
     def draw_confusion(self, trainer: L.Trainer, pl_module: Any, stage: str, epoch: int) -> None:
-        """Send the stage's confusion matrix of an epoch to TensorBoard, once."""
-        if stage not in pl_module.confusion or self._drawn == (stage, epoch):
+        """Send the stage's confusion matrix of an epoch to TensorBoard, where it does not have it yet."""
+        new = stage, epoch, pl_module.confusion.get(stage)
+        if new[-1] is None or self._drawn == new:
             return
-        self._drawn = (stage, epoch)
+        self._drawn = new
         title = f"{stage} part, epoch {epoch}" + (f", {self.note}" if self.note else "")
         figure = confusion_figure(pl_module.confusion[stage], self.classes, title)
         for logger in trainer.loggers:

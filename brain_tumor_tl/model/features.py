@@ -12,7 +12,7 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from brain_tumor_tl.model.fold import folded
+from brain_tumor_tl.model.fusion import fuse_norms
 from brain_tumor_tl.store import Stored, load_or_build, new_array
 
 Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -28,7 +28,7 @@ def load_features(
     cache_dir: Path,
     precision: AbstractContextManager[Any],
     total: int | None = None,
-    fold: bool = False,
+    fuse: bool = False,
 ) -> Stored:
     """Compute the features of all images, or open them from the cache.
 
@@ -41,7 +41,7 @@ def load_features(
         cache_dir: Where features are kept.
         precision: The context that the run computes in, such as autocast.
         total: Number of chunks, for the progress bar.
-        fold: Whether to work batch normalisation into convolutions: faster, and the same to float32's rounding.
+        fuse: Whether to work batch normalisation into convolutions: faster, and the same to float32's rounding.
 
     Returns:
         float32 `(count, width)`.
@@ -50,7 +50,7 @@ def load_features(
     def build(path: Path) -> dict[str, Any]:
         features = new_array(path, np.float32, (count, width))
         with precision:
-            compute_into(features, backbone, track(chunks(), "Computing features", total=total, transient=True), fold)
+            compute_into(features, backbone, track(chunks(), "Computing features", total=total, transient=True), fuse)
         features.flush()
         return {}
 
@@ -58,7 +58,7 @@ def load_features(
 
 
 def compute_into(
-    features: Any, backbone: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], fold: bool = False
+    features: Any, backbone: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], fuse: bool = False
 ) -> None:
     """Write each image's features to its row.
 
@@ -66,7 +66,7 @@ def compute_into(
         features: float32 `(N, D)`, written in place.
         backbone: Its training mode is restored.
         chunks: `(positions, images)`; every position exactly once.
-        fold: Whether to work batch normalisation into convolutions.
+        fuse: Whether to work batch normalisation into convolutions.
 
     Raises:
         RuntimeError: A position was missed or came twice.
@@ -74,7 +74,7 @@ def compute_into(
     seen = np.zeros(len(features), dtype=np.int64)
     training = backbone.training
     backbone.eval()
-    network = folded(backbone) if fold else backbone
+    network = fuse_norms(backbone) if fuse else backbone
     with torch.inference_mode():
         for positions, images in chunks:
             rows = positions.numpy()

@@ -109,6 +109,7 @@ def events(fit: Fit, tmp_path: Path) -> Any:
     callback = recorder(tmp_path, confusion_every=2)
     trainer = fit(callback, epochs=4, logger=logger, log_every_n_steps=1)
     callback.draw_confusion(trainer, trainer.lightning_module, "val", 4)  # a part that nobody looked at
+    callback.draw_confusion(trainer, trainer.lightning_module, "test", 4)  # what TensorBoard has already
     logger.finalize("success")
     found = event_accumulator.EventAccumulator(
         str(tmp_path / "tensorboard"), size_guidance={event_accumulator.IMAGES: 0}
@@ -132,6 +133,17 @@ def test_epoch_recorder__tensorboard_has_the_confusion_matrix(events: Any) -> No
     with Image.open(io.BytesIO(found[1].encoded_image_string)) as image:
         drawn = np.asarray(image.convert("RGB"))
     assert np.array_equal(drawn, pixels(confusion_figure([[2, 1], [0, 3]], ["a", "b"], "test part, epoch 4")))
+
+
+def test_epoch_recorder__no_figure_of_an_epoch_that_did_not_look(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(EpochRecorder, "draw_confusion", lambda *arguments: drawn.append(arguments[-1]))
+
+    fit(recorder(tmp_path, confusion_every=2), epochs=6, check_val_every_n_epoch=3)
+
+    assert drawn == [6]
 
 
 def test_epoch_recorder__no_figure_without_a_matrix(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Fold: the same outputs with fewer modules, on every kind of network, and the network itself untouched."""
+"""Fusion: the same outputs with fewer modules, on every kind of network, and the network itself untouched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from brain_tumor_tl.model import backbone
 from brain_tumor_tl.model.features import compute_into
-from brain_tumor_tl.model.fold import folded
+from brain_tumor_tl.model.fusion import fuse_norms
 
 # one of each kind that has batch normalisation, and how many of them no convolution can take over
 LEFT = {
@@ -58,12 +58,12 @@ def normalisations(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", LEFT)
 @torch.inference_mode()
-def test_folded__same_features(name: str) -> None:
+def test_fuse_norms__same_features(name: str) -> None:
     network = with_statistics(backbone.build(name, None).backbone).eval()
     images = torch.rand(3, 3, 224 if name == "vit_b_32" else 64, 224 if name == "vit_b_32" else 64)
     before, state = network(images), {key: value.clone() for key, value in network.state_dict().items()}
 
-    quick = folded(network)
+    quick = fuse_norms(network)
 
     assert normalisations(quick) == LEFT[name]
     for count in (3, 1):  # the last chunk of a pass is smaller
@@ -88,16 +88,16 @@ class Shared(nn.Module):
 
 @pytest.mark.parametrize("twice", [True, False], ids=["called twice", "read twice"])
 @torch.inference_mode()
-def test_folded__shared_convolution_stays(twice: bool) -> None:
+def test_fuse_norms__shared_convolution_stays(twice: bool) -> None:
     network, images = with_statistics(Shared(twice)).eval(), torch.rand(2, 3, 4, 4)
-    quick = folded(network)
+    quick = fuse_norms(network)
     assert normalisations(quick) == 1
     assert torch.equal(quick(images), network(images))
 
 
-def test_folded__learning_normalisation_stays() -> None:
+def test_fuse_norms__learning_normalisation_stays() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).train()
-    assert normalisations(folded(network)) == 1
+    assert normalisations(fuse_norms(network)) == 1
 
 
 class Undecided(nn.Module):
@@ -107,18 +107,18 @@ class Undecided(nn.Module):
         return images if images.sum() > 0 else -images
 
 
-def test_folded__network_that_cannot_be_traced_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_fuse_norms__network_that_cannot_be_traced_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     network = Undecided().eval()
     with caplog.at_level(logging.DEBUG, "brain_tumor_tl"):
-        assert folded(network) is network
+        assert fuse_norms(network) is network
     assert "Undecided can't be traced" in caplog.text
 
 
-def test_compute_into__folded_pass_gives_the_same_features() -> None:
+def test_compute_into__fused_pass_gives_the_same_features() -> None:
     network, images = with_statistics(backbone.build("shufflenet_v2_x0_5", None).backbone), torch.rand(5, 3, 64, 64)
     chunks = [(torch.tensor([0, 1, 2, 3]), images[:4]), (torch.tensor([4]), images[4:])]
     plain, quick = (np.zeros((5, 1024), dtype=np.float32) for _ in range(2))
     compute_into(plain, network, chunks)
-    compute_into(quick, network, chunks, fold=True)
-    assert not np.array_equal(quick, plain)  # it did fold
+    compute_into(quick, network, chunks, fuse=True)
+    assert not np.array_equal(quick, plain)  # it did fuse
     assert np.allclose(quick, plain, rtol=0, atol=1e-5 * np.abs(plain).max())

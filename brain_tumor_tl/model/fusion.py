@@ -1,4 +1,4 @@
-"""Fold: batch normalisation worked into the convolution before it, for a network that no longer learns."""
+"""Fusion: batch normalisation worked into the convolution before it, for a network that no longer learns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 log = logging.getLogger("brain_tumor_tl")
 
 
-def folded(network: nn.Module) -> nn.Module:
+def fuse_norms(network: nn.Module) -> nn.Module:
     """Return a network that computes the same with fewer passes over its feature maps.
 
     In eval mode batch normalisation is a fixed scale and shift of each channel (Ioffe, Szegedy 2015, algorithm 2),
@@ -22,18 +22,18 @@ def folded(network: nn.Module) -> nn.Module:
         network: In eval mode; it stays as it is, and shares all other weights with what is returned.
 
     Returns:
-        The folded network, or `network` itself where its code can't be traced.
+        The fused network, or `network` itself where its code can't be traced.
     """
     try:
         traced = fx.symbolic_trace(network)
     except Exception as error:  # whatever a network's own code raises when it is given no real images
-        log.debug(f"Batch normalisation is not folded, for {type(network).__name__} can't be traced: {error}")
+        log.debug(f"Batch normalisation is not fused, for {type(network).__name__} can't be traced: {error}")
         return network
     calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
     for node in list(traced.graph.nodes):
         norm, before = called(traced, node), node.args[0] if node.args else None
         convolution = called(traced, before)
-        if not isinstance(convolution, nn.Conv2d) or not stands_still(norm):
+        if not isinstance(convolution, nn.Conv2d) or convolution.training or not stands_still(norm):
             continue
         assert isinstance(before, fx.Node)
         if len(before.users) > 1 or calls[before.target] > 1:
