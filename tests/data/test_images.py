@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -316,14 +317,21 @@ def test_load_images__more_than_threads_decode_ahead(
 
 
 def test_load_images__decodes_in_parallel(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = threading.Barrier(2, timeout=10)
+    counting, inside, most = threading.Lock(), 0, 0
 
-    def meeting(path: Path, size: int) -> Pixels:
-        pair.wait()  # breaks unless a second decode is under way
+    def counted(path: Path, size: int) -> Pixels:
+        nonlocal inside, most
+        with counting:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        with counting:
+            inside -= 1
         return decode_image(path, size)
 
-    monkeypatch.setattr(images, "decode_image", meeting)
+    monkeypatch.setattr(images, "decode_image", counted)
     assert load_images(index, SIZE, tmp_path / "cache")[0].array.shape == (28, 1, SIZE, SIZE)
+    assert most > 1
 
 
 def test_load_images__second_start_decodes_nothing(
