@@ -138,12 +138,10 @@ class Job:
         """Give the frozen backbone's features to the data, and return how they came about."""
         device, started = self.trainer.strategy.root_device, time.perf_counter()
         chunk = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
-        # Float32 on a processor alone: 16 bits would round every map otherwise, and on a GPU nobody has measured it.
-        fuse = device.type == "cpu" and self.plan.precision == "32-true"
         key = digest_of(
             self.data.images.path.name, self.config.data.normalize, self.config.model.name,
             self.settings["model"]["options"], self.weights_digest, self.plan.precision, self.plan.channels_last,
-            self.plan.accelerator, torch.__version__, *(["fused 1"] if fuse else []),
+            self.plan.accelerator, torch.__version__, *(["fused 1"] if self.plan.fuses_norms else []),
         )  # fmt: skip
         self.model.backbone.to(device)
         stored = load_features(
@@ -155,7 +153,7 @@ class Job:
             cache_dir=Path(self.config.data.cache_dir),
             precision=self.trainer.precision_plugin.forward_context(),
             total=-(-len(self.data.index) // chunk),
-            fuse=fuse,
+            fuse=self.plan.fuses_norms,
         )
         self.data.use_features(torch.from_numpy(stored.array))
         seconds = time.perf_counter() - started

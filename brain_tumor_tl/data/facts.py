@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 
-from brain_tumor_tl.data.images import FORMATS, eight_bit, is_grey, unreadable
+from brain_tumor_tl.data.images import FORMATS, eight_bit, in_threads, one_channel_of_grey, unreadable
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.store import digest_of, load_or_build, new_array
 
@@ -91,11 +88,8 @@ def read_all(index: Index, path: Path) -> dict[str, Any]:
 
 def each_file(index: Index) -> Iterator[tuple[FileFacts, Pixels] | str]:
     """Yield facts and picture of each file, or why there are none, while threads read ahead."""
-    ahead = 64 * (os.cpu_count() or 1)  # bounds the memory that pictures wait in
-    with ThreadPoolExecutor() as pool:
-        for start in track(range(0, len(index), ahead), f"Reading {len(index)} files", transient=True):
-            paths = [index.root / path for path in index.paths[start : start + ahead]]
-            yield from pool.map(read_or_reason, paths)
+    paths = [index.root / path for path in index.paths]
+    return in_threads(read_or_reason, paths, f"Reading {len(paths)} files")
 
 
 def read_or_reason(path: Path) -> tuple[FileFacts, Pixels] | str:
@@ -114,12 +108,9 @@ def read_file(path: Path) -> tuple[FileFacts, Pixels]:
     """
     with Image.open(path, formats=FORMATS) as image:
         image.load()
-        picture, mode, kind = eight_bit(image), image.mode, image.format or ""
+        picture, mode, kind = one_channel_of_grey(eight_bit(image)), image.mode, image.format or ""
     pixels = np.asarray(picture)
-    if pixels.ndim == 3 and is_grey(pixels):
-        pixels = np.ascontiguousarray(pixels[..., 0])
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    grey = Image.fromarray(pixels).convert("L")
-    small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR))
+    small = np.asarray(picture.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR))
     facts = FileFacts(picture.width, picture.height, path.stat().st_size, mode, kind, digest)
     return facts, small

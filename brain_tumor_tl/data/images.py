@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow h
 CHUNK = 8  # files that a thread takes at a time, for handing over each by itself takes longer
 
 Pixels = NDArray[np.uint8]
+Result = TypeVar("Result")
 
 
 def load_images(index: Index, size: int, cache_dir: Path, on_bad_file: str = "error") -> tuple[Stored, Index]:
@@ -83,7 +84,7 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
                 continue
             if len(image) > pixels.shape[1]:
                 pixels = widened(pixels, kept, path)
-            pixels.view(np.ndarray)[kept] = image  # a plain view: indexing a memory map makes a new one
+            pixels[kept] = image
             kept += 1
     pixels.flush()
     if bad:
@@ -94,20 +95,33 @@ def decode_all(index: Index, size: int, path: Path) -> list[tuple[int, str]]:
 def decoded(index: Index, size: int) -> Iterator[Pixels | str]:
     """Yield each image's pixels, or why it has none, in the index's order, while threads decode ahead."""
     paths = [index.root / path for path in index.paths]
+    return in_threads(lambda path: decode_or_reason(path, size), paths, f"Decoding {len(paths)} images")
+
+
+def in_threads(read: Callable[[Path], Result], paths: Sequence[Path], label: str) -> Iterator[Result]:
+    """Yield what `read` returns of each file, in order, while threads read ahead.
+
+    Args:
+        read: Called in any thread.
+        paths: The files.
+        label: What the progress bar says.
+    """
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor() as pool:
-        ready = decode_ahead(pool, chunks, size)
-        for chunk in track(ready, f"Decoding {len(paths)} images", total=len(chunks), transient=True):
+        ready = chunks_ahead(pool, lambda chunk: [read(path) for path in chunk], chunks)
+        for chunk in track(ready, label, total=len(chunks), transient=True):
             yield from chunk
 
 
-def decode_ahead(pool: Executor, chunks: Sequence[Sequence[Path]], size: int) -> Iterator[list[Pixels | str]]:
-    """Yield what `decode_chunk` returns of each chunk, in order; at most 8 a processor wait in memory."""
+def chunks_ahead(
+    pool: Executor, read: Callable[[Sequence[Path]], Result], chunks: Sequence[Sequence[Path]]
+) -> Iterator[Result]:
+    """Yield what `read` returns of each chunk, in order; at most 8 a processor wait in memory."""
     most = 8 * (os.cpu_count() or 1)
-    waiting: deque[Future[list[Pixels | str]]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(decode_chunk, chunk, size))
+            waiting.append(pool.submit(read, chunk))
             if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
@@ -115,11 +129,6 @@ def decode_ahead(pool: Executor, chunks: Sequence[Sequence[Path]], size: int) ->
     finally:  # an interrupt must not wait for what nobody will read
         for future in waiting:
             future.cancel()
-
-
-def decode_chunk(paths: Sequence[Path], size: int) -> list[Pixels | str]:
-    """Return what `decode_or_reason` does of each of some files."""
-    return [decode_or_reason(path, size) for path in paths]
 
 
 def widened(pixels: Mapped, kept: int, path: Path) -> Mapped:
@@ -169,16 +178,13 @@ def decode_image(path: Path, size: int) -> Pixels:
     with Image.open(path, formats=FORMATS) as image:
         image.load()
         picture = one_channel_of_grey(eight_bit(image))
-    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
-    if pixels.ndim == 2:
-        return pixels[None]
-    if is_grey(pixels):
-        return np.ascontiguousarray(pixels[None, :, :, 0])
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    # Grey before, for one channel is resized sooner than three; grey after, for resizing may lose the last colour.
+    pixels = np.asarray(one_channel_of_grey(picture.resize((size, size), Image.Resampling.BILINEAR)))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def one_channel_of_grey(image: Image.Image) -> Image.Image:
-    """Return an image of three equal channels as one of them, which is resized in less than half the time.
+    """Return an image of three equal channels as one of them, any other as it is.
 
     Args:
         image: Of mode L or RGB.
@@ -192,11 +198,6 @@ def one_channel_of_grey(image: Image.Image) -> Image.Image:
         return image
     first, second, third = image.split()
     return first if first.tobytes() == second.tobytes() == third.tobytes() else image
-
-
-def is_grey(pixels: Pixels) -> bool:
-    """Tell whether the three channels of `(H, W, 3)` are equal."""
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

@@ -27,7 +27,8 @@ def fuse_norms(network: nn.Module) -> nn.Module:
     try:
         traced = fx.symbolic_trace(network)
     except Exception as error:  # whatever a network's own code raises when it is given no real images
-        log.debug(f"Batch normalisation is not fused, for {type(network).__name__} can't be traced: {error}")
+        name = type(network).__name__
+        log.warning(f"Features take longer, with batch normalisation as it is: {name} can't be traced: {error}")
         return network
     calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
     for node in list(traced.graph.nodes):
