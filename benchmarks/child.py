@@ -48,7 +48,7 @@ def run(command: Sequence[str], each_tick: Callable[[float], None] | None = None
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=output, stderr=subprocess.STDOUT)
         try:
-            finished, status = watched(process.pid, started, each_tick or (lambda _: None))
+            finished, status = monitored(process.pid, started, each_tick or (lambda _: None))
             process.returncode = status
         finally:
             if process.returncode is None:
@@ -59,7 +59,7 @@ def run(command: Sequence[str], each_tick: Callable[[float], None] | None = None
     return finished
 
 
-def watched(pid: int, started: float, each_tick: Callable[[float], None]) -> tuple[Finished, int]:
+def monitored(pid: int, started: float, each_tick: Callable[[float], None]) -> tuple[Finished, int]:
     """Look at a child until it ends; return what it took, and its status."""
     own: float | None = None
     while True:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from benchmarks import child, images, measure
 from benchmarks.raw import CLASSES, RawLoop, autocast, layout_of, network
-from brain_tumor_tl.hardware import keep_freed_memory
 from brain_tumor_tl.model import TumorClassifier
+from brain_tumor_tl.run.hardware import keep_freed_memory
 
 NAMES = [f"class {number}" for number in range(CLASSES)]
 ALLOWED_COLD, ALLOWED_START = 1.3, 15  # cold: at most so many forward passes, and so many seconds

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import child, images, measure
-from brain_tumor_tl.evidence.study import row_for
+from brain_tumor_tl.reporting.study import row_for
 
 
 def run_grid(options: Any, root: Path, work: Path) -> tuple[list[Path], float]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from PIL import Image
 
-from brain_tumor_tl.config import conf_dir
-from brain_tumor_tl.data.phantom import CLASSES, NOTICE, NOTICE_FILE, draw_head, write_phantoms
+from brain_tumor_tl.cli.config import conf_dir
+from brain_tumor_tl.data.sources.phantom import CLASSES, NOTICE, NOTICE_FILE, draw_head, write_phantoms
 
 
 @contextmanager

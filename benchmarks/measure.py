@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from brain_tumor_tl import hardware
-from brain_tumor_tl.evidence import record
+from brain_tumor_tl import files
+from brain_tumor_tl.run import hardware, record
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -180,7 +180,7 @@ def report(title: str, rows: Sequence[Row], options: argparse.Namespace, facts: 
     if options.json is not None:
         chosen = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
         content = {"title": title, "surroundings": facts, "options": chosen, "rows": [plain(row) for row in rows]}
-        record.write_json(options.json, content)
+        files.write_json(options.json, content)
 
 
 def caption(facts: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from torch.optim import Adam
 
 from benchmarks import child, measure
 from benchmarks.raw import RawLoop, network
-from brain_tumor_tl import hardware
+from brain_tumor_tl.run import hardware
 
 SERVE = "import sys; from benchmarks import settings; settings.serve(sys.argv[1])"
 WARM_UP = 2  # steps that take memory for the first time

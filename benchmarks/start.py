@@ -20,13 +20,13 @@ import lightning as L
 
 from benchmarks import child, images, measure
 from benchmarks.throughput import one_more
-from brain_tumor_tl.command import run_train
+from brain_tumor_tl.cli.command import run_train
 
 IMPORTS = {
     "Python alone": "pass",
     "import torch": "import torch",
     "and torchvision, lightning": "import torch, torchvision, lightning",
-    "imports of a run": "from brain_tumor_tl.command import imported_run; imported_run()",
+    "imports of a run": "from brain_tumor_tl.cli.command import imported_run; imported_run()",
 }
 UNTIL_STEP = f"""{IMPORTS["imports of a run"]}
 import sys

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import child, images, measure
 from benchmarks.raw import RawLoop, network
-from brain_tumor_tl.command import run_train
+from brain_tumor_tl.cli.command import run_train
 
 STAGES = ("train", "test")
 

@@ -1,7 +1,33 @@
 """Transfer learning on brain MRI slices: torchvision CNNs, Lightning, Hydra.
 
-The parts for use from Python are `brain_tumor_tl.data.TumorData`, a LightningDataModule, and
-`brain_tumor_tl.model.TumorClassifier`, a LightningModule; the rest is reached by `brain-tumor-tl VERB`.
+From Python, use `TumorData`, a LightningDataModule, and `TumorClassifier`, a LightningModule. Everything else is
+reached by `brain-tumor-tl VERB`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.data.module import TumorData as TumorData
+    from brain_tumor_tl.model.classifier import TumorClassifier as TumorClassifier
+
 __version__ = "0.1.0"
+__all__ = ["TumorClassifier", "TumorData", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public class on first use, since it brings torch and Lightning.
+
+    Raises:
+        AttributeError: The package has no such name.
+    """
+    if name == "TumorData":
+        from brain_tumor_tl.data.module import TumorData
+
+        return TumorData
+    if name == "TumorClassifier":
+        from brain_tumor_tl.model.classifier import TumorClassifier
+
+        return TumorClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,19 +34,19 @@ def main() -> None:
         return
     verb, rest = arguments[0], arguments[1:]
     if verb == "train":
-        from brain_tumor_tl.command import run_train
+        from brain_tumor_tl.cli.command import run_train
 
         run_train(rest)
     elif verb == "audit":
-        from brain_tumor_tl.command import run_audit
+        from brain_tumor_tl.cli.command import run_audit
 
         sys.exit(run_audit(rest))
     elif verb == "search":
-        from brain_tumor_tl.command import run_search
+        from brain_tumor_tl.cli.command import run_search
 
         run_search(rest)
     elif verb == "report":
-        from brain_tumor_tl.report import main as report
+        from brain_tumor_tl.cli.report import main as report
 
         sys.exit(report(rest))
     else:
@@ -80,7 +80,7 @@ def complete(arguments: list[str]) -> None:
         if words[1] not in ("train", "search"):
             return
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-    from brain_tumor_tl.command import run_train
+    from brain_tumor_tl.cli.command import run_train
 
     run_train(arguments)
 

@@ -33,7 +33,7 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs and return how each of them ended."""
-        from brain_tumor_tl.launcher import launch
+        from brain_tumor_tl.cli.launcher import launch
 
         return launch(
             self.context.config_loader,

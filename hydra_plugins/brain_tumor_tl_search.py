@@ -29,7 +29,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search, and return the best value."""
-        from brain_tumor_tl.search import search
+        from brain_tumor_tl.cli.search import search
 
         lines = [f"{key}={value}" for key, value in (self.params or {}).items()]
         return search(self.loader, self.master, [*lines, *arguments])

@@ -18,7 +18,7 @@ with contextlib.suppress(ImportError):
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             """Run a batch of jobs and return how each of them ended."""
-            from brain_tumor_tl.launcher import submit
+            from brain_tumor_tl.cli.launcher import submit
 
             start, loader = super().launch, self.hydra_context.config_loader
             return submit(lambda lines: start(lines, initial_job_idx), loader, self.config, job_overrides)

@@ -19,8 +19,8 @@ COMPOSE = """
 import sys
 import hydra
 import brain_tumor_tl
-from brain_tumor_tl.checks import check
-from brain_tumor_tl.config import conf_dir
+from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.config import conf_dir
 with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
     config = hydra.compose("train", ["model=vgg16", "data.root=PATH"])
 check(config)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
+from brain_tumor_tl.cache import CacheEntry, Mapped, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.index import BadFilesError, Index
-from brain_tumor_tl.store import Mapped, Stored, digest_of, load_or_build, new_array
 
 DECODER_VERSION = 1  # part of the cache's key: raise it when the pixels that come out change
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow hands PostScript to Ghostscript
@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
 
 
-def load_images(index: Index, size: int, cache_dir: Path, on_bad_file: str = "error") -> tuple[Stored, Index]:
+def load_images(index: Index, size: int, cache_dir: Path, on_bad_file: str = "error") -> tuple[CacheEntry, Index]:
     """Decode all images of an index, or open them from the cache.
 
     Args:

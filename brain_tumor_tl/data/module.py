@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batch, Batches, Shard
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.protocol import Protocol, divide, facts, shuffled
-from brain_tumor_tl.data.relations import Relations, find_relations, lookup_accuracy
-from brain_tumor_tl.data.split import Split, part_rows
+from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_of_split
+from brain_tumor_tl.data.splits.protocol import Protocol, divide, facts, shuffled
+from brain_tumor_tl.data.splits.random import Split, part_rows
 from brain_tumor_tl.data.table import described
-from brain_tumor_tl.store import Stored
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1; Krizhevsky et al. 2012 as torchvision's weights expect it
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the images may take; the rest is the network's
 BLOCK, BLOCK_FROM_DISK = 128, 8  # batches of a block: where inputs lie ready; where they must be read and copied
 
@@ -39,10 +39,10 @@ class TumorData(L.LightningDataModule):
         classes: Each class's name followed by further folder names that stand for it, in the order of the labels.
         image_size: Height and width in pixels.
         batch_size: Images in an optimizer step, over all devices together.
-        normalize: "unit" scales to 0..1; "imagenet" then takes off ImageNet's mean and divides by its deviation.
+        normalize: "unit" scales to 0..1; "imagenet" then takes off ImageNet's mean and divides by its std.
         cache_dir: Where decoded images are kept.
         seed: Seed of the split and of the order of batches.
-        protocol: How images are split; without a validation part the test part is watched during training.
+        protocol: How images are split; without a validation part the test part is monitored during training.
         labels: CSV file whose labels replace those of the folders, None for none.
         patients: CSV file that says whose each image is; None for the `patient` column of `labels` if it has one.
         find_copies: "auto", or whether to look for copies among the images.
@@ -55,7 +55,7 @@ class TumorData(L.LightningDataModule):
     index: Index
     split: Split
     relations: Relations
-    images: Stored
+    images: CacheEntry
     labels: Tensor
 
     def __init__(
@@ -86,12 +86,12 @@ class TumorData(L.LightningDataModule):
         self.augmentation = augmentation or Augmentation()
         self.on_bad_file, self.channels_last = on_bad_file, channels_last
         self.scale, self.shift = affine(normalize)
-        self.in_blocks, self.watched_batch_size = False, batch_size
+        self.in_blocks, self.monitored_batch_size = False, batch_size
         self._inputs: Tensor | None = None
         self._ready = False
 
     @property
-    def watched(self) -> str:
+    def monitored(self) -> str:
         """The part that is looked at after each epoch: "val" where there is one, else "test"."""
         return "val" if self.protocol.val_fraction > 0 else "test"
 
@@ -118,7 +118,7 @@ class TumorData(L.LightningDataModule):
 
     def nearest_neighbour(self) -> float | None:
         """Return the test accuracy of a look-up of the nearest thumbnail; None where nobody looked at them."""
-        return lookup_accuracy(self.relations, self.index.labels, self.split)
+        return nearest_neighbour_of_split(self.relations, self.index.labels, self.split)
 
     def split_rows(self) -> list[dict[str, str | int]]:
         """Return the rows of `split.csv`."""
@@ -148,8 +148,8 @@ class TumorData(L.LightningDataModule):
         return self._batches(self.split.train, shuffled=True)
 
     def val_dataloader(self) -> Batches:
-        """Return the watched part: validation where there is one, else the test part, as in the study."""
-        return self._batches(self.split.val if self.watched == "val" else self.split.test)
+        """Return the monitored part: validation where there is one, else the test part, as in the study."""
+        return self._batches(self.split.val if self.monitored == "val" else self.split.test)
 
     def test_dataloader(self) -> Batches:
         """Return the test part."""
@@ -205,7 +205,7 @@ class TumorData(L.LightningDataModule):
             inputs,
             self.labels.to(device),
             torch.as_tensor(part).to(device),
-            self.batch_size if shuffled else self.watched_batch_size,
+            self.batch_size if shuffled else self.monitored_batch_size,
             Shard(trainer.global_rank, trainer.world_size),
             self.seed,
             (lambda: int(trainer.current_epoch)) if shuffled else None,
@@ -233,6 +233,6 @@ def affine(normalize: str) -> tuple[Tensor, Tensor]:
     if normalize == "unit":
         return torch.full((3,), 1 / 255), torch.zeros(3)
     if normalize == "imagenet":
-        mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
-        return 1 / (255 * deviation), -mean / deviation
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        return 1 / (255 * std), -mean / std
     raise ValueError(f"Expected `normalize` to be unit or imagenet, got {normalize!r}.")

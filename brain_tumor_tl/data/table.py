@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from brain_tumor_tl.data.groups import Indices, named_groups
 from brain_tumor_tl.data.index import Index, class_aliases, plain, printable
+from brain_tumor_tl.data.splits.groups import Indices, named_groups
 from brain_tumor_tl.names import nearest
 
 MOST = 5  # faults that a message names one by one

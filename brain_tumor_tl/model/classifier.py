@@ -62,7 +62,7 @@ class TumorClassifier(L.LightningModule):
         scheduler_options: Arguments of the scheduler; "auto" stands for the run's number of scheduler steps.
         class_weights: Weight of each class in the loss.
         label_smoothing: Share of the target spread over all classes.
-        watched: What the Trainer's validation loop looks at: "val", or "test" as in the study.
+        monitored: What the Trainer's validation loop looks at: "val", or "test" as in the study.
         seed: Seed of what is random inside the network in each epoch, such as dropout.
     """
 
@@ -83,12 +83,12 @@ class TumorClassifier(L.LightningModule):
         scheduler_options: Mapping[str, Any] | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
-        watched: str = "val",
+        monitored: str = "val",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.classes, self.freeze_backbone, self.watched, self.seed = list(classes), freeze, watched, seed
+        self.classes, self.freeze_backbone, self.monitored, self.seed = list(classes), freeze, monitored, seed
         check_learning(optimizer, lr, optimizer_options or {}, scheduler, scheduler_options or {})
         cut = build(name, weights, options)
         self.backbone, self.head = cut.backbone, new_head(cut.head, len(classes))
@@ -149,7 +149,7 @@ class TumorClassifier(L.LightningModule):
             steps = self._blocks.steps * epochs if self._blocks else int(self.trainer.estimated_stepping_batches)
         scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
-        if self.automatic_optimization:  # a scheduler that looks at the loss waits where an epoch is not watched
+        if self.automatic_optimization:  # a scheduler that looks at the loss waits where an epoch is not monitored
             entry |= {"monitor": self._monitor, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
@@ -159,8 +159,8 @@ class TumorClassifier(L.LightningModule):
         self._forget("train")
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what the watched part gave before."""
-        self._forget(self.watched)
+        """Forget what the monitored part gave before."""
+        self._forget(self.monitored)
 
     def on_test_epoch_start(self) -> None:
         """Forget what the test part gave before."""
@@ -168,15 +168,15 @@ class TumorClassifier(L.LightningModule):
 
     @property
     def _monitor(self) -> str:
-        return f"{self.watched}/loss"
+        return f"{self.monitored}/loss"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; of a block of batches, once it has learnt from it."""
         return self._step("train", batch) if self._blocks is None else self._learn(self._blocks, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Look at a batch of the watched part."""
-        self._step(self.watched, batch)
+        """Look at a batch of the monitored part."""
+        self._step(self.monitored, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Look at a batch of the test part."""
@@ -189,8 +189,8 @@ class TumorClassifier(L.LightningModule):
             self._step_schedulers("epoch")
 
     def on_validation_epoch_end(self) -> None:
-        """Make the watched part's metrics known to checkpoints and schedulers."""
-        self._log_summary(self.watched)
+        """Make the monitored part's metrics known to checkpoints and schedulers."""
+        self._log_summary(self.monitored)
 
     def on_test_epoch_end(self) -> None:
         """Make the test part's metrics known to the Trainer."""

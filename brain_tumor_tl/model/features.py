@@ -12,8 +12,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
+from brain_tumor_tl.cache import CacheEntry, load_or_build, new_array
 from brain_tumor_tl.model.fusion import fuse_norms
-from brain_tumor_tl.store import Stored, load_or_build, new_array
 
 Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
@@ -29,7 +29,7 @@ def load_features(
     precision: AbstractContextManager[Any],
     total: int | None = None,
     fuse: bool = False,
-) -> Stored:
+) -> CacheEntry:
     """Compute the features of all images, or open them from the cache.
 
     Args:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from brain_tumor_tl.sweep.devices import Device
-from brain_tumor_tl.sweep.guard import PARENT
 from brain_tumor_tl.sweep.leases import Lease
 from brain_tumor_tl.sweep.manifest import SweepJob
+from brain_tumor_tl.sweep.parent_watch import PARENT
 
 CONSOLE = "console.log"  # in a job's folder: all that its process printed
 TAIL_LINES = 12

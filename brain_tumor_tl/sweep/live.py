@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from brain_tumor_tl.evidence.leaderboard import percent
-from brain_tumor_tl.evidence.record import read_json
+from brain_tumor_tl.files import read_json
+from brain_tumor_tl.reporting.leaderboard import percent
 from brain_tumor_tl.sweep.child import CONSOLE
 from brain_tumor_tl.sweep.manifest import JobState, SweepJob
 
@@ -27,7 +27,7 @@ STARVED = "waiting for devices that another sweep holds"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: epochs done, accuracy of the watched part, seconds left; None where unknown."""
+    """How far a run is: epochs done, accuracy of the monitored part, seconds left; None where unknown."""
 
     epoch: int = 0
     accuracy: float | None = None

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from brain_tumor_tl.evidence.record import write_json
-from brain_tumor_tl.store import locked
+from brain_tumor_tl.cache import locked
+from brain_tumor_tl.files import write_json
 
 SCHEMA = 1  # of sweep.json; raise it when a key changes its meaning
 FILE = "sweep.json"

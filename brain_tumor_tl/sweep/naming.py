@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from brain_tumor_tl.store import digest_of
+from brain_tumor_tl.cache import digest_of
 
 # What the usual name tells already (`<model>-<method>-s<seed>` and the split), and `name` itself.
 TOLD = (

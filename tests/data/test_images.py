@@ -19,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from brain_tumor_tl.cache import file_digest
 from brain_tumor_tl.data import images
 from brain_tumor_tl.data.images import decode_image, eight_bit, load_images, one_channel_of_grey, to_bytes
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.store import file_digest
 
 Draw = Callable[..., Path]
 StartPython = Callable[..., "subprocess.Popen[str]"]
@@ -36,7 +36,7 @@ import json, os, sys
 from pathlib import Path
 from brain_tumor_tl.data import images
 from brain_tumor_tl.data.index import read_index
-from brain_tumor_tl.store import file_digest
+from brain_tumor_tl.cache import file_digest
 
 root, cache, classes = sys.argv[1:]
 index = read_index(root, json.loads(classes))

@@ -22,8 +22,8 @@ from torchvision.transforms import v2
 from brain_tumor_tl.data import TumorData
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batches, Shard, ahead
-from brain_tumor_tl.data.module import IMAGENET_DEVIATION, IMAGENET_MEAN, affine
-from brain_tumor_tl.data.protocol import Protocol
+from brain_tumor_tl.data.module import IMAGENET_MEAN, IMAGENET_STD, affine
+from brain_tumor_tl.data.splits.protocol import Protocol
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def test_train_dataloader__each_image_once_in_a_new_order_each_epoch(data: Tumor
 
 
 def test_val_dataloader__is_the_test_part_without_a_validation_part(data: TumorData) -> None:
-    assert data.watched == "test"
+    assert data.monitored == "test"
     assert positions(data.val_dataloader()) == positions(data.test_dataloader()) == data.split.test.tolist()
 
 
@@ -70,7 +70,7 @@ def test_val_dataloader__is_the_validation_part_where_there_is_one(
     image_folder: Path, tmp_path: Path, study_classes: list[list[str]]
 ) -> None:
     data = make(image_folder, tmp_path, study_classes, protocol=Protocol(val_fraction=0.2))
-    assert data.watched == "val"
+    assert data.monitored == "val"
     assert positions(data.val_dataloader()) == data.split.val.tolist()
     assert not set(data.split.val) & set(data.split.test)
 
@@ -93,7 +93,7 @@ def test_normalized__agrees_with_torchvision(
     images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
     expected = images.expand(-1, 3, -1, -1).float() / 255
     if normalize == "imagenet":
-        expected = v2.Normalize(IMAGENET_MEAN, IMAGENET_DEVIATION)(expected)
+        expected = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)(expected)
     result = data.normalized(images)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
     layout = torch.channels_last if channels_last else torch.contiguous_format

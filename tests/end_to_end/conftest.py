@@ -9,10 +9,10 @@ from typing import Any
 import hydra
 import pytest
 
-from brain_tumor_tl.checks import check
-from brain_tumor_tl.config import conf_dir
-from brain_tumor_tl.data.phantom import write_phantoms
-from brain_tumor_tl.train import train
+from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.config import conf_dir
+from brain_tumor_tl.cli.train import train
+from brain_tumor_tl.data.sources.phantom import write_phantoms
 
 Train = Callable[..., dict[str, Any]]
 SMALL = (

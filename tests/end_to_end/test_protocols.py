@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.data.phantom import write_phantoms
-from brain_tumor_tl.evidence.crossval import join_folds
+from brain_tumor_tl.data.sources.phantom import write_phantoms
+from brain_tumor_tl.evaluation.crossval import join_folds
 
 Train = Callable[..., dict[str, Any]]
 FROZEN = ("method=frozen", "trainer.max_epochs=1")

@@ -18,11 +18,11 @@ from sklearn import metrics as sk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from brain_tumor_tl.data.module import TumorData
-from brain_tumor_tl.evidence.calibration import fit_temperature, run_probabilities
-from brain_tumor_tl.evidence.folders import compare_runs
-from brain_tumor_tl.evidence.intervals import wilson_interval
-from brain_tumor_tl.evidence.probabilities import softmax
-from brain_tumor_tl.evidence.recorder import EpochRecorder
+from brain_tumor_tl.evaluation.calibration import fit_temperature, run_probabilities
+from brain_tumor_tl.evaluation.intervals import wilson_interval
+from brain_tumor_tl.evaluation.ranking import softmax
+from brain_tumor_tl.reporting.predictions import compare_runs
+from brain_tumor_tl.run.recorder import EpochRecorder
 
 Train = Callable[..., dict[str, Any]]
 
@@ -107,7 +107,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         given.append(arguments)
         return run_probabilities(*arguments)
 
-    monkeypatch.setattr("brain_tumor_tl.job.run_probabilities", noted)
+    monkeypatch.setattr("brain_tumor_tl.run.training_run.run_probabilities", noted)
     return given
 
 
@@ -155,18 +155,18 @@ def test_train__groups_of_the_split_are_drawn_whole(
     def two_groups(folder: Path) -> dict[str, str]:
         return {row["path"]: str(number % 2) for number, row in enumerate(rows(folder / "split.csv"))}
 
-    monkeypatch.setattr("brain_tumor_tl.job.read_groups", two_groups)
+    monkeypatch.setattr("brain_tumor_tl.run.training_run.read_groups", two_groups)
     results = run_train(tmp_path, "method=frozen", "trainer.max_epochs=1")
     assert (results["intervals"]["unit"], results["intervals"]["units"]) == ("group", 2)
 
 
 def test_train__study_recipe_is_named_as_watching_the_test_part(run_train: Train, tmp_path: Path) -> None:
     results = run_train(tmp_path, "method=frozen")
-    watched = [float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")]
-    assert len(watched) == 3
-    assert results["accuracy"] == pytest.approx(watched[-1])
-    assert results["best_accuracy"] == pytest.approx(max(watched))
-    assert results["best_epoch"] == watched.index(max(watched)) + 1
+    monitored = [float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")]
+    assert len(monitored) == 3
+    assert results["accuracy"] == pytest.approx(monitored[-1])
+    assert results["best_accuracy"] == pytest.approx(max(monitored))
+    assert results["best_epoch"] == monitored.index(max(monitored)) + 1
     assert results["protocol"]["best_chosen_on"] == "test"
     assert "ON THE TEST PART" in results["protocol"]["text"]
     assert "SYNTHETIC" in results["protocol"]["text"]

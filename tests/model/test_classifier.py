@@ -109,19 +109,19 @@ def test_forward__features_and_images_give_the_same_logits() -> None:
         assert torch.equal(model(model.backbone(images)), model(images))
 
 
-@pytest.mark.parametrize("watched", ["val", "test"])
-def test_summarize__agrees_with_scikit_learn(watched: str, tmp_path: Path) -> None:
-    model = classifier(watched=watched)
+@pytest.mark.parametrize("monitored", ["val", "test"])
+def test_summarize__agrees_with_scikit_learn(monitored: str, tmp_path: Path) -> None:
+    model = classifier(monitored=monitored)
     run = trainer(tmp_path, epochs=1, enable_checkpointing=False)
     run.fit(model, loader(), loader())
-    logits, labels, positions = model.outputs(watched)
+    logits, labels, positions = model.outputs(monitored)
     assert positions.tolist() == list(range(24))
     guess = logits.argmax(1).numpy()
-    summary = model.summarize(watched)
+    summary = model.summarize(monitored)
     assert summary["accuracy"] == pytest.approx(sk.accuracy_score(labels.numpy(), guess))
     assert summary["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-6)
-    assert model.confusion[watched] == sk.confusion_matrix(labels.numpy(), guess, labels=range(4)).tolist()
-    assert run.callback_metrics[f"{watched}/macro_f1"] == pytest.approx(summary["macro_f1"])
+    assert model.confusion[monitored] == sk.confusion_matrix(labels.numpy(), guess, labels=range(4)).tolist()
+    assert run.callback_metrics[f"{monitored}/macro_f1"] == pytest.approx(summary["macro_f1"])
     assert "train/accuracy" in run.callback_metrics
 
 

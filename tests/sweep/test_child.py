@@ -8,7 +8,7 @@ import pytest
 
 from brain_tumor_tl.sweep.child import child_environment, reason_of
 from brain_tumor_tl.sweep.devices import Device
-from brain_tumor_tl.sweep.guard import PARENT
+from brain_tumor_tl.sweep.parent_watch import PARENT
 
 POOL = [Device("0", "GPU-a"), Device("2", "GPU-b")]
 SHELL = {"HOME": "/home", "FORCE_COLOR": "1"}

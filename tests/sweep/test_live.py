@@ -20,8 +20,8 @@ epoch,train/loss,test/accuracy,seconds/test,seconds/train
 FILES: dict[str, tuple[str | None, Progress]] = {
     "two-epochs": (TABLE, Progress(2, 0.75, 30.0)),
     "validated": (TABLE.replace("test/accuracy", "val/accuracy"), Progress(2, 0.75, 30.0)),
-    "not-watched-yet": ("epoch,seconds/train\n1,4.0\n", Progress(1, None, 16.0)),
-    "last-epoch-not-watched": ("epoch,test/accuracy,seconds/train\n1,0.5,4\n2,,4\n", Progress(2, 0.5, 12.0)),
+    "not-monitored-yet": ("epoch,seconds/train\n1,4.0\n", Progress(1, None, 16.0)),
+    "last-epoch-not-monitored": ("epoch,test/accuracy,seconds/train\n1,0.5,4\n2,,4\n", Progress(2, 0.5, 12.0)),
     "absent": (None, Progress()),
     "empty": ("", Progress()),
     "header": ("epoch,test/accuracy\n", Progress()),

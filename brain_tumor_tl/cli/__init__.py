@@ -1,0 +1,1 @@
+"""Command line: one module for each verb, the configuration and its checks, and Hydra's launchers."""

@@ -1,0 +1,1 @@
+"""Leakage: what images share, and what a split leaves in common."""

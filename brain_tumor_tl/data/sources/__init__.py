@@ -1,0 +1,1 @@
+"""Sources: where images come from when their folder is absent."""

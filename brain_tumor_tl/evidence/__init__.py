@@ -1,1 +1,0 @@
-"""Evidence: what a person looks at. It takes plain arrays and dicts, and knows nothing of model or data."""

@@ -1,0 +1,1 @@
+"""Reporting: finished runs in, tables, figures and pages out."""

@@ -1,0 +1,1 @@
+"""Run: one training run, from its configuration to its finished folder."""

@@ -1,0 +1,174 @@
+"""Audit: the verb finds what was planted in drawn images, and says so in its three files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageEnhance
+
+from brain_tumor_tl.cli.command import run_audit
+from brain_tumor_tl.data.sources.phantom import write_phantoms
+
+Audit = Callable[..., tuple[int, dict[str, Any], Path]]
+CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 heads, 3 of each class for testing, with planted faults."""
+    drawn, root = (tmp_path_factory.mktemp(name) / "set" for name in ("drawn", "planted"))
+    write_phantoms(drawn, per_class=12, size=96, seed=3)
+    for name in CLASSES:
+        for number, path in enumerate(sorted((drawn / name).iterdir())):
+            part = "Testing" if number < 3 else "Training"
+            (root / part / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, root / part / name / f"image({number}).png")
+    training, testing = root / "Training", root / "Testing"
+    shutil.copy(training / "glioma_tumor" / "image(5).png", testing / "glioma_tumor" / "the same file.png")
+    with Image.open(training / "no_tumor" / "image(6).png") as image:
+        image.save(testing / "no_tumor" / "the same pixels.bmp")
+    with Image.open(training / "meningioma_tumor" / "image(7).png") as image:
+        brighter = ImageEnhance.Brightness(image.transpose(Image.Transpose.ROTATE_90)).enhance(1.1)
+        brighter.save(testing / "pituitary_tumor" / "turned and under another label.png")
+    (training / "no_tumor" / "empty.png").touch()
+    shutil.copy(training / "no_tumor" / "image(5).png", root / "Training" / "beside the classes.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def audit(cache: Path, tmp_path: Path) -> Audit:
+    """Audit in this process: `audit(root, *overrides)` returns exit status, findings and folder."""
+
+    def run(root: Path, *overrides: str) -> tuple[int, dict[str, Any], Path]:
+        out = tmp_path / "out"
+        status = run_audit([f"data.root={root}", f"data.cache_dir={cache}", f"out={out}", *overrides])
+        file = out / "audit.json"
+        return status, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}, out
+
+    return run
+
+
+def test_audit__finds_what_was_planted(planted: Path, audit: Audit) -> None:
+    status, found, out = audit(planted)
+
+    assert status == 0
+    levels = found["copies"]["levels"]
+    assert [levels[name]["further"] for name in ("identical files", "identical pixels", "near copies")] == [1, 2, 3]
+    assert found["copies"]["across_parts"]["near copies"]["with_a_copy"] == 3
+    (conflict,) = found["conflicts"]
+    assert {found["paths"][i] for i in conflict} == {
+        "Testing/pituitary_tumor/turned and under another label.png", "Training/meningioma_tumor/image(7).png",
+    }  # fmt: skip
+    assert [path for path, _ in found["unreadable"]] == ["Training/no_tumor/empty.png"]
+    assert found["stray"] == ["Training/beside the classes.png"]
+    assert [row["split"] for row in found["splits"]] == ["random", "grouped", "runs", "official", "official_clean"]
+    by_name = {row["split"]: row for row in found["splits"]}
+    assert by_name["official"]["copies_in_training"]["mean"] == 3
+    assert by_name["official"]["test_images"]["mean"] == 15
+    assert by_name["grouped"]["copies_in_training"]["mean"] == 0
+    with (out / "duplicates.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["level"] for row in rows].count("identical files") == 2
+    assert len(rows) == 6
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "turned and under another label.png" in page
+    assert "data:image/png" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_audit__overlap_with_a_second_set(planted: Path, audit: Audit, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_phantoms(other, per_class=2, size=96, seed=99)
+    with Image.open(planted / "Training" / "glioma_tumor" / "image(8).png") as image:
+        image.resize((70, 70)).save(other / "glioma_tumor" / "smaller.png")
+    shutil.copy(planted / "Training" / "no_tumor" / "image(8).png", other / "no_tumor" / "same.png")
+
+    status, found, _ = audit(planted, f"other={other}")
+
+    assert status == 0
+    overlap = found["overlap"]
+    assert [overlap[name] for name in ("images", "identical files", "identical pixels", "near copies")] == [10, 1, 1, 2]
+    assert overlap["classes"]["glioma_tumor"] == [1, 3]
+
+
+def test_audit__synthetic_images_without_parts(
+    audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantoms(tmp_path / "drawn", per_class=6, size=64, seed=1)
+
+    status, found, out = audit(tmp_path / "drawn")
+
+    assert status == 0
+    assert found["synthetic"]
+    assert found["copies"]["across_parts"]["near copies"] is None
+    assert [row["split"] for row in found["splits"]] == ["random", "grouped", "runs"]
+    assert "These images are drawn" in (out / "audit.html").read_text(encoding="utf-8")
+    assert "24 images" in capsys.readouterr().out
+
+
+REFUSED = {
+    "no folder": (
+        (
+            "data=folder",
+            "data.root=/no/such/folder",
+        ),
+        1,
+        "found nothing",
+    ),
+    "no value": (("data=folder",), 1, "`data.root` has no value"),
+    "value": (("data=folder", "data.root=x", "data.test_fraction=2"), 1, "less than 1, got 2"),
+    "syntax": (("data.classes=[",), 1, "error: "),
+    "key": (("data.rot=x",), 2, "Did you mean `root`?"),
+}
+
+
+@pytest.mark.parametrize(("line", "status", "expected"), REFUSED.values(), ids=REFUSED.keys())
+def test_run_audit__refuses_in_one_message(
+    line: tuple[str, ...], status: int, expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    try:
+        ended = run_audit([*line, f"out={tmp_path}"])
+    except SystemExit as end:
+        ended = int(str(end.code))
+
+    assert ended == status
+    err = capsys.readouterr().err
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def test_run_audit__help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_audit(["--help"]) == 0
+    assert "data.root=PATH" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_audit__of_the_studys_images(real_data: Path, audit: Audit) -> None:
+    audit(real_data)  # fills the cache
+    started = time.perf_counter()
+    status, found, _ = audit(real_data)
+
+    assert status == 0
+    assert time.perf_counter() - started < 300  # a minute on an idle machine
+    levels, across = found["copies"]["levels"], found["copies"]["across_parts"]
+    assert (levels["identical files"]["groups"], levels["identical files"]["images"]) == (166, 403)
+    assert levels["identical pixels"]["further"] == 394
+    assert across["identical pixels"]["with_a_copy"] == 251
+    assert len(found["conflicts"]) >= 2
+    by_name = {row["split"]: row for row in found["splits"]}
+    assert by_name["random"]["nearest_neighbour"]["mean"] == pytest.approx(0.9205, abs=0.01)
+    assert by_name["official"]["nearest_neighbour"]["mean"] == pytest.approx(0.764, abs=0.0115)
+    assert by_name["official"]["shortcuts"]["width and height"]["mean"] == pytest.approx(0.627, abs=0.02)

@@ -1,0 +1,157 @@
+"""Launcher: what is told of the jobs of a multirun, what is handed to a scheduler, and that no torch is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
+
+from brain_tumor_tl.cli import launcher
+from brain_tumor_tl.cli.launcher import Bookkeeper, job_returns, submit, tell_end
+from brain_tumor_tl.console import console
+from brain_tumor_tl.sweep.live import LiveView
+from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
+
+BASE = ("data=folder", "data.root=/nowhere")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Recorded:
+    """Stands for the report."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.folders: list[Path] = []
+        self.error = error
+
+    def __call__(self, folder: Path) -> None:
+        self.folders.append(folder)
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no report")], ids=["works", "fails"])
+def test_bookkeeper__report_after_each_job(
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Recorded(error)
+    monkeypatch.setattr(launcher, "refresh_report", report)
+    jobs = [SweepJob(name, tmp_path / name, [], []) for name in ("a", "b")]
+    with LiveView(jobs, console) as view:
+        keeper = Bookkeeper(jobs, view, Manifest(tmp_path, []))
+        keeper.started(jobs[0])
+        keeper.tick()
+        assert report.folders == []
+        jobs[0].state = "done"
+        keeper.ended(jobs[0], [])
+        keeper.tick()
+        keeper.tick()
+    assert report.folders == [tmp_path]
+    assert ("no report" in capsys.readouterr().out) == (error is not None)
+    entries = json.loads((tmp_path / "sweep.json").read_text())["jobs"]
+    assert [entry["state"] for entry in entries] == ["done", "waiting"]
+
+
+def test_job_returns__errors_of_what_is_not_finished(tmp_path: Path) -> None:
+    jobs = [SweepJob(name, tmp_path / name, [f"seed={name}"], []) for name in ("0", "1", "2")]
+    for job, state in zip(jobs, ("done", "skipped", "failed"), strict=True):
+        job.state = cast("Any", state)
+        job.folder.mkdir()
+        (job.folder / "results.json").write_text('{"accuracy": 0.5}')
+
+    returns = job_returns(jobs)
+
+    assert [result.status for result in returns] == [JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED]
+    assert returns[0].return_value == {"accuracy": 0.5}
+    with pytest.raises(CompactHydraException, match="1 of 3 jobs are not finished: 2"):
+        _ = returns[2].return_value
+
+
+def test_tell_end__names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [SweepJob("a", tmp_path / "a", [], [], state="failed", reason="killed by SIGKILL")]
+
+    Manifest(tmp_path, []).write(jobs)
+    tell_end(jobs, tmp_path)
+
+    out = capsys.readouterr().out
+    assert "failed: a: killed by SIGKILL" in out
+    assert "0 of 1" in out
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["returns", "raises"])
+def test_submit__all_but_the_finished(killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [SweepJob(name, tmp_path / name, ["hydra.verbose=true", f"seed={name}"], []) for name in "012"]
+    jobs[2].state = "skipped"
+    for job in jobs:
+        job.folder.mkdir()
+    (jobs[2].folder / "results.json").write_text("{}")
+    starts: list[Sequence[str]] = []
+
+    def start(lines: Sequence[Sequence[str]]) -> list[JobReturn]:
+        starts.extend(lines)
+        (jobs[0].folder / "results.json").write_text("{}")
+        if killed:
+            raise RuntimeError("a job was killed")
+        returns = [JobReturn(status=JobStatus.COMPLETED), JobReturn(status=JobStatus.FAILED)]
+        returns[1].return_value = ValueError("first line\nno such thing")
+        return returns
+
+    monkeypatch.setattr(launcher, "plan", lambda *_: jobs)
+    monkeypatch.setattr(launcher, "refresh_report", lambda folder: None)
+    monkeypatch.setattr(launcher, "tell_report", lambda folder: None)
+    master = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+
+    returns = submit(start, None, master, [])  # type: ignore[arg-type]  # the plan is made already
+
+    assert starts == [["seed=0", "name='0'"], ["seed=1", "name='1'"]]
+    assert [result.status for result in returns] == [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED]
+    content = json.loads((tmp_path / "sweep.json").read_text())["jobs"]
+    assert [entry["state"] for entry in content] == ["done", "failed", "skipped"]
+    assert ("say why" if killed else "no such thing") in content[1]["reason"]
+
+
+# A whole multirun in one process, its jobs replaced by a script that leaves results.
+WHOLE = """
+import sys
+from brain_tumor_tl.cli import launcher
+from brain_tumor_tl.cli import multirun
+real = multirun.make_job
+script = "import sys; from pathlib import Path; Path(sys.argv[1], 'results.json').write_text(sys.argv[2])"
+def replaced(*arguments):
+    job = real(*arguments)
+    job.command = [sys.executable, "-S", "-c", script, str(job.folder), "{}"]
+    return job
+multirun.make_job = replaced
+launcher.tell_report = lambda folder: print("table of", folder.name)
+launcher.refresh_report = lambda folder: None
+sys.argv = ["brain-tumor-tl", "train", *sys.argv[1:]]
+from brain_tumor_tl.__main__ import main
+main()
+print("heavy:", [name for name in ("torch", "lightning", "torchvision", "matplotlib") if name in sys.modules])
+"""
+
+
+def test_launch__without_torch(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", WHOLE, "-m", *BASE, "seed=0,1,2", "launcher.jobs=2", "sweep=mine"]
+    result = subprocess.run(
+        line, cwd=tmp_path, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=120
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    for text in ("3 jobs into outputs/sweeps/mine", "start   resnet18-finetune-s2", "table of mine", "heavy: []"):
+        assert text in result.stdout
+    content = json.loads((tmp_path / "outputs" / "sweeps" / "mine" / "sweep.json").read_text())
+    assert content["command"][:3] == ["brain-tumor-tl", "train", "-m"]
+    assert [job["state"] for job in content["jobs"]] == ["done"] * 3

@@ -1,0 +1,183 @@
+"""Multirun: what a multirun's command line becomes, and what is refused before any job starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from brain_tumor_tl.cli.config import conf_dir
+from brain_tumor_tl.cli.multirun import plan, quoted, typed
+from brain_tumor_tl.sweep.devices import devices_needed
+from brain_tumor_tl.sweep.manifest import SweepJob
+
+BASE = ("data=folder", "data.root=/nowhere")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    GlobalHydra.instance().clear()
+
+
+@contextmanager
+def composed(
+    *overrides: str, name: str = "train", base: Sequence[str] = BASE
+) -> Iterator[tuple[Any, DictConfig, list[list[str]]]]:
+    """Give what Hydra's sweeper hands a launcher for a command line: loader, configuration, overrides of each job."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        setup_globals()
+        program = GlobalHydra.instance().hydra
+        assert program is not None
+        master = program.compose_config(name, [*base, *overrides], RunMode.MULTIRUN, with_log_configuration=False)
+        params = OmegaConf.select(master, "hydra.sweeper.params") or {}
+        lines = [f"{key}={value}" for key, value in params.items()] + typed(master.hydra.overrides.task)
+        parser = OverridesParser.create(program.config_loader)
+        yield program.config_loader, master, BasicSweeper.split_arguments(parser.parse_overrides(lines), None)[0]
+
+
+def plan_of(*overrides: str, name: str = "train", available: int = 0, per_job: int | None = None) -> list[SweepJob]:
+    """Return the jobs of a command line."""
+    with composed(*overrides, name=name) as (loader, master, batch):
+        return plan(loader, master, batch, lambda trainer: devices_needed(trainer, per_job, available))
+
+
+def test_plan__the_grid() -> None:
+    jobs = plan_of(name="grid")
+
+    assert len({job.name for job in jobs}) == len(jobs) == 14
+    assert {(job.model, job.method, job.seed, job.state) for job in jobs} >= {("vgg16", "frozen", 0, "waiting")}
+    assert jobs[0].folder == Path.cwd() / "outputs" / "sweeps" / "grid" / "resnet18-frozen-s0"
+    assert jobs[0].max_epochs == 100
+    assert jobs[0].command == [
+        sys.executable, "-m", "brain_tumor_tl", "train", "--config-name", "grid",
+        "model=resnet18", "method=frozen", *BASE, "name='resnet18-frozen-s0'",
+        f"hydra.run.dir='{jobs[0].folder}'", "hydra.mode=RUN",
+    ]  # fmt: skip
+    assert list(Path.cwd().iterdir()) == [], "planning writes nothing"
+
+
+NAMES = {
+    "seeds": (["seed=0,1"], ["resnet18-finetune-s0", "resnet18-finetune-s1"]),
+    "rates": (["optimizer.lr=1e-4,0.001"], ["resnet18-finetune-s0-lr0.0001", "resnet18-finetune-s0-lr0.001"]),
+    "ranges": (["seed=range(0,2)", "method=glob(fr*)"], ["resnet18-frozen-s0", "resnet18-frozen-s1"]),
+    "recipes": (["recipe=study,onecycle"], ["resnet18-finetune-s0-study", "resnet18-finetune-s0-onecycle"]),
+    "open-table": (["+model.options.dropout=0.2,0.5"], [f"resnet18-finetune-s0-dropout{p}" for p in (0.2, 0.5)]),
+    "own-name": (["name=mine-${seed}-${data.batch_size}", "seed=0,1", "data.batch_size=8"], ["mine-0-8", "mine-1-8"]),
+    "one-value-is-no-sweep": (["seed=0,1", "optimizer.lr=0.1"], ["resnet18-finetune-s0", "resnet18-finetune-s1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "names"), NAMES.values(), ids=NAMES)
+def test_plan__names_follow_from_what_is_swept(overrides: list[str], names: list[str]) -> None:
+    assert [job.name for job in plan_of(*overrides)] == names
+
+
+def test_plan__pairs_through_experiments(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    for name, method, rate in (("gentle", "finetune", 1e-4), ("bold", "frozen", 1e-2)):
+        lines = ["# @package _global_", "defaults:", f"  - override /method: {method}", "optimizer:", f"  lr: {rate}"]
+        (folder / f"{name}.yaml").write_text("\n".join(lines))
+    path = f"hydra.searchpath=[file://{tmp_path / 'mine'}]"
+
+    jobs = plan_of("experiment=gentle,bold", path)
+
+    assert [job.name for job in jobs] == ["resnet18-finetune-s0-gentle", "resnet18-frozen-s0-bold"]
+    assert all(path.split("[")[0] in " ".join(job.command) for job in jobs)
+
+
+def test_plan__hydras_own_settings() -> None:
+    (job, _) = plan_of("seed=0,1", "hydra.sweep.dir=there", "hydra.verbose=true", "hydra.mode=MULTIRUN")
+
+    assert job.folder == Path.cwd() / "there" / "resnet18-finetune-s0"
+    assert [line for line in job.command if line.startswith("hydra.")] == [
+        "hydra.verbose=true", f"hydra.run.dir='{job.folder}'", "hydra.mode=RUN",
+    ]  # fmt: skip
+
+
+def test_plan__devices_and_processes() -> None:
+    jobs = plan_of("trainer.devices=1,2,auto", available=4)
+
+    assert [(job.needs, job.processes) for job in jobs] == [(1, 1), (2, 2), (1, 1)]
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "same-folder": (["name=same", "seed=0,1"], r"Two jobs would share the folder .*same.*seed=0.*seed=1"),
+    "same-job": (["seed=0,0"], "Two jobs would share the folder"),
+    "out-of-range": (["optimizer.lr=0.1,-1"], r"Expected `optimizer\.lr` to be greater than 0"),
+    "devices": (["seed=0,1", "trainer.devices=[0,1]"], "the launcher chooses which"),
+    "too-few": (["seed=0,1", "trainer.devices=3"], "at least 3 devices"),
+    "launcher": (["seed=0,1", "launcher.jobs=0"], r"Expected `launcher\.jobs` to be at least 1"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
+def test_plan__refused_before_any_job_starts(overrides: list[str], message: str) -> None:
+    with pytest.raises(CompactHydraException, match=f"(?s){message}.*No job was started"):
+        plan_of(*overrides, available=2)
+
+
+def test_plan__every_problem_once() -> None:
+    with pytest.raises(CompactHydraException) as caught:
+        plan_of("seed=0,1", "optimizer.lr=-1,-2", "data.test_fraction=2")
+
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(set(lines)) == 4
+
+
+def leave_run(job: SweepJob, overrides: Sequence[str], results: bool) -> None:
+    """Write what a run of the job leaves, finished or cut."""
+    (job.folder / "checkpoints").mkdir(parents=True)
+    active = GlobalHydra.instance().is_initialized()
+    with nullcontext() if active else hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = hydra.compose("train", [*BASE, *overrides])
+    config.name = job.name
+    (job.folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (job.folder / "checkpoints" / "last.ckpt").touch()
+    if results:
+        (job.folder / "results.json").write_text("{}")
+
+
+def test_plan__second_start() -> None:
+    sweep = ("optimizer.lr=0.1,0.2,0.3", "launcher.jobs=2")
+    first, second, _ = plan_of(*sweep)
+    leave_run(first, ["optimizer.lr=0.1"], results=True)
+    leave_run(second, ["optimizer.lr=0.2"], results=False)
+
+    assert [job.state for job in plan_of(*sweep)] == ["skipped", "waiting", "waiting"]
+    assert [job.state for job in plan_of(*sweep, "force=true")] == ["waiting"] * 3
+    assert (first.folder / "results.json").exists(), "only the job itself clears its folder"
+
+
+@pytest.mark.parametrize("results", [True, False], ids=["finished", "cut"])
+def test_plan__folder_of_another_run(results: bool) -> None:
+    job, _ = plan_of("seed=0,1")
+    leave_run(job, ["seed=0", "optimizer.lr=0.5"], results)
+
+    with pytest.raises(
+        CompactHydraException, match=rf"{job.name} holds a run with other settings .optimizer\.lr: 0\.5"
+    ):
+        plan_of("seed=0,1")
+    assert [job.state for job in plan_of("seed=0,1", "force=true")] == ["waiting", "waiting"]
+
+
+TEXTS = ["plain", "it's", "back\\slash", "\\'", "end\\", "a,b=[c]", "ü ", "a\\\\'"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_quoted__stands_for_itself(text: str) -> None:
+    assert OverridesParser.create().parse_override(f"key={quoted(text)}").value() == text

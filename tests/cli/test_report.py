@@ -1,0 +1,345 @@
+"""Report: from run folders to the terminal and to files, at any time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import socket
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_tumor_tl.cli.report import FILES, main, refresh, settings_of
+
+PutRun = Callable[..., Path]
+MakeResults = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, put_run: PutRun) -> Path:
+    """A sweep of three finished runs, one that failed and one that waits."""
+    folder = tmp_path / "sweeps" / "grid"
+    for name, accuracy in (("vgg16-frozen-s0", 0.8), ("resnet18-finetune-s0", 0.9), ("resnet18-finetune-s1", 0.92)):
+        put_run(folder, name, accuracy=accuracy)
+    (folder / "resnet50-frozen-s0").mkdir()
+    (folder / "resnet50-frozen-s0" / "train.log").write_text("Data\nout of <memory>\n")
+    jobs: list[dict[str, Any]] = [
+        {"name": "resnet50-frozen-s0", "folder": "resnet50-frozen-s0", "state": "failed", "reason": "exit status -9"},
+        {"name": "vgg16-finetune-s0", "folder": "vgg16-finetune-s0", "state": "waiting", "reason": None},
+    ]
+    (folder / "sweep.json").write_text(json.dumps({"schema": 1, "jobs": jobs}))
+    return folder
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Texts(HTMLParser):
+    """Collects the text of a page and the addresses of its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        self.pictures: list[str | None] = []
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"])
+
+
+def test_main__terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep)]) == 0
+
+    out = capsys.readouterr().out
+    assert re.search(r"resnet18 +finetune +2 +100 +91.00 +±1.41 +97.86 +-6.86 +95.00 +1.50", out)
+    assert re.search(r"vgg16 +frozen +1 +100 +80.00 +- +88.97 +-8.97 +95.00 +1.50", out)
+    assert "failed: resnet50-frozen-s0: exit status -9" in out
+    assert "resnet50-frozen-s0/train.log" in out
+    assert "waiting: vgg16-finetune-s0" in out
+    assert "3 of 5 runs done, 1 failed, 1 waiting" in out
+
+
+def test_main__writes_the_usual_files_into_the_one_folder(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep)]) == 0
+
+    assert all((sweep / name).is_file() for name in FILES.values())
+    assert all(f"{sweep / name}" in capsys.readouterr().out.replace("\n", "") for name in list(FILES.values())[:1])
+    rows = read_csv(sweep / "report.csv")
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("resnet18-finetune-s0", "done"), ("resnet18-finetune-s1", "done"), ("vgg16-frozen-s0", "done"),
+        ("resnet50-frozen-s0", "failed"), ("vgg16-finetune-s0", "waiting"),
+    ]  # fmt: skip
+    assert {key: rows[0][key] for key in ("model", "seed", "accuracy", "study_accuracy", "recall/no_tumor")} == {
+        "model": "resnet18", "seed": "0", "accuracy": "0.9", "study_accuracy": "0.9786", "recall/no_tumor": "0.9",
+    }  # fmt: skip
+    assert rows[3]["reason"] == "exit status -9"
+
+
+def test_main__html_is_whole_and_self_contained(sweep: Path) -> None:
+    main([str(sweep)])
+
+    page = Texts()
+    page.feed((sweep / "report.html").read_text(encoding="utf-8"))
+    for text in (
+        "Report of grid", "91.00 ± 1.41", "Which method wins", "Tables 2 to 7", "Confusion matrices",
+        "finetune, sum of 2 runs", "frozen: no finished run.", "exit status -9", "out of <memory>",
+        "resnet50-frozen-s0/train.log", "Kazemi", "random split of single images.",
+    ):  # fmt: skip
+        assert text in page.text, text
+    assert len(page.pictures) == 2
+    assert all(str(address).startswith("data:image/png;base64,iVBOR") for address in page.pictures)
+
+
+def test_main__markdown_tables(sweep: Path) -> None:
+    main([str(sweep)])
+
+    text = (sweep / "report.md").read_text(encoding="utf-8")
+    assert "| resnet18 | finetune | 2 | 100 | 91.00 ± 1.41 | 97.86 | -6.86 |" in text
+    assert "| resnet50-frozen-s0 | failed | 0 | exit status -9 | resnet50-frozen-s0/train.log |" in text
+
+
+def test_main__synthetic_images_are_named_everywhere(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_run(tmp_path, "resnet18-frozen-s0", synthetic=True)
+    main([str(tmp_path)])
+
+    assert "SYNTHETIC" in capsys.readouterr().out
+    assert "SYNTHETIC" in (tmp_path / "report.md").read_text()
+    html = (tmp_path / "report.html").read_text()
+    assert "SYNTHETIC" in html
+    assert "89.13" not in html
+    assert "89.13" not in (tmp_path / "report.md").read_text()
+
+
+def test_main__named_files_alone(sweep: Path, tmp_path: Path) -> None:
+    assert main([str(sweep), "--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.html")]) == 0
+
+    assert {path.name for path in tmp_path.iterdir()} == {"sweeps", "a.csv", "a.html"}
+    assert not (sweep / "report.html").exists()
+    assert read_csv(tmp_path / "a.csv")[0]["folder"] == "sweeps/grid/resnet18-finetune-s0"
+
+
+@pytest.mark.parametrize("places", [["."], [".", "."]], ids=["of-a-run", "several"])
+def test_main__writes_nothing_into_a_run_or_several_folders(
+    places: list[str], tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = put_run(tmp_path, "resnet18-frozen-s0")
+    before = sorted(path.name for path in run.iterdir())
+
+    assert main([str(run / place) for place in places]) == 0
+
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert "precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [["absent"], ["grid", "--csv", "absent/table.csv"]])
+def test_main__error_is_one_message_on_stderr(
+    line: list[str], sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(sweep.parent)
+
+    assert main(line) == 1
+
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ")
+    assert "error" not in output.out
+    assert "Traceback" not in output.err
+
+
+TITLE = {"title": "random split of single images", "test_images": 653, "copies_in_training": 131}
+LOOKED_UP = TITLE | {"nearest_neighbour": 0.9158}
+SPLIT_LINE = "131 of 653 test images have a copy in training; nearest thumbnail 91.58 %"
+
+
+def test_main__every_table_tells_of_the_split(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("frozen", "finetune"):
+        put_run(tmp_path, f"resnet18-{method}-s0", hits=[True] * 9 + [False], protocol=LOOKED_UP)
+    main([str(tmp_path)])
+
+    assert SPLIT_LINE in " ".join(capsys.readouterr().out.split())
+    markdown = (tmp_path / "report.md").read_text().split("\n## ")
+    with_tables = [part for part in markdown if "|---|" in part]
+    assert len(with_tables) == 4
+    assert all(SPLIT_LINE in part for part in with_tables)
+    sections = (tmp_path / "report.html").read_text().split("<section ")
+    with_figures = [part for part in sections if "<table" in part or "<img" in part]
+    assert len(with_figures) == 7  # the last is on machines and versions
+    assert all(SPLIT_LINE in part for part in with_figures[:-1])
+    assert read_csv(tmp_path / "report.csv")[0]["copies_in_training"] == "131"
+
+
+def test_main__which_runs_cannot_be_told_apart(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, right in (("vgg16-frozen-s0", 10), ("resnet18-frozen-s0", 38), ("resnet18-finetune-s0", 39)):
+        put_run(tmp_path, name, hits=[True] * right + [False] * (40 - right))
+    main([str(tmp_path)])
+
+    assert "best resnet18 finetune (97.50 %), not told apart from 1 of 2 others" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    markdown = (tmp_path / "report.md").read_text()
+    assert "| resnet18 | frozen | 95.00 | 1.000 | can't be told apart |" in markdown
+    assert "| vgg16 | frozen | 25.00 | &lt; 0.001 | worse |" in markdown
+    page = Texts()
+    page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "corrected by Holm" in page.text
+    assert "can't be told apart" in page.text
+
+
+def put_folds(place: Path, put_run: PutRun, seed: int, folds: range) -> None:
+    """Write folds of 10 images each, 10 - fold of them right."""
+    for fold in folds:
+        put_run(
+            place, f"resnet18-frozen-s{seed}", f"s{seed}f{fold}", [True] * (10 - fold) + [False] * fold, 10 * fold,
+            protocol={"split": "kfold", "fold": fold, "folds": 3, "title": f"k-fold split, fold {fold} of 3"},
+            config={"data": {"split": "kfold", "fold": fold}, "seed": seed},
+        )  # fmt: skip
+
+
+def test_main__folds_are_joined_and_no_seeds(
+    tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_folds(tmp_path, put_run, 0, range(3))
+    put_folds(tmp_path, put_run, 1, range(2))
+    put_run(tmp_path, "resnet18-frozen-s2", accuracy=0.5)
+    main([str(tmp_path)])
+
+    out = capsys.readouterr().out
+    markdown = (tmp_path / "report.md").read_text()
+    assert "fold 2 missing" in out
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=0 \| . \| 3 folds \| 100 \| 90.00 ± 10.00 \| 74\.", markdown)
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=1 \| . \| 2/3 folds \| 100 \| 95.00 ± 7.07 \| - \|", markdown)
+    assert re.search(r"\| resnet18 \| frozen \| .*seed=any \| . \| 1 \| 100 \| 50.00 \| - \|", markdown)
+    assert "| 100.00 | 90.00 | 80.00 |" in markdown
+    assert "fold 2 missing" in markdown
+    assert [row["fold"] for row in read_csv(tmp_path / "report.csv")] == ["", "0", "1", "2", "0", "1"]
+
+
+def test_main__checklist_on_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checklist", str(sweep)]) == 0
+
+    out = capsys.readouterr().out
+    assert out.count("CLAIM 2024 and TRIPOD+AI") == 2  # one of each group
+    assert "left to the author" in out
+    assert (sweep / "report.html").is_file()
+
+
+def test_main__checklist_into_a_file(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--checklist", str(tmp_path / "list.md")]) == 0
+
+    text = (tmp_path / "list.md").read_text()
+    assert "**CLAIM 2024 and TRIPOD+AI: resnet18-finetune-s0, the first of 2 runs" in text
+    assert "| CLAIM | TRIPOD+AI | asked for | known |" in text
+    assert "CLAIM" not in capsys.readouterr().out
+    assert not (sweep / "report.html").exists()
+
+
+def test_main__no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checklist"])
+
+    assert "expected one folder of runs or more" in capsys.readouterr().err
+
+
+def test_main__traceback_of_a_failed_job_is_shown(sweep: Path) -> None:
+    (sweep / "resnet50-frozen-s0" / "console.log").write_text("Traceback\nRuntimeError: cuDNN <gone>\n")
+    main([str(sweep)])
+
+    page = Texts()
+    page.feed((sweep / "report.html").read_text(encoding="utf-8"))
+    assert "RuntimeError: cuDNN <gone>" in page.text
+    assert "resnet50-frozen-s0/console.log" in page.text
+
+
+def test_refresh__quietly_the_same_as_the_verb(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refresh(sweep)
+    refreshed = {name: (sweep / name).read_bytes() for name in FILES.values()}
+    assert capsys.readouterr() == ("", "")
+    assert not list(sweep.glob(".*"))
+
+    main([str(sweep)])
+
+    assert {name: (sweep / name).read_bytes() for name in FILES.values()} == refreshed
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.yaml", "metrics.csv"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"schema": 1}', b"[" * 100_000])
+def test_refresh__half_written_run_is_listed(name: str, content: bytes, sweep: Path) -> None:
+    (sweep / "half").mkdir()
+    (sweep / "half" / "config.yaml").touch()
+    (sweep / "half" / name).write_bytes(content)
+
+    refresh(sweep)
+
+    states = {row["name"]: row["state"] for row in read_csv(sweep / "report.csv")}
+    assert states["half"] == ("unreadable" if name == "results.json" else "cut or running")
+    assert states["resnet18-finetune-s0"] == "done"
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no-per-class": {"per_class": None}, "no-matrix": {"confusion_matrix": None},
+    "odd-matrix": {"confusion_matrix": [[1, 2]]},
+    "no-config": {"config": None}, "no-environment": {"environment": None}, "no-seconds": {"seconds_per_epoch": {}},
+    "no-best": {"best_accuracy": None}, "no-classes": {"classes": None}, "no-features": {"features": None},
+    "further-keys": {"intervals": {"accuracy": [0.8, 0.9]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", ODD.values(), ids=ODD)
+def test_refresh__whatever_a_run_lacks(keys: dict[str, Any], tmp_path: Path, make_results: MakeResults) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(make_results("resnet18-frozen-s0") | keys))
+
+    refresh(tmp_path)
+
+    assert [row["state"] for row in read_csv(tmp_path / "report.csv")] == ["done"]
+    assert "90.00" in (tmp_path / "report.html").read_text()
+
+
+def test_refresh__never_raises(tmp_path: Path, sweep: Path) -> None:
+    refresh(tmp_path / "absent")
+    (sweep / "report.html").mkdir()
+    refresh(sweep)
+
+
+def test_refresh__needs_no_network(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("opened a socket"))
+
+    refresh(sweep)
+
+    assert (sweep / "report.html").is_file()
+
+
+def test_settings_of__what_figures_depend_on() -> None:
+    config = {
+        "seed": 1, "name": "a", "data": {"root": "/a", "image_size": 224}, "trainer": {"precision": "auto"},
+        "model": {"weights": "a.pth"},
+    }  # fmt: skip
+    environment = {"precision": "bf16-mixed", "digests": {"data": "d", "weights": "w", "split": "s"}}
+
+    assert settings_of({"config": config, "environment": environment}) == {
+        "seed": "any", "data.image_size": 224, "model.weights": "a.pth", "images": "d", "precision": "bf16-mixed",
+        "model.weights_digest": "w",
+    }  # fmt: skip
+
+
+def test_settings_of__random_weights_differ_with_the_seed() -> None:
+    environment = {"digests": {"weights": "w"}}
+
+    assert settings_of({"config": {"model": {"weights": None}}, "environment": environment}) == {
+        "seed": "any", "model.weights": None,
+    }  # fmt: skip

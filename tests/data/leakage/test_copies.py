@@ -1,0 +1,248 @@
+"""Duplicates: constructed copies are found and told apart from other heads; groups keep their rules."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies
+from numpy.random import PCG64, RandomState
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.leakage import copies
+from brain_tumor_tl.data.leakage.copies import (
+    TURNS,
+    Duplicates,
+    Pair,
+    find_duplicates,
+    first_members,
+    grouped,
+    joined_groups,
+    load_duplicates,
+    turned,
+    undone,
+)
+from brain_tumor_tl.data.leakage.file_info import THUMBNAIL
+from brain_tumor_tl.data.sources.phantom import CLASSES, draw_head
+from brain_tumor_tl.data.splits.groups import named_groups
+
+Picture = Image.Image
+HEADS = 6
+
+
+def head(number: int) -> Picture:
+    """Return one synthetic head of 160 pixels."""
+    return Image.fromarray(draw_head(CLASSES[number % 4], 160, RandomState(PCG64([7, number]))))
+
+
+def reencoded(picture: Picture) -> Picture:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=40)
+    return Image.open(file).convert("L")
+
+
+def cropped(picture: Picture, *margins: float) -> Picture:
+    """Return a picture less shares of its size: left, upper, right, lower."""
+    left, upper, right, lower = margins
+    width, height = picture.size
+    box = (round(left * width), round(upper * height), round((1 - right) * width), round((1 - lower) * height))
+    return picture.crop(box)
+
+
+COPIES: dict[str, Callable[[Picture], Picture]] = {
+    "re-encoded": reencoded,
+    "half the size": lambda picture: picture.resize((80, 80), Image.Resampling.BICUBIC),
+    "twice the size": lambda picture: picture.resize((320, 320), Image.Resampling.BICUBIC),
+    "other aspect": lambda picture: picture.resize((200, 140), Image.Resampling.BICUBIC),
+    "brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.2),
+    "darker": lambda picture: ImageEnhance.Brightness(picture).enhance(0.7),
+    "lifted": lambda picture: picture.point([min(255, value + 20) for value in range(256)]),
+    "more contrast": lambda picture: ImageEnhance.Contrast(picture).enhance(1.2),
+    "cropped by 2 %": lambda picture: cropped(picture, 0.02, 0.0, 0.01, 0.02),
+    "cropped by 4 %": lambda picture: cropped(picture, 0.04, 0.04, 0.0, 0.04),
+    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "upside down": lambda picture: picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    "turned 90": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
+    "turned 180": lambda picture: picture.transpose(Image.Transpose.ROTATE_180),
+    "turned 270": lambda picture: picture.transpose(Image.Transpose.ROTATE_270),
+    "transposed": lambda picture: picture.transpose(Image.Transpose.TRANSPOSE),
+    "transversed": lambda picture: picture.transpose(Image.Transpose.TRANSVERSE),
+    "several at once": lambda picture: reencoded(cropped(picture.rotate(90), 0.02, 0.01, 0.01, 0.0).resize((130, 130))),
+}  # fmt: skip
+
+
+def stacked(pictures: list[Picture]) -> NDArray[np.uint8]:
+    """Return pictures as the thumbnails that are searched."""
+    size = (THUMBNAIL, THUMBNAIL)
+    return np.stack([np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures])
+
+
+def found(pictures: list[Picture]) -> Duplicates:
+    """Return the duplicates among pictures whose files all differ."""
+    digests = [
+        hashlib.sha256(np.asarray(picture).tobytes() + bytes([i])).hexdigest() for i, picture in enumerate(pictures)
+    ]
+    return find_duplicates(stacked(pictures), digests, digests)
+
+
+@pytest.mark.parametrize("change", COPIES.values(), ids=COPIES.keys())
+def test_find_duplicates__constructed_copy(change: Callable[[Picture], Picture]) -> None:
+    heads = [head(number) for number in range(HEADS)]
+
+    result = found([*heads, *(change(picture) for picture in heads)])
+
+    assert result.groups.tolist() == [*range(HEADS), *range(HEADS)]
+    assert {pair[:2] for pair in result.pairs} == {(number, number + HEADS) for number in range(HEADS)}
+
+
+def test_find_duplicates__other_heads_are_no_copies() -> None:
+    result = found([head(number) for number in range(80)])
+
+    assert result.groups.tolist() == list(range(80))
+    assert result.pairs == ()
+
+
+@given(strategies.lists(strategies.tuples(strategies.sampled_from("abc"), strategies.sampled_from("pq")), min_size=1))
+def test_grouped__each_level_is_as_fine_as_the_next(drawn: list[tuple[str, str]]) -> None:
+    files = [pixel + file for file, pixel in drawn]  # equal bytes have equal pixels
+    pixels = [pixel for _, pixel in drawn]
+    pairs = [Pair(0, len(drawn) - 1, 0, 0.99, 0.99, 1.0)] if len(drawn) > 1 else []
+
+    result = grouped(files, pixels, pairs)
+
+    for fine, coarse in ((result.files, result.pixels), (result.pixels, result.groups)):
+        assert all(len(set(coarse[fine == group].tolist())) == 1 for group in np.unique(fine))
+    for groups in (result.files, result.pixels, result.groups):
+        firsts = [groups.tolist().index(group) for group in range(int(groups.max()) + 1)]
+        assert firsts == sorted(firsts)
+    assert result.groups[0] == result.groups[-1]
+
+
+def test_find_duplicates__is_deterministic() -> None:
+    pictures = [head(number % 5) for number in range(9)]
+
+    assert found(pictures).pairs == found(pictures).pairs
+
+
+def test_find_duplicates__flat_pictures_and_few() -> None:
+    flat = [Image.new("L", (50, 40), shade) for shade in (0, 0, 90)]
+
+    result = find_duplicates(stacked(flat), ["a", "b", "c"], ["x", "x", "y"])
+
+    assert result.files.tolist() == [0, 1, 2]
+    assert result.pixels.tolist() == result.groups.tolist() == [0, 0, 1]
+    assert found([head(0)]).groups.tolist() == [0]
+
+
+def test_near_pairs__since_looks_from_the_later_ones_alone() -> None:
+    pictures = [head(0), reencoded(head(0)), head(1), reencoded(head(1))]
+    digests = [str(number) for number in range(4)]
+
+    pairs = copies.near_pairs(stacked(pictures), digests, since=3)
+
+    assert [pair[:2] for pair in pairs if pair.detail > 0.9] == [(2, 3)]
+
+
+def test_grouped__thresholds_and_levels() -> None:
+    files, pixels = ["a", "a", "b", "c", "d"], ["p", "p", "p", "q", "r"]
+    strong, weak = Pair(0, 3, 0, 0.99, 0.999, 1.0), Pair(3, 4, 0, 0.9, 0.99, 1.0)
+
+    result = grouped(files, pixels, [strong, weak])
+    loose = grouped(files, pixels, [strong, weak], detail=0.85)
+
+    assert result.files.tolist() == [0, 0, 1, 2, 3]
+    assert result.pixels.tolist() == [0, 0, 0, 1, 2]
+    assert result.groups.tolist() == [0, 0, 0, 0, 1]
+    assert (result.pairs, result.looser) == ((strong,), (weak,))
+    assert loose.groups.tolist() == [0] * 5
+
+
+@given(
+    strategies.integers(1, 20).flatmap(
+        lambda count: strategies.tuples(
+            strategies.just(count),
+            strategies.lists(strategies.tuples(*[strategies.integers(0, count - 1)] * 2), max_size=25),
+        )
+    )
+)
+def test_joined_groups__against_a_flood(drawn: tuple[int, list[tuple[int, int]]]) -> None:
+    count, pairs = drawn
+    reach = np.eye(count, dtype=bool)
+    for one, other in pairs:
+        reach[one, other] = reach[other, one] = True
+    for _ in range(count):
+        reach |= (reach.astype(int) @ reach.astype(int)) > 0
+
+    groups = joined_groups(count, pairs)
+
+    assert np.array_equal(groups[:, None] == groups[None], reach)
+    assert groups[np.sort(np.unique(groups, return_index=True)[1])].tolist() == list(range(groups.max() + 1))
+
+
+@pytest.mark.parametrize("turn", range(len(TURNS)), ids=TURNS)
+def test_undone__puts_back(turn: int) -> None:
+    picture = torch.arange(9.0).view(3, 3)
+
+    assert torch.equal(turned(turned(picture, turn), undone(turn)), picture)
+    assert len({str(turned(picture, other)) for other in range(len(TURNS))}) == len(TURNS)
+
+
+def test_first_members__of_each_group() -> None:
+    groups = named_groups(["x", "y", "x", "z", "y"])
+
+    assert groups.tolist() == [0, 1, 0, 2, 1]
+    assert first_members(groups).tolist() == [0, 1, 3]
+
+
+def test_load_duplicates__second_call_searches_nothing(
+    tmp_path: Path, study_classes: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "images"
+    for number, (name, *_) in enumerate(study_classes):
+        (folder / name).mkdir(parents=True)
+        head(number).save(folder / name / "one.png")
+        head(number).save(folder / name / "the same pixels.bmp")
+        reencoded(head(number)).save(folder / name / "near.png")
+    index = read_index(folder, study_classes)
+    first = load_duplicates(index, tmp_path / "cache")
+    monkeypatch.setattr(copies, "near_pairs", None)
+
+    second = load_duplicates(index, tmp_path / "cache")
+
+    assert len(np.unique(first.files)) == 12
+    assert len(np.unique(first.pixels)) == 8
+    assert len(np.unique(first.groups)) == 4
+    assert np.array_equal(first.groups, second.groups)
+    assert first.pairs == second.pairs
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_load_duplicates__of_the_studys_images(real_data: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+    index = read_index(real_data, study_classes)
+
+    result = load_duplicates(index, tmp_path)
+
+    copies = np.bincount(result.files)
+    assert (len(index), int((copies > 1).sum()), int(copies[copies > 1].sum())) == (3264, 166, 403)
+    assert len(index) - len(np.unique(result.pixels)) == 394
+    train, test = (np.array([part == name for part in index.parts]) for name in ("train", "test"))
+    assert int(np.isin(result.pixels[test], result.pixels[train]).sum()) == 251
+    mixed = [group for group in np.unique(result.groups) if len(set(index.labels[result.groups == group])) > 1]
+    named = [{index.paths[i] for i in np.flatnonzero(result.groups == group)} for group in mixed]
+    assert any(
+        "Testing/glioma_tumor/image(2).jpg" in paths and "Training/meningioma_tumor/m1(123).jpg" in paths
+        for paths in named
+    )
+    assert any(
+        "Testing/glioma_tumor/image(48).jpg" in paths and "Training/meningioma_tumor/m1(111).jpg" in paths
+        for paths in named
+    )
+    assert 2760 <= len(np.unique(result.groups)) <= 2790

@@ -1,0 +1,96 @@
+"""Relations: a glance at decoded images tells what reading the files tells, but for near copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from brain_tumor_tl.cache import CacheEntry
+from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.leakage import relations
+from brain_tumor_tl.data.leakage.relations import find_relations, nearest_neighbour_accuracy, pooled
+
+
+def pictures(count: int = 12, channels: int = 1, size: int = 64) -> NDArray[np.uint8]:
+    """Blurred noise, of which the fourth is the first again and the fifth nearly."""
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 256, (count, channels, 8, 8), dtype=np.uint8)
+    whole = small.repeat(size // 8, axis=2).repeat(size // 8, axis=3)
+    whole[3] = whole[0]
+    whole[4] = np.clip(whole[0].astype(int) + 3, 0, 255).astype(np.uint8)
+    return whole
+
+
+def glanced(images: NDArray[np.uint8], cache: Path, wanted: str | bool = "auto", needed: bool = False) -> Any:
+    index = cast("Index", SimpleNamespace(paths=[f"{i}.png" for i in range(len(images))]))
+    stored = cast("CacheEntry", SimpleNamespace(array=images, path=Path(f"images-{images.shape}")))
+    return find_relations(index, stored, cache, None, wanted, needed)
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_find_relations__a_glance_sees_equal_images_and_no_near_ones(channels: int, tmp_path: Path) -> None:
+    images = pictures(channels=channels)
+
+    found = glanced(images, tmp_path)
+
+    assert found.copies is None
+    assert found.identical[3] == found.identical[0]
+    assert len(set(found.identical.tolist())) == len(images) - 1
+    assert found.known_groups("random").tolist() == found.identical.tolist()
+    expected = images.mean(axis=1).reshape(len(images), 32, 2, 32, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(found.thumbnails, expected, atol=0.51)
+    assert pooled(found.thumbnails).shape == (len(images), 32, 32)
+    assert len([path for path in tmp_path.glob("glance-*") if path.is_dir()]) == 1
+    again = glanced(images, tmp_path)
+    assert np.array_equal(again.identical, found.identical)
+
+
+def test_find_relations__nobody_looks_where_it_is_not_wanted(tmp_path: Path) -> None:
+    found = glanced(pictures(), tmp_path, wanted=False)
+
+    assert (found.identical, found.copies, found.thumbnails) == (None, None, None)
+    assert found.known_groups("random") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("wanted", "needed"), [("auto", True), (True, False)], ids=["needed", "wanted"])
+def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, needed: bool, tmp_path: Path) -> None:
+    images = pictures()
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image[0]).save(tmp_path / "set" / "ab"[number % 2] / f"{number}.png")
+    index = read_index(tmp_path / "set", [["a"], ["b"]])
+    stored = cast("CacheEntry", SimpleNamespace(array=images, path=Path("images-x")))
+
+    found = find_relations(index, stored, tmp_path / "cache", None, wanted, needed)
+
+    place = {Path(path).stem: position for position, path in enumerate(index.paths)}
+    assert found.copies is not None
+    assert found.identical is not None
+    assert found.copies[place["4"]] == found.copies[place["3"]] == found.copies[place["0"]]
+    assert found.identical[place["4"]] != found.identical[place["3"]] == found.identical[place["0"]]
+
+
+@pytest.mark.parametrize("known", [7, 1000], ids=["training images in parts", "all at once"])
+def test_nearest_neighbour_accuracy__as_numpy_correlates(known: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relations, "KNOWN", known)
+    monkeypatch.setattr(relations, "SOUGHT", 3)
+    generator = np.random.default_rng(1)
+    thumbnails = generator.integers(0, 256, (40, 32, 32), dtype=np.uint8)
+    labels, order = generator.integers(0, 3, 40), generator.permutation(40)
+    train, test = order[:30], order[30:]
+    thumbnails[test[0]] = thumbnails[train[29]]  # a copy in the last part
+
+    likeness = np.asarray(np.corrcoef(thumbnails.reshape(40, -1)))[np.ix_(test, train)]
+    expected = (labels[train[likeness.argmax(axis=1)]] == labels[test]).mean()
+
+    assert train[likeness[0].argmax()] == train[29]
+    assert nearest_neighbour_accuracy(thumbnails, labels, train, test) == pytest.approx(expected)
+    assert 0 < expected < 1

@@ -1,0 +1,153 @@
+"""Groups: seeds go together, anything else keeps runs apart and is named."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_tumor_tl.reporting.aggregate import group_runs, short, spread
+from brain_tumor_tl.reporting.discover import Run
+
+MakeResults = Callable[..., dict[str, Any]]
+
+
+def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some settings of a run, flat."""
+    config = results["config"]
+    flat = {"model.name": config["model"]["name"], "model.weights": config["model"]["weights"]}
+    flat |= {"method.name": config["method"]["name"], "method.freeze": config["method"]["freeze"]}
+    return flat | {"optimizer.lr": config["optimizer"]["lr"]}
+
+
+def lr(rate: float) -> dict[str, Any]:
+    """Return a configuration with another learning rate."""
+    return {"optimizer": {"lr": rate}}
+
+
+def grouped(*results: dict[str, Any]) -> tuple[list[Any], list[Run]]:
+    """Return the groups of some runs in folders 0, 1, 2 and so on."""
+    return group_runs([Run(Path(str(i)), content) for i, content in enumerate(results)], settings_of)
+
+
+def test_group_runs__seeds_together(make_results: MakeResults) -> None:
+    accuracies = [0.9, 0.8, 0.85]
+    groups, again = grouped(*(make_results(f"resnet18-frozen-s{i}", a) for i, a in enumerate(accuracies)))
+
+    assert (len(groups), again) == (1, [])
+    found = groups[0].spread(lambda results: results["accuracy"])
+    assert found.mean == pytest.approx(statistics.mean(accuracies))
+    assert found.std == pytest.approx(statistics.stdev(accuracies))
+    assert (found.count, groups[0].label, groups[0].number) == (3, "", 0)
+
+
+def test_group_runs__other_settings_apart_and_named(make_results: MakeResults) -> None:
+    groups, _ = grouped(
+        make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s1"),
+        make_results("resnet18-frozen-s0", config=lr(0.1)),
+    )  # fmt: skip
+
+    assert [(group.label, group.number, len(group.runs)) for group in groups] == [
+        ("optimizer.lr=0.001", 1, 2), ("optimizer.lr=0.1", 2, 1),
+    ]  # fmt: skip
+
+
+def test_group_runs__model_and_method_are_not_named_twice(make_results: MakeResults) -> None:
+    names = ("resnet18-frozen-s0", "resnet18-finetune-s0", "vgg16-frozen-s0")
+    groups, _ = grouped(*map(make_results, names))
+
+    assert [group.label for group in groups] == ["", "", ""]
+
+
+def test_group_runs__weights_that_differ_for_one_model_are_named(make_results: MakeResults) -> None:
+    other = {"model": {"name": "resnet18", "weights": "/data/of mine/weights.pth"}}
+    groups, _ = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0", config=other))
+
+    assert [group.label for group in groups] == ["model.weights=IMAGENET1K_V1", "model.weights=weights.pth"]
+
+
+def test_short__of_a_digest_the_first() -> None:
+    assert short("5ffbc22cea0af7e0" * 4) == "5ffbc22cea0a"
+
+
+def test_group_runs__a_methods_own_rate_is_named_but_no_variant(make_results: MakeResults) -> None:
+    groups, _ = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-finetune-s0", config=lr(1e-4)))
+
+    assert [(group.label, group.variant) for group in groups] == [
+        ("optimizer.lr=0.001", {}), ("optimizer.lr=0.0001", {}),
+    ]  # fmt: skip
+
+
+def test_group_runs__same_seed_twice_counts_once(make_results: MakeResults) -> None:
+    groups, again = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0"))
+
+    assert [len(group.runs) for group in groups] == [1]
+    assert [run.folder for run in again] == [Path("1")]
+
+
+def test_group_runs__folds_together_in_their_order(make_results: MakeResults) -> None:
+    folds = [
+        make_results("resnet18-frozen-s0", 0.5 + fold / 10, protocol={"fold": fold, "folds": 4}) for fold in (2, 0, 1)
+    ]
+    (group,), again = grouped(*folds, folds[0])
+
+    assert [run.results["protocol"]["fold"] for run in group.runs] == [0, 1, 2]
+    assert [run.folder for run in again] == [Path("3")]
+    assert group.repeats == "3/4 folds"
+    assert group.accuracy is not None
+    assert group.accuracy.mean == pytest.approx(0.6)  # of the folds that are there; nothing is joined yet
+    assert group.interval == (None, "image")
+
+
+def test_group__interval_of_a_single_run_alone(make_results: MakeResults) -> None:
+    intervals = {"unit": "group", "accuracy": [0.8, 0.9], "accuracy_bootstrap": [0.7, 0.95]}
+    one = make_results("resnet18-frozen-s0", intervals=intervals)
+
+    (single,), _ = grouped(one)
+    (double,), _ = grouped(one, make_results("resnet18-frozen-s1", intervals=intervals))
+
+    assert single.interval == ([0.7, 0.95], "group")
+    assert double.interval == (None, "image")
+
+
+def test_group_runs__order_of_the_study(make_results: MakeResults) -> None:
+    names = ["efficientnet_b0-frozen-s0", "vgg16-knn-s0", "vgg16-finetune-s0", "vgg16-frozen-s0", "resnet18-frozen-s0"]
+    groups, _ = grouped(*map(make_results, names))
+
+    assert [f"{group.model}-{group.method}-s0" for group in groups] == [*reversed(names[1:]), names[0]]
+
+
+def test_spread__one_value_has_no_deviation() -> None:
+    found = spread([0.5, None])
+
+    assert found is not None
+    assert (found.mean, found.std, found.count) == (0.5, None, 1)
+    assert spread([None]) is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "other", "reason"),
+    [
+        ({}, {}, ""),
+        ({"synthetic": True}, {}, "synthetic images"),
+        ({"limited": True}, {}, "only some batches were used"),
+        ({"split": "grouped"}, {}, "grouped split, not the study's random one"),
+        ({"counts": {"train": 80, "test": 20}}, {}, "100 images, not the study's 3264"),
+        ({"counts": {"train": 2605, "test": 650}}, {}, ""),
+        ({"counts": {"train": 1632, "test": 1632}}, {}, "50% of the images in the test part, not the study's 20%"),
+        ({"shuffled_labels": True}, {}, "trained on permuted labels"),
+        ({"drop_conflicts": True}, {}, "without the pictures that stand under two labels"),
+        ({}, {"config": {"data": {"labels": "/a.csv"}}}, "labels of another source than the folders"),
+        ({}, {"classes": ["no_tumor", "tumor"]}, "other classes than the study's"),
+    ],
+)
+def test_group__the_study_stands_beside_its_own_protocol_alone(
+    protocol: dict[str, Any], other: dict[str, Any], reason: str, make_results: MakeResults
+) -> None:
+    (group,), _ = grouped(make_results("resnet18-frozen-s0", protocol=protocol, **other))
+
+    assert group.apart == reason
+    assert (group.study == {}) == bool(reason)

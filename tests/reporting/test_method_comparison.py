@@ -1,0 +1,83 @@
+"""Winners: the better method of each network, and the study's beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from brain_tumor_tl.reporting.aggregate import Group, group_runs
+from brain_tumor_tl.reporting.discover import Run
+from brain_tumor_tl.reporting.method_comparison import conclusion, winner, winner_table
+
+MakeResults = Callable[..., dict[str, Any]]
+
+
+def groups_of(*results: dict[str, Any]) -> list[Group]:
+    """Return the groups of some runs, their learning rate being all that their figures depend on."""
+    runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+    return group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})[0]
+
+
+def test_winner_sheet__beside_the_study(make_results: MakeResults) -> None:
+    table = winner_table(
+        groups_of(
+            make_results("resnet18-frozen-s0", 0.875), make_results("resnet18-finetune-s0", 0.96875),
+            make_results("vgg16-frozen-s0", 0.75), make_results("vgg16-finetune-s0", 0.875),
+            make_results("resnet50-frozen-s0", 0.5),
+        )
+    )  # fmt: skip
+
+    assert table.headers == ("network", "frozen", "finetune", "ahead", "by", "ahead in the study", "by")
+    assert table.rows == (
+        ("resnet18", "87.50", "96.88", "finetune", "9.38", "finetune", "8.73"),
+        ("resnet50", "50.00", "-", "-", "-", "finetune", "6.74"),
+        ("vgg16", "75.00", "87.50", "finetune", "12.50", "frozen", "2.45"),
+    )
+
+
+def test_conclusion__tells_where_the_study_differs(make_results: MakeResults) -> None:
+    first, second, third = conclusion(
+        groups_of(
+            make_results("resnet18-frozen-s0", 0.8), make_results("resnet18-finetune-s0", 0.9),
+            make_results("vgg16-frozen-s0", 0.7), make_results("vgg16-finetune-s0", 0.8),
+        )
+    )  # fmt: skip
+
+    assert first == "Method ahead, of 2 networks with both done: finetune for 2."
+    assert (
+        second
+        == "The same method as in the study for 1 of 2; other than there for vgg16 (frozen there, finetune here)."
+    )
+    assert third.startswith("Single runs can't tell")
+
+
+def test_conclusion__synthetic_images_say_nothing_of_the_study(make_results: MakeResults) -> None:
+    pair = [make_results(f"resnet18-{method}-s0", synthetic=True) for method in ("frozen", "finetune")]
+
+    assert not any("study" in sentence for sentence in conclusion(groups_of(*pair)))
+    assert "ahead in the study" not in winner_table(groups_of(*pair)).headers
+
+
+def test_conclusion__one_method_alone(make_results: MakeResults) -> None:
+    assert conclusion(groups_of(make_results())) == []
+
+
+def test_winner_sheet__same_settings_are_held_against_each_other(make_results: MakeResults) -> None:
+    other = {"optimizer": {"lr": 0.1}}
+    table = winner_table(
+        groups_of(
+            make_results("resnet18-frozen-s0", 0.9), make_results("resnet18-finetune-s0", 0.8),
+            make_results("resnet18-frozen-s0", 0.6, config=other),
+            make_results("resnet18-finetune-s0", 0.7, config=other),
+        )
+    )  # fmt: skip
+
+    assert [row[:6] for row in table.rows] == [
+        ("resnet18", "optimizer.lr=0.001", "90.00", "80.00", "frozen", "10.00"),
+        ("resnet18", "optimizer.lr=0.1", "60.00", "70.00", "finetune", "10.00"),
+    ]
+
+
+def test_winner__rounding_is_no_lead() -> None:
+    assert winner({"frozen": 0.1 + 0.2, "finetune": 0.3}) == ("tie", 0.0)

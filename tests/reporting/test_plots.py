@@ -1,0 +1,220 @@
+"""Plots: the numbers stand in the figures, and nothing needs a display."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from PIL import Image
+
+from brain_tumor_tl.evaluation.intervals import wilson_interval
+from brain_tumor_tl.reporting.plots import (
+    confusion_figure,
+    curves_figure,
+    pixels,
+    plain_name,
+    reliability_figure,
+    save,
+)
+
+COUNTS = [[8, 2, 0], [1, 0, 3], [0, 0, 0]]
+CLASSES = ["no_tumor", "glioma_tumor", "other"]
+ROWS = [
+    {"epoch": epoch, "train/loss": 1 / epoch, "train/accuracy": 0.5, "test/loss": 2 / epoch, "test/accuracy": 0.4}
+    for epoch in range(1, 6)
+]  # fmt: skip
+
+
+def texts(axes: Axes) -> dict[tuple[float, float], str]:
+    """Return the texts inside the axes by place, `(x, y)`."""
+    return {text.get_position(): text.get_text() for text in axes.texts}
+
+
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the curves by their name in the legend."""
+    return {
+        str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+        for line in axes.lines
+    }
+
+
+def test_plain_name__spaces() -> None:
+    assert plain_name("pituitary_tumor") == "pituitary tumor"
+
+
+def test_confusion_figure__counts_and_shares_row_by_row() -> None:
+    axes = confusion_figure(COUNTS, CLASSES, "a run, test part").axes[0]
+
+    assert axes.get_title() == "a run, test part"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert texts(axes) == {
+        (0, 0): "8\n80.0%", (1, 0): "2\n20.0%", (2, 0): "0\n0.0%",
+        (0, 1): "1\n25.0%", (1, 1): "0\n0.0%", (2, 1): "3\n75.0%",
+        (0, 2): "0\n0.0%", (1, 2): "0\n0.0%", (2, 2): "0\n0.0%",
+    }  # fmt: skip
+    shades = axes.images[0].get_array()
+    assert np.asarray(shades).tolist() == [[0.8, 0.2, 0], [0.25, 0, 0.75], [0, 0, 0]]
+
+
+def test_confusion_figure__names_of_the_classes() -> None:
+    axes = confusion_figure(COUNTS, CLASSES, "").axes[0]
+
+    expected = ["no\ntumor", "glioma\ntumor", "other"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == expected
+    assert [label.get_text() for label in axes.get_yticklabels()] == expected
+
+
+def test_confusion_figure__dark_cells_have_white_numbers() -> None:
+    axes = confusion_figure(COUNTS, CLASSES, "").axes[0]
+
+    white = {text.get_position() for text in axes.texts if text.get_color() == "white"}
+    assert white == {(0, 0), (2, 1)}
+
+
+def test_curves_figure__train_beside_the_watched_part() -> None:
+    figure = curves_figure(ROWS, "test", "a run")
+    loss, accuracy = figure.axes
+
+    assert figure.get_suptitle() == "a run"
+    epochs = [1, 2, 3, 4, 5]
+    assert lines(loss) == {
+        "train": (epochs, [row["train/loss"] for row in ROWS]),
+        "test": (epochs, [row["test/loss"] for row in ROWS]),
+    }
+    assert lines(accuracy) == {"train": (epochs, [0.5] * 5), "test": (epochs, [0.4] * 5)}
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == ["train", "test"]
+
+
+def test_curves_figure__epochs_that_did_not_look() -> None:
+    rows = [row if row["epoch"] % 2 == 0 else {k: v for k, v in row.items() if "test" not in k} for row in ROWS]
+
+    loss = curves_figure(rows, "test", "").axes[0]
+
+    assert lines(loss)["train"][0] == [1, 2, 3, 4, 5]
+    assert lines(loss)["test"][0] == [2, 4]
+
+
+@pytest.mark.parametrize("rows", [ROWS, []], ids=["never-monitored", "no-epoch"])
+def test_curves_figure__nothing_to_draw(rows: list[dict[str, Any]]) -> None:
+    loss = curves_figure(rows, "val", "").axes[0]
+
+    assert lines(loss)["val"] == ([], [])
+
+
+def test_curves_figure__one_epoch_is_a_mark() -> None:
+    loss = curves_figure(ROWS[:1], "test", "").axes[0]
+    many = curves_figure(ROWS, "test", "").axes[0]
+
+    assert [line.get_marker() for line in loss.lines] == ["o", "o"]
+    assert [line.get_marker() for line in many.lines] == ["None", "None"]
+
+
+BINS: list[dict[str, Any]] = [
+    {"low": 0.0, "high": 0.5, "images": 4, "right": 3, "confidence": 0.25, "accuracy": 0.75},
+    {"low": 0.5, "high": 0.75, "images": 0, "right": 0, "confidence": None, "accuracy": None},
+    {"low": 0.75, "high": 1.0, "images": 4, "right": 4, "confidence": 1.0, "accuracy": 1.0},
+]  # fmt: skip
+
+
+def names(figure: Figure) -> list[str]:
+    """Return what the figure's own legend says."""
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_reliability_figure__points_with_their_intervals() -> None:
+    figure = reliability_figure(BINS, None, "a run")
+    axes, counts = figure.axes
+    (container,) = axes.containers
+
+    assert figure.get_suptitle() == "a run"
+    assert names(figure) == ["confidence = accuracy", "as trained, calibration error 0.250"]
+    assert isinstance(container, ErrorbarContainer)
+    points, _, (bars,) = container.lines
+    assert points is not None
+    assert np.asarray(points.get_xydata()).tolist() == [[0.25, 0.75], [1.0, 1.0]]
+    ends = [[float(y) for _, y in segment] for segment in np.asarray(bars.get_segments())]
+    assert ends == [pytest.approx(wilson_interval(3, 4)), pytest.approx(wilson_interval(4, 4))]
+    (stairs,) = counts.patches
+    assert isinstance(stairs, StepPatch)
+    assert [list(values) for values in stairs.get_data()[:2]] == [[4, 0, 4], [0, 0.5, 0.75, 1]]
+
+
+def test_reliability_figure__beside_what_the_temperature_made_of_it() -> None:
+    figure = reliability_figure(BINS, BINS[1:], "a run")
+
+    assert [len(axes.containers) for axes in figure.axes] == [2, 0]
+    assert names(figure)[2] == "temperature scaled, calibration error 0.000"
+
+
+def test_reliability_figure__diverged_run() -> None:
+    figure = reliability_figure([], None, "a run")
+
+    assert names(figure) == ["confidence = accuracy", "as trained"]
+    assert pixels(figure).shape == (680, 560, 3)
+
+
+FIGURES = {
+    "reliability": (lambda: reliability_figure(BINS, BINS, "a"), (680, 560, 3)),
+    "confusion": (lambda: confusion_figure(COUNTS, CLASSES, "a"), (560, 640, 3)),
+    "curves": (lambda: curves_figure(ROWS, "test", "a"), (400, 960, 3)),
+}
+
+
+@pytest.mark.parametrize(("draw", "shape"), FIGURES.values(), ids=FIGURES)
+def test_pixels__of_a_figure(draw: Any, shape: tuple[int, int, int]) -> None:
+    array = pixels(draw())
+
+    assert array.shape == shape
+    assert array.dtype == np.uint8
+    assert array.flags.owndata
+    assert array.max() == 255
+    assert array.min() < 60
+
+
+def test_save__png_with_the_same_pixels(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    save(confusion_figure(COUNTS, CLASSES, "a"), tmp_path / "a.png")
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image.convert("RGB")), pixels(confusion_figure(COUNTS, CLASSES, "a")))
+
+
+def test_save__cut_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(figure: Figure, path: Path, **_: Any) -> None:
+        path.write_bytes(b"\x89PNG")
+        raise OSError("no space left")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", half)
+
+    with pytest.raises(OSError, match="no space left"):
+        save(Figure(), tmp_path / "a.png")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"old"}
+
+
+def test_plots__without_pyplot() -> None:
+    script = """
+import sys
+from brain_tumor_tl.reporting.plots import confusion_figure, curves_figure, pixels
+pixels(confusion_figure([[1, 0], [0, 1]], ["a", "b"], ""))
+pixels(curves_figure([{"epoch": 1, "train/loss": 1.0, "train/accuracy": 1.0}], "val", ""))
+print([name for name in ("matplotlib.pyplot", "tkinter", "torch") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert result.stdout == "[]\n"

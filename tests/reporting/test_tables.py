@@ -1,0 +1,169 @@
+"""Tables: what a run and a report print, narrow enough for a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from brain_tumor_tl.reporting.aggregate import group_runs
+from brain_tumor_tl.reporting.discover import Run, Unfinished
+from brain_tumor_tl.reporting.leaderboard import between, percent
+from brain_tumor_tl.reporting.study import table1
+from brain_tumor_tl.reporting.tables import (
+    class_table,
+    summary_of,
+    summary_table,
+    unfinished_lines,
+    unfinished_table,
+)
+
+MakeResults = Callable[..., dict[str, Any]]
+
+
+def rows(table: Table) -> list[list[str]]:
+    """Return a table's cells, row by row, its header first."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def printed(table: Table, width: int = 80) -> str:
+    """Return a table as a terminal of some width shows it."""
+    file = io.StringIO()
+    Console(file=file, width=width).print(table)
+    return file.getvalue()
+
+
+def test_class_table__percent(make_results: MakeResults) -> None:
+    per_class = {
+        "no_tumor": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 100},
+        "glioma_tumor": {"precision": 1.0, "recall": 0.0, "f1": 0.0, "support": 7},
+    }
+    table = class_table(make_results(per_class=per_class))
+
+    assert table.title == "resnet18-finetune-s0: test part, percent"
+    assert rows(table) == [
+        ["class", "precision", "recall", "F1", "images"],
+        ["no_tumor", "50.00", "25.00", "33.33", "100"],
+        ["glioma_tumor", "100.00", "0.00", "0.00", "7"],
+    ]
+
+
+def test_class_table__synthetic_images_are_named(make_results: MakeResults) -> None:
+    assert "SYNTHETIC" in str(class_table(make_results(synthetic=True)).title)
+
+
+UNCERTAINTY: dict[str, Any] = {
+    "accuracy": 0.9,
+    "per_class": {
+        "no_tumor": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 100},
+        "glioma_tumor": {"precision": 1.0, "recall": 0.0, "f1": 0.0, "support": 7},
+    },
+    "intervals": {
+        "unit": "image",
+        "units": 107,
+        "accuracy": [0.8785, 0.9239],
+        "accuracy_bootstrap": [0.85, 0.95],
+        "per_class": {"no_tumor": {"recall": [0.1755, 0.3430]}, "glioma_tumor": {"recall": None}},
+        "absent": [],
+    },
+    "probabilities": {"auroc": 0.98, "calibration_error": 0.0412, "temperature": None, "calibrated": None},
+}
+
+
+def test_between__ends() -> None:
+    assert between([0.5, 1.0]) == "50.00 to 100.00"
+    assert between(None) == "-"
+
+
+def test_class_table__intervals(make_results: MakeResults) -> None:
+    table = class_table(make_results(**UNCERTAINTY))
+
+    assert [row[2:5] for row in rows(table)] == [
+        ["recall", "95 %", "F1"], ["25.00", "17.55 to 34.30", "33.33"], ["0.00", "-", "0.00"],
+    ]  # fmt: skip
+    text = printed(table)
+    assert "accuracy 90.00, 95 % interval 87.85 to 92.39 (Wilson)" in text
+    assert "AUROC 98.00" in text
+    assert re.search(r"calibration error 4\.12 *$", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_class_table__groups_temperature_and_absent_classes(make_results: MakeResults) -> None:
+    intervals = UNCERTAINTY["intervals"] | {"unit": "group", "units": 90, "absent": ["glioma_tumor"]}
+    calibrated = {"temperature": 1.5, "calibrated": {"calibration_error": 0.02}}
+
+    text = printed(
+        class_table(
+            make_results(
+                **UNCERTAINTY | {"intervals": intervals, "probabilities": UNCERTAINTY["probabilities"] | calibrated}
+            )
+        ),
+        120,
+    )
+
+    for line in ("90 groups", "85.00 to 95.00 (bootstrap)", "4.12, 2.00 at temperature 1.50", "of glioma_tumor"):
+        assert line in text
+
+
+def test_summary_of__one_run(make_results: MakeResults) -> None:
+    assert rows(summary_of(make_results())) == [
+        ["network", "method", "n", "ep.", "accuracy", "study", "diff.", "best", "s/ep."],
+        ["resnet18", "finetune", "1", "100", "90.00", "97.86", "-7.86", "95.00", "1.50"],
+    ]
+
+
+def test_summary_table__grid_of_seeds_and_settings_fits_80_columns(make_results: MakeResults) -> None:
+    results = [
+        make_results(f"{model}-{method}-s{seed}", accuracy, config={"optimizer": {"lr": rate}})
+        for model, method in table1()
+        for seed, accuracy in enumerate((0.99, 1.0))
+        for rate in (0.1, 0.001)
+    ]
+    runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+    groups, _ = group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})
+    text = printed(summary_table(groups))
+
+    assert len(groups) == 28
+    assert max(map(len, text.splitlines())) <= 80
+    for (model, method), row in table1().items():
+        line = rf"^{model} +{method} +1 +2 +100 +99.50 +±0.71 +{percent(row['accuracy'])} .* 95.00 +1.50 *$"
+        assert re.search(line, text, re.MULTILINE)
+
+
+def test_summary_table__settings_by_number_have_their_legend(make_results: MakeResults) -> None:
+    protocol = {"title": "random split", "test_images": 9, "copies_in_training": 3}
+    results = [make_results(config={"optimizer": {"lr": rate}}, protocol=protocol) for rate in (0.1, 0.01)]
+    runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
+    groups, _ = group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})
+
+    text = printed(summary_table(groups))
+
+    for part in ("set 1: optimizer.lr=0.01", "set 2: optimizer.lr=0.1", "3 of 9 test images have a copy in training"):
+        assert part in text
+
+
+UNFINISHED = [
+    Unfinished("b", "waiting", Path("sweep/b")),
+    Unfinished("a", "waiting", Path("sweep/a")),
+    Unfinished("c", "failed", Path("sweep/c"), "exit status -9", 3, Path("sweep/c/train.log")),
+]
+
+
+def test_unfinished_sheet__one_row_each() -> None:
+    assert unfinished_table(UNFINISHED, str).rows == (
+        ("c", "failed", "3", "exit status -9", "sweep/c/train.log"),
+        ("a", "waiting", "0", "-", "sweep/a"),
+        ("b", "waiting", "0", "-", "sweep/b"),
+    )
+
+
+def test_unfinished_lines__what_failed_has_its_reason_and_log() -> None:
+    assert unfinished_lines(UNFINISHED, str) == [
+        "failed: c: exit status -9", "  see sweep/c/train.log", "waiting: a, b",
+    ]  # fmt: skip

@@ -1,0 +1,269 @@
+"""Folder: new, cut, done or another run's; and what a refusal and `force` leave in it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from brain_tumor_tl.cli.command import default_values
+from brain_tumor_tl.cli.config import keys
+from brain_tumor_tl.run.folder import (
+    WITHOUT_EFFECT,
+    clear,
+    config_digest,
+    differences,
+    flat,
+    has_effect,
+    inspect_folder,
+    read_settings,
+)
+
+Settings = dict[str, Any]
+MakeRun = Callable[..., Path]
+
+WITH_EFFECT = [key.path for key in keys() if has_effect(key.path)]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    """The settings of `brain-tumor-tl train`, resolved, as the run has them."""
+    return cast("Settings", OmegaConf.to_container(default_values(), resolve=True))
+
+
+def changed(settings: Settings, path: str, value: Any = "something else") -> Settings:
+    """Return a copy with another value at a dotted key."""
+    result = copy.deepcopy(settings)
+    *tables, key = path.split(".")
+    table = result
+    for name in tables:
+        table = table[name]
+    assert key in table
+    table[key] = value
+    return result
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, settings: Settings) -> MakeRun:
+    """Write what a run leaves: `make_run(checkpoint=True, results=False, settings=...)`."""
+
+    def make(checkpoint: bool, results: bool, settings: Mapping[str, Any] = settings) -> Path:
+        folder = tmp_path / "run"
+        (folder / "checkpoints").mkdir(parents=True)
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(settings)))
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+        (folder / "train.log").write_text("a line\n")
+        if checkpoint:
+            (folder / "checkpoints" / "last.ckpt").write_bytes(b"weights")
+        if results:
+            (folder / "results.json").write_text("{}")
+        return folder
+
+    return make
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+STATES = {
+    "nothing-yet": (False, False, "new"),
+    "cut": (True, False, "cut"),
+    "done": (True, True, "done"),
+    "done-without-checkpoints": (False, True, "done"),
+}
+
+
+@pytest.mark.parametrize(("checkpoint", "results", "state"), STATES.values(), ids=STATES)
+def test_inspect_folder__same_settings(
+    checkpoint: bool, results: bool, state: str, make_run: MakeRun, settings: Settings
+) -> None:
+    folder = make_run(checkpoint, results)
+    before = contents(folder)
+
+    assert inspect_folder(folder, settings, force=False) == state
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["plain", "force"])
+def test_inspect_folder__no_folder(force: bool, tmp_path: Path, settings: Settings) -> None:
+    assert inspect_folder(tmp_path / "absent", settings, force) == "new"
+    assert not (tmp_path / "absent").exists()
+
+
+def test_inspect_folder__cut_before_the_first_checkpoint(make_run: MakeRun, settings: Settings) -> None:
+    folder = make_run(False, False, changed(settings, "seed", 7))
+
+    assert inspect_folder(folder, settings, force=False) == "new"
+
+
+@pytest.mark.parametrize(("checkpoint", "results"), [(True, False), (True, True)], ids=["cut", "done"])
+def test_inspect_folder__other_settings_are_refused(
+    checkpoint: bool, results: bool, make_run: MakeRun, settings: Settings
+) -> None:
+    folder = make_run(checkpoint, results, changed(settings, "optimizer.lr", 0.01))
+    before = contents(folder)
+
+    with pytest.raises(FileExistsError, match=r"optimizer\.lr: 0\.01 -> 0\.001.*Nothing was changed.*force=true"):
+        inspect_folder(folder, settings, force=False)
+    assert contents(folder) == before
+
+
+UNREADABLE = {
+    "absent": None,
+    "empty": b"",
+    "list": b"- 1\n",
+    "broken": b"seed: [1\n",
+    "not-text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("results", [False, True], ids=["cut", "done"])
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_inspect_folder__unreadable_settings_are_refused(
+    content: bytes | None, results: bool, make_run: MakeRun, settings: Settings
+) -> None:
+    folder = make_run(True, results)
+    (folder / "config.yaml").unlink()
+    if content is not None:
+        (folder / "config.yaml").write_bytes(content)
+    before = contents(folder)
+
+    assert read_settings(folder / "config.yaml") is None
+    with pytest.raises(FileExistsError, match=r"its config\.yaml can't be read.*Nothing was changed"):
+        inspect_folder(folder, settings, force=False)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(("checkpoint", "results"), [(True, False), (True, True)], ids=["cut", "done"])
+@pytest.mark.parametrize("seed", [0, 7], ids=["same", "other"])
+def test_inspect_folder__force_clears_the_folder(
+    checkpoint: bool, results: bool, seed: int, make_run: MakeRun, settings: Settings
+) -> None:
+    folder = make_run(checkpoint, results, changed(settings, "seed", seed))
+
+    assert inspect_folder(folder, settings, force=True) == "new"
+    assert contents(folder) == {"train.log": b"a line\n"}
+
+
+def test_clear__leaves_what_no_run_wrote(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(True, True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "notes.txt").touch()
+
+    clear(folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "notes.txt", "train.log"]
+    assert (tmp_path / "elsewhere" / "file").is_file()
+
+
+def test_clear__half_done_looks_cut(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, ignore_errors: bool) -> None:
+        raise KeyboardInterrupt
+
+    folder = make_run(True, True)
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        clear(folder)
+    assert not (folder / "results.json").exists()
+
+
+@pytest.mark.parametrize("path", WITHOUT_EFFECT)
+def test_config_digest__same_without_effect(path: str, settings: Settings) -> None:
+    other = changed(settings, path)
+
+    assert other != settings
+    assert config_digest(other) == config_digest(settings)
+
+
+@pytest.mark.parametrize("path", WITH_EFFECT)
+def test_config_digest__differs_with_effect(path: str, settings: Settings) -> None:
+    assert config_digest(changed(settings, path)) != config_digest(settings)
+
+
+def test_config_digest__every_key_is_one_or_the_other() -> None:
+    declared = {key.path for key in keys()}
+    tables = {path.rpartition(".")[0] for path in declared}
+
+    assert set(WITHOUT_EFFECT) <= declared | tables
+    assert len(WITH_EFFECT) > 40
+    assert not set(WITH_EFFECT) & set(WITHOUT_EFFECT)
+
+
+def test_config_digest__same_as_before_there_was_a_launcher(settings: Settings) -> None:
+    before = {key: value for key, value in settings.items() if key != "launcher"}
+
+    assert config_digest(before) == config_digest(settings)
+    assert differences(before, settings) == []
+
+
+VALUES = {
+    "small": ("optimizer.lr", 1e-05),
+    "text-like-a-number": ("model.weights", "1e-5"),
+    "text-like-a-bool": ("data.classes", [["no", "yes"], ["null", "1_000"]]),
+    "open-table": ("model.options", {"dropout": 0.5, "nested": {"flag": True, "nothing": None}}),
+    "letters": ("data.root", "/données/脳"),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), VALUES.values(), ids=VALUES)
+def test_config_digest__survives_the_file(path: str, value: Any, make_run: MakeRun, settings: Settings) -> None:
+    before = changed(settings, path, value)
+    folder = make_run(True, True, before)
+
+    assert read_settings(folder / "config.yaml") == before
+    assert inspect_folder(folder, before, force=False) == "done"
+
+
+@pytest.mark.parametrize("content", [{}, {"data": None}, {"trainer": 5}], ids=["empty", "null", "number"])
+def test_config_digest__settings_of_another_shape(content: Settings) -> None:
+    assert len(config_digest(content)) == 64
+
+
+def test_config_digest__leaves_its_argument_alone(settings: Settings) -> None:
+    before = copy.deepcopy(settings)
+
+    config_digest(settings)
+
+    assert settings == before
+
+
+def test_differences__first_few(settings: Settings) -> None:
+    other = settings
+    for path in (
+        "seed",
+        "name",
+        "data.root",
+        "data.image_size",
+        "model.name",
+        "optimizer.lr",
+        "trainer.devices",
+    ):
+        other = changed(other, path, 3)
+
+    assert differences(settings, other, most=3) == [
+        "seed: 0 -> 3",
+        f"data.root: {settings['data']['root']} -> 3",
+        "data.image_size: 224 -> 3",
+    ]
+    assert len(differences(settings, other, most=10)) == 6
+    assert differences(settings, settings) == []
+
+
+def test_differences__key_of_one_side_only() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"c": 2}}) == ["a.b: 1 -> None", "a.c: None -> 2"]
+
+
+def test_flat__agrees_with_the_schema(settings: Settings) -> None:
+    assert set(flat(settings)) == {key.path for key in keys()}
+    assert flat(yaml.safe_load("a: {b: {}, c: [1]}\nd: 2")) == {"a.b": {}, "a.c": [1], "d": 2}

@@ -1,0 +1,224 @@
+"""Recorder: one row an epoch in metrics.csv, TensorBoard and the checkpoint, through a resume as well."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from brain_tumor_tl.reporting.plots import confusion_figure, pixels
+from brain_tumor_tl.run.recorder import EpochRecorder, log_final, memory_megabytes, now
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:The number of training batches", "ignore:`isinstance"
+)
+
+Fit = Callable[..., L.Trainer]
+
+TRAIN = ["epoch", "train/loss", "train/accuracy"]
+MONITORED = ["test/loss", "test/accuracy", "seconds/test"]
+REST = ["learning_rate", "seconds/train", "images_per_second/train", "memory_megabytes"]
+
+
+def recorder(folder: Path, confusion_every: int = 0) -> EpochRecorder:
+    """Return a recorder of `TinyModule`."""
+    return EpochRecorder(folder, "test", ["a", "b"], confusion_every)
+
+
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv."""
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_epoch_recorder__one_row_an_epoch(fit: Fit, tmp_path: Path) -> None:
+    callback = recorder(tmp_path)
+
+    fit(callback, epochs=3)
+
+    assert [list(row) for row in callback.rows] == [[*TRAIN, *MONITORED, *REST]] * 3
+    for epoch, row in enumerate(callback.rows, start=1):
+        assert row["epoch"] == epoch
+        assert row["train/accuracy"] == 0.5 + epoch / 100
+        assert row["test/accuracy"] == 0.25 + epoch / 100
+        assert row["test/loss"] == 1 / (0.25 + epoch / 100)
+        assert row["learning_rate"] == 0.1
+        assert row["images_per_second/train"] == pytest.approx(6 / row["seconds/train"])
+        assert 0 < row["seconds/test"] < 10
+        assert 0 < row["seconds/train"] < 10
+
+
+def test_epoch_recorder__metrics_csv_has_the_rows(fit: Fit, tmp_path: Path) -> None:
+    callback = recorder(tmp_path)
+
+    fit(callback, epochs=2)
+
+    rows = read_metrics(tmp_path)
+    assert [{name: float(text) for name, text in row.items()} for row in rows] == callback.rows
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_epoch_recorder__epochs_that_do_not_look(fit: Fit, tmp_path: Path) -> None:
+    callback = recorder(tmp_path)
+
+    fit(callback, epochs=3, check_val_every_n_epoch=2)
+
+    looked = [[name for name in MONITORED if name in row] for row in callback.rows]
+    assert looked == [[], MONITORED, []]
+    assert all(row["seconds/train"] > 0 for row in callback.rows)
+    assert [row["test/accuracy"] for row in read_metrics(tmp_path)] == ["", "0.27", ""]
+
+
+def test_epoch_recorder__learning_rate_of_the_epoch_itself(fit: Fit, tmp_path: Path) -> None:
+    callback = recorder(tmp_path)
+
+    fit(callback, epochs=3, scheduler=True)
+
+    assert [row["learning_rate"] for row in callback.rows] == [0.1, 0.05, 0.025]
+
+
+def test_epoch_recorder__a_resume_goes_on(fit: Fit, tmp_path: Path) -> None:
+    first = recorder(tmp_path)
+    fit(first, epochs=2, scheduler=True).save_checkpoint(tmp_path / "last.ckpt")
+    second = recorder(tmp_path)
+
+    fit(second, epochs=4, scheduler=True, resume=tmp_path / "last.ckpt")
+
+    assert [row["epoch"] for row in second.rows] == [1, 2, 3, 4]
+    assert second.rows[:2] == first.rows
+    assert [row["learning_rate"] for row in second.rows] == [0.1, 0.05, 0.025, 0.0125]
+    assert [row["epoch"] for row in read_metrics(tmp_path)] == ["1", "2", "3", "4"]
+
+
+@pytest.fixture
+def events(fit: Fit, tmp_path: Path) -> Any:
+    """What TensorBoard reads after four epochs, the confusion matrix drawn every second one."""
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
+    callback = recorder(tmp_path, confusion_every=2)
+    trainer = fit(callback, epochs=4, logger=logger, log_every_n_steps=1)
+    callback.draw_confusion(trainer, trainer.lightning_module, "val", 4)  # a part that nobody looked at
+    callback.draw_confusion(trainer, trainer.lightning_module, "test", 4)  # what TensorBoard has already
+    logger.finalize("success")
+    found = event_accumulator.EventAccumulator(
+        str(tmp_path / "tensorboard"), size_guidance={event_accumulator.IMAGES: 0}
+    )
+    found.Reload()
+    return found
+
+
+def test_epoch_recorder__tensorboard_has_the_rows(events: Any) -> None:
+    expected = {*TRAIN, *MONITORED, *REST}
+    assert expected - {"epoch"} <= set(events.Tags()["scalars"])
+    for stage, accuracy in (("train", 0.5), ("test", 0.25)):
+        points = [(event.step, event.value) for event in events.Scalars(f"{stage}/accuracy")]
+        assert points == [(epoch, pytest.approx(accuracy + epoch / 100)) for epoch in range(1, 5)]
+
+
+def test_epoch_recorder__tensorboard_has_the_confusion_matrix(events: Any) -> None:
+    assert events.Tags()["images"] == ["confusion_matrix/test"]
+    found = events.Images("confusion_matrix/test")
+    assert [event.step for event in found] == [2, 4]
+    with Image.open(io.BytesIO(found[1].encoded_image_string)) as image:
+        drawn = np.asarray(image.convert("RGB"))
+    assert np.array_equal(drawn, pixels(confusion_figure([[2, 1], [0, 3]], ["a", "b"], "test part, epoch 4")))
+
+
+def test_epoch_recorder__no_figure_of_an_epoch_that_did_not_look(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(EpochRecorder, "draw_confusion", lambda *arguments: drawn.append(arguments[-1]))
+
+    fit(recorder(tmp_path, confusion_every=2), epochs=6, check_val_every_n_epoch=3)
+
+    assert drawn == [6]
+
+
+def test_epoch_recorder__no_figure_without_a_matrix(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("a figure is drawn")
+
+    monkeypatch.setattr("brain_tumor_tl.run.recorder.confusion_figure", fail)
+
+    fit(recorder(tmp_path, confusion_every=0), epochs=2)
+    fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0)
+
+
+def test_now__goes_forward() -> None:
+    before = now(torch.device("cpu"))
+
+    assert now(torch.device("cpu")) >= before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc on this system")
+def test_memory_megabytes__the_systems_own_count() -> None:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")]
+
+    assert memory_megabytes(torch.device("cpu")) == pytest.approx(peak, rel=0.05)
+
+
+@pytest.mark.gpu
+def test_memory_megabytes__gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = torch.device("cuda")
+    torch.cuda.reset_peak_memory_stats()
+    block = torch.empty(10_000_000, dtype=torch.uint8, device=device)
+
+    assert memory_megabytes(device) >= block.numel() / 1e6
+    assert now(device) > 0
+
+
+def test_state_dict__a_resumed_run_remembers_the_time_and_rows_of_its_first_leg(tmp_path: Path) -> None:
+    first = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    first.rows = [{"epoch": 1, "train/loss": float("nan"), "train/accuracy": 0.1}]
+    time.sleep(0.05)
+    second = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    second.load_state_dict(first.state_dict())
+    assert second.seconds_before >= 0.05
+    assert str(second.rows) == str(first.rows)
+    third = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    third.load_state_dict(second.state_dict())
+    assert third.seconds_before > second.seconds_before
+
+
+def test_log_final__hparams_tab_has_the_final_metrics_in_the_runs_own_file(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard", default_hp_metric=False)
+    results = {
+        "accuracy": 0.9, "best_accuracy": None, "balanced_accuracy": 0.8, "macro_f1": 0.7, "loss": 0.3, "epochs": 12,
+        "seconds_per_epoch": {"train": 1.5, "test": 0.5},
+    }  # fmt: skip
+    settings = {"model.name": "resnet18", "model.weights": None, "optimizer.lr": 0.001, "data.classes": [["a", "b"]]}
+
+    log_final(logger, settings, results)
+    logger.finalize("success")
+
+    assert not [path for path in (tmp_path / "tensorboard").iterdir() if path.is_dir()]
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    content = {
+        key.rpartition("/")[2]: HParamsPluginData.FromString(value)
+        for key, value in events.PluginTagToContent("hparams").items()
+    }
+    told = content["session_start_info"].session_start_info.hparams
+    assert {key: value.string_value or value.number_value for key, value in told.items()} == {
+        "model.name": "resnet18", "model.weights": "null", "optimizer.lr": 0.001, "data.classes": "[['a', 'b']]",
+    }  # fmt: skip
+    metrics = {info.name.tag for info in content["experiment"].experiment.metric_infos}
+    assert metrics == {
+        "final/accuracy", "final/balanced_accuracy", "final/macro_f1", "final/loss", "final/seconds_per_epoch",
+    }  # fmt: skip
+    assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/accuracy")] == [(12, pytest.approx(0.9))]

@@ -1,0 +1,186 @@
+"""Trials: what Optuna is told and asked, through cuts, failures and half-written files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from brain_tumor_tl.sweep.search.search_space import Parameter
+from brain_tumor_tl.sweep.search.study import FILE, Trials, make_pruner, make_sampler, mend, metric_values
+
+SPACE = (
+    Parameter("optimizer.lr", "float", 1e-5, 1e-2, log=True),
+    Parameter("data.batch_size", "choice", choices=("8", "16")),
+)
+
+
+def opened(folder: Path, **other: Any) -> Trials:
+    settings: dict[str, Any] = {"most": 4, "sampler": "tpe", "pruner": "none", "seed": 0, "epochs": 3} | other
+    return Trials(folder, SPACE, settings.pop("metric", "val/accuracy"), **settings)
+
+
+def run_of(folder: Path, name: str, *values: float | str, metric: str = "val/accuracy") -> Path:
+    """Write the metrics of a run, one value an epoch."""
+    place = folder / name
+    place.mkdir(parents=True, exist_ok=True)
+    rows = [f"{epoch},{value}" for epoch, value in enumerate(values, start=1)]
+    (place / "metrics.csv").write_text("\n".join([f"epoch,{metric}", *rows, ""]))
+    return place
+
+
+def all_overrides(trials: Trials, folder: Path) -> list[list[str]]:
+    """Run every trial that there is; the value is the learning rate."""
+    found = []
+    while (next_one := trials.next()) is not None:
+        trial, overrides = next_one
+        value = float(overrides[0].partition("=")[2])
+        trials.complete(trial, run_of(folder, f"run{trial.number}", value))
+        found.append(overrides)
+    return found
+
+
+def states(trials: Trials) -> list[str]:
+    return [trial.state.name for trial in trials.all()]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_next__a_cut_search_chooses_as_a_whole_one(sampler: str, tmp_path: Path) -> None:
+    for name in ("cut", "whole"):
+        (tmp_path / name).mkdir()
+    whole = all_overrides(opened(tmp_path / "whole", most=13, sampler=sampler), tmp_path / "whole")
+
+    begun = opened(tmp_path / "cut", most=3, sampler=sampler)
+    first = all_overrides(begun, tmp_path / "cut")
+    begun.most = 4
+    assert begun.next() is not None, "a trial is under way when the search is cut"
+    again = opened(tmp_path / "cut", most=13, sampler=sampler)
+    assert again.summary("open") == "3 finished, 1 open"
+    rest = all_overrides(again, tmp_path / "cut")
+
+    assert first + rest == whole
+    assert len({tuple(overrides) for overrides in whole}) == 13, "no two starts draw the same numbers"
+    assert states(again) == ["COMPLETE"] * 13
+    assert again.next() is None
+
+
+def test_complete__the_best_epoch(tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    values = []
+    for curve in ((0.5, 0.9, 0.7), (0.8, "", 0.6)):
+        found = trials.next()
+        assert found is not None
+        values.append(trials.complete(found[0], run_of(tmp_path, "run", *curve)))
+
+    assert values == [0.9, 0.8]
+    assert trials.best() == trials.all()[0]
+    assert [trial.intermediate_values for trial in trials.all()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
+
+
+def test_complete__a_loss_is_made_small(tmp_path: Path) -> None:
+    trials = opened(tmp_path, metric="val/loss")
+    for curve in ((0.5, 0.2, 0.7), (0.1, float("nan"))):
+        found = trials.next()
+        assert found is not None
+        trials.complete(found[0], run_of(tmp_path, "run", *curve, metric="val/loss"))
+
+    best = trials.best()
+    assert best is not None
+    assert (best.number, best.value) == (1, 0.1)
+
+
+@pytest.mark.parametrize("curve", [(), ("nan",)], ids=["none", "not-a-number"])
+def test_complete__no_value(curve: tuple[str, ...], tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    found = trials.next()
+    assert found is not None
+
+    assert trials.complete(found[0], run_of(tmp_path, "run", *curve)) is None
+    assert states(trials) == ["RUNNING"]
+
+
+def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
+    trials = opened(tmp_path, most=2)
+    failing = []
+    for _ in range(2):
+        found = trials.next()
+        assert found is not None
+        trials.fail(found[0], "out of memory")
+        failing.append(found[1])
+    assert trials.next() is None, "a failed trial counts in its own start"
+
+    again = opened(tmp_path, most=2)
+    again.repeat_failed()
+
+    assert all_overrides(again, tmp_path) == failing
+    assert again.summary("open") == "2 finished"
+    third = opened(tmp_path, most=2)
+    third.repeat_failed()
+    assert third.next() is None
+
+
+def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
+    trials = opened(tmp_path, most=9, pruner="median")
+    for value in (0.5, 0.6, 0.7, 0.8, 0.9):
+        found = trials.next()
+        assert found is not None
+        trials.complete(found[0], run_of(tmp_path, "good", value, value, value))
+    found, other = trials.next(), trials.next()
+    assert found is not None
+    assert other is not None
+    assert trials.report(found[0], run_of(tmp_path, "behind", 0.1)) == 1
+    assert trials.report(other[0], run_of(tmp_path, "ahead", 0.8)) is None
+
+    trials.begin(found[0], "behind")
+    trials.prune(found[0], run_of(tmp_path, "behind", 0.1, 0.2))
+
+    assert trials.pruned_run("behind")
+    assert not trials.pruned_run("ahead")
+    assert trials.all()[5].state == TrialState.PRUNED
+    assert trials.summary("open") == "5 finished, 1 pruned, 1 open"
+
+
+def test_about__stays(tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    assert trials.about() == {}
+    trials.note({"optimizer.lr": 0.1, "model.weights": None})
+
+    assert opened(tmp_path).about() == {"optimizer.lr": 0.1, "model.weights": None}
+
+
+def test_mend__after_a_kill(tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    found = trials.next()
+    assert found is not None
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(b'{"op_code":6,"tri')
+    (tmp_path / f"{FILE}.lock").symlink_to("nowhere")
+
+    again = opened(tmp_path)
+
+    assert all_overrides(again, tmp_path)[0] == found[1]
+    assert states(opened(tmp_path)) == ["COMPLETE"] * 4
+
+
+def test_mend__nothing_there(tmp_path: Path) -> None:
+    mend(tmp_path / FILE)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [None, "", "epoch\n1\n", "epoch,val/accuracy\nx,0.5\n"])
+def test_metric_values__none(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "metrics.csv").write_text(text)
+
+    assert metric_values(tmp_path, "val/accuracy") == {}
+
+
+def test_make_sampler__follows_from_seed_and_number() -> None:
+    draws = [type(make_sampler(name, 0, 0)).__name__ for name in ("tpe", "random")]
+    assert draws == ["TPESampler", "RandomSampler"]
+    assert [type(make_pruner(name, 9)).__name__ for name in ("none", "median", "hyperband")] == [
+        "NopPruner", "MedianPruner", "HyperbandPruner",
+    ]  # fmt: skip

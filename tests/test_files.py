@@ -1,0 +1,122 @@
+"""Files: written whole or not at all, and read with a clear error."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brain_tumor_tl.files import finite, read_json, write_csv, write_json, write_text
+
+
+class Unwritable:
+    """A value that can't be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+INTERRUPTED: dict[str, Callable[[Path], None]] = {
+    "json": lambda path: write_json(path, {"a": 1, "b": Unwritable()}),
+    "csv": lambda path: write_csv(path, [{"a": 1}, {"a": Unwritable()}]),
+}
+
+
+@pytest.mark.parametrize("write", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_write__content_that_fails_leaves_the_old_file(write: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    with pytest.raises((RuntimeError, TypeError)):
+        write(path)
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"file": "old"}
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["full", "interrupt"])
+@pytest.mark.parametrize("there", [True, False], ids=["old-file", "no-file"])
+def test_write_text__cut_in_the_middle(
+    error: BaseException, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, text: str, **_: Any) -> int:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise error
+
+    path = tmp_path / "results.json"
+    if there:
+        path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_text", half)
+
+    with pytest.raises(type(error)):
+        write_text(path, "new content")
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({path.name: b"old"} if there else {})
+
+
+def test_write_text__replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text in ("first\n", "zweite Zeile\r\n", "name: \udcff\n"):
+        write_text(path, text)
+        expected = text.encode("utf-8", errors="backslashreplace")
+        assert path.read_bytes() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_json__read_json_gives_it_back(tmp_path: Path) -> None:
+    content = {"name": "Größe", "rows": [1, 2.5, None, True], "nested": {"a": {}}}
+
+    write_json(tmp_path / "a.json", content)
+
+    assert read_json(tmp_path / "a.json") == content
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
+
+
+def test_write_json__strict_json_of_a_diverged_run(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": float("nan"), "rows": [float("inf"), 1.0], "pair": (1, -2)})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert content == {"loss": None, "rows": [None, 1.0], "pair": [1, -2]}
+
+
+def test_finite__leaves_the_rest_alone() -> None:
+    content = {"a": 1, "b": "nan", "c": [True, None, {"d": -0.5}], "e": {}}
+
+    assert finite(content) == content
+
+
+UNREADABLE = {
+    "absent": (None, "it can't be read"),
+    "empty": (b"", "it can't be read"),
+    "half": (b'{"a": ', "it can't be read"),
+    "not-text": (b"\xff\xfe", "it can't be read"),
+    "list": (b"[1]", "Expected a JSON object in .*, got list"),
+}
+
+
+@pytest.mark.parametrize(("content", "match"), UNREADABLE.values(), ids=UNREADABLE)
+def test_read_json__bad_file(content: bytes | None, match: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+
+    with pytest.raises(ValueError, match=match):
+        read_json(tmp_path / "a.json")
+
+
+def test_write_csv__columns_in_the_order_the_rows_bring_them(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"epoch": 1, "loss": 0.5}, {"accuracy": 0.9, "epoch": 2, "loss": None}])
+
+    assert (tmp_path / "a.csv").read_text() == "epoch,loss,accuracy\n1,0.5,\n2,,0.9\n"
+
+
+def test_write_csv__any_text_comes_back(tmp_path: Path) -> None:
+    rows = [{"path": text} for text in ("a, b.jpg", 'with "quotes"', "two\nlines", "脳.png", "")]
+
+    write_csv(tmp_path / "a.csv", [{"n": "0", **row} for row in rows])
+
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
