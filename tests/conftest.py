@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import filelock
+import hydra
 import hypothesis
 import numpy as np
 import pytest
@@ -126,6 +128,50 @@ def start_python() -> Iterator[StartPython]:
         timer.cancel()
         process.kill()
         process.communicate()
+
+
+FINISHED = (
+    "data=phantom",
+    "data.phantoms_per_class=16",
+    "data.phantom_size=64",
+    "data.image_size=64",
+    "data.val_fraction=0.25",
+    "data.stratify=true",  # so that every class stands in every split
+    "data.batch_size=8",
+    "model.name=shufflenet_v2_x0_5",
+    "model.weights=null",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=2",
+    "sweep=finished",
+)
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, Path]:
+    """The folders of two finished runs on phantoms, by method: `finished_runs["frozen"]`, `finished_runs["finetune"]`.
+
+    They are trained once for all workers of a test session, so a test must not change them: copy what it changes.
+    Both have training, validation and test splits of the same images; their folders lie side by side.
+    """
+    from brain_tumor_tl.cli.checks import check
+    from brain_tumor_tl.cli.config import conf_dir
+    from brain_tumor_tl.cli.train import train
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "finished_runs"
+    folders = {method: shared / f"shufflenet_v2_x0_5-{method}-s0" for method in ("frozen", "finetune")}
+    with filelock.FileLock(f"{shared}.lock"):
+        for method, folder in folders.items():
+            if (folder / "results.json").is_file():
+                continue
+            with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                line = [*FINISHED, f"method={method}", f"data.cache_dir={shared / 'cache'}"]
+                config = hydra.compose("train", line)
+            check(config)
+            folder.mkdir(parents=True, exist_ok=True)
+            train(config, folder)
+    return folders
 
 
 MakeResults = Callable[..., dict[str, Any]]
