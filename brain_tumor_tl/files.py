@@ -1,4 +1,4 @@
-"""Files: text, JSON and CSV read and written; every file is written under a temporary name and renamed."""
+"""Files: text, JSON and CSV, read with clear errors and written atomically."""
 
 from __future__ import annotations
 
@@ -7,23 +7,51 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def replacing(path: Path, exclusive: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, for a file or folder that takes its place when the context ends.
+
+    If the context raises an error, `path` stays as it was and the temporary file or folder is removed.
+
+    Args:
+        path: What is to be written.
+        exclusive: Whether this process alone writes `path`, by a lock. The temporary name is then the same each time,
+            so that the remains of a killed process are removed.
+    """
+    temporary = path.with_name(f"{path.name}.tmp" if exclusive else f".{path.name}.{os.getpid()}.tmp")
+    remove(temporary)
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        yield temporary
+        if temporary.is_dir():
+            remove(path)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; NaN and infinity become null, since JSON has neither."""
+    """Write a JSON file atomically; NaN and infinity become null, since JSON has neither."""
     write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
@@ -44,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: It can't be read, or holds no JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,10 +84,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all; columns in the order in which the rows bring them."""
+    """Write rows as CSV atomically; the columns are in the order in which they first appear."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file with a header.
+
+    Raises:
+        ValueError: It can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"Expected CSV in {path}, it can't be read: {error}.") from error

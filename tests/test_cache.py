@@ -1,4 +1,4 @@
-"""Store: built once, verified on load, made anew when damaged, whole or not at all, by one process."""
+"""Cache: built once by one process, verified on load, rebuilt when damaged, written atomically."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def build(path):
     np.save(path, np.arange(60, dtype=np.uint8).reshape(3, 20))
     return {"by": os.getpid()}
 
-stored = load_or_build(Path(sys.argv[1]), "values", digest_of("a test's array"), build)
-print("built" if stored.built else "found", stored.about["by"], int(stored.array.sum()), flush=True)
+entry = load_or_build(Path(sys.argv[1]), "values", digest_of("a test's array"), build)
+print("built" if entry.built else "found", entry.about["by"], int(entry.array.sum()), flush=True)
 """
 
 
@@ -50,7 +50,7 @@ def build(path: Path) -> dict[str, Any]:
 
 
 def never(path: Path) -> dict[str, Any]:
-    raise AssertionError("the entry was built again")
+    raise AssertionError("the entry was rebuilt")
 
 
 def test_load_or_build__builds_once(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_load_or_build__builds_once(tmp_path: Path) -> None:
 
 
 def test_load_or_build__array_is_copy_on_write(tmp_path: Path) -> None:
-    stored = load_or_build(tmp_path, "values", KEY, build)
-    stored.array[:] = 255
+    entry = load_or_build(tmp_path, "values", KEY, build)
+    entry.array[:] = 255
     again = load_or_build(tmp_path, "values", KEY, never)
     again.array[:] = 255
 
@@ -93,7 +93,7 @@ def test_load_or_build__other_key_or_kind_is_another_entry(tmp_path: Path) -> No
 def test_load_or_build__key_that_begins_alike_is_not_mistaken(tmp_path: Path) -> None:
     load_or_build(tmp_path, "values", "k" * 63 + "1", build)
 
-    with pytest.warns(UserWarning, match="is made anew"):
+    with pytest.warns(UserWarning, match="will be rebuilt"):
         assert load_or_build(tmp_path, "values", "k" * 63 + "2", build).built
 
 
@@ -158,11 +158,11 @@ def without_note(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_load_or_build__damaged_entry_is_made_anew(damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_load_or_build__damaged_entry_is_rebuilt(damage: Callable[[Path], object], tmp_path: Path) -> None:
     entry = load_or_build(tmp_path, "values", KEY, build).path
     damage(entry)
 
-    with pytest.warns(UserWarning, match="is made anew") as caught:
+    with pytest.warns(UserWarning, match="will be rebuilt") as caught:
         again = load_or_build(tmp_path, "values", KEY, build)
 
     assert len(caught) == 1
@@ -201,17 +201,17 @@ def test_load_or_build__remains_of_a_killed_run_are_cleared(tmp_path: Path) -> N
     (remains / "deeper").mkdir(parents=True)
     (remains / "array.npy").write_bytes(b"half an array")
 
-    stored = load_or_build(tmp_path, "values", KEY, build)
+    entry = load_or_build(tmp_path, "values", KEY, build)
 
-    assert np.array_equal(stored.array, VALUES)
+    assert np.array_equal(entry.array, VALUES)
     assert not remains.exists()
-    assert sorted(path.name for path in stored.path.iterdir()) == ["about.json", "array.npy"]
+    assert sorted(path.name for path in entry.path.iterdir()) == ["about.json", "array.npy"]
 
 
 def test_load_or_build__folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
 
-    with pytest.raises(OSError, match=r"Can't keep values in .*cache: .*data\.cache_dir=PATH"):
+    with pytest.raises(OSError, match=r"Can't write values to the cache .*cache: .*data\.cache_dir=PATH"):
         load_or_build(tmp_path / "cache", "values", KEY, build)
 
 
@@ -220,7 +220,7 @@ def test_load_or_build__full_disk(tmp_path: Path) -> None:
         path.write_bytes(b"half an array")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match=r"No space left on device\. Give a folder with space .*data\.cache_dir=PATH"):
+    with pytest.raises(OSError, match=r"No space left on device\. Give a writable folder .*data\.cache_dir=PATH"):
         load_or_build(tmp_path, "values", KEY, fill_up)
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
@@ -293,7 +293,7 @@ def test_new_array__full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         new_array(tmp_path / "array.npy", np.uint8, (1000,))
 
 
-def test_stored__megabytes(tmp_path: Path) -> None:
+def test_cache_entry__megabytes(tmp_path: Path) -> None:
     assert CacheEntry(np.zeros((1000, 500), dtype=np.float32), {}, tmp_path, built=True).megabytes() == 2.0
 
 
@@ -316,11 +316,11 @@ DIFFERENT: list[tuple[object, ...]] = [
 ]
 
 
-def test_digest_of__tells_apart() -> None:
+def test_digest_of__differs() -> None:
     assert len({digest_of(*parts) for parts in DIFFERENT}) == len(DIFFERENT)
 
 
-def test_digest_of__refuses_what_json_has_no_word_for() -> None:
+def test_digest_of__not_json() -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         digest_of(object())
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read with a clear error."""
+"""Files: written atomically, and read with a clear error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.files import finite, read_json, write_csv, write_json, write_text
+from brain_tumor_tl.files import finite, read_csv, read_json, replacing, write_csv, write_json, write_text
 
 
 class Unwritable:
-    """A value that can't be put into words."""
+    """A value without a text."""
 
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
 INTERRUPTED: dict[str, Callable[[Path], None]] = {
@@ -62,6 +62,51 @@ def test_write_text__replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
         expected = text.encode("utf-8", errors="backslashreplace")
         assert path.read_bytes() == expected
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing__folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for name in ("first", "second"):
+        with replacing(path, exclusive=True) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+
+    assert [entry.relative_to(tmp_path).as_posix() for entry in tmp_path.rglob("*")] == ["folder", "folder/second"]
+
+
+def test_replacing__failure_leaves_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    (path / "old").mkdir(parents=True)
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            (temporary / "new").mkdir(parents=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["folder", "old"]
+
+
+def test_replacing__exclusive_removes_the_remains_of_a_killed_process(tmp_path: Path) -> None:
+    (tmp_path / "a.tmp" / "half").mkdir(parents=True)
+
+    with replacing(tmp_path / "a", exclusive=True) as temporary:
+        temporary.write_text("new")
+
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"a": "new"}
+
+
+def test_replacing__others_that_write_the_same_file_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replacing(tmp_path / "a") as mine:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with replacing(tmp_path / "a") as other:
+            other.write_text("other")
+        mine.write_text("mine")
+
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"a": "mine"}
 
 
 def test_write_json__read_json_gives_it_back(tmp_path: Path) -> None:
@@ -113,10 +158,22 @@ def test_write_csv__columns_in_the_order_the_rows_bring_them(tmp_path: Path) -> 
     assert (tmp_path / "a.csv").read_text() == "epoch,loss,accuracy\n1,0.5,\n2,,0.9\n"
 
 
-def test_write_csv__any_text_comes_back(tmp_path: Path) -> None:
-    rows = [{"path": text} for text in ("a, b.jpg", 'with "quotes"', "two\nlines", "脳.png", "")]
+def test_write_csv__read_csv_gives_it_back(tmp_path: Path) -> None:
+    rows = [{"n": "0", "path": text} for text in ("a, b.jpg", 'with "quotes"', "two\nlines", "脳.png", "")]
 
-    write_csv(tmp_path / "a.csv", [{"n": "0", **row} for row in rows])
+    write_csv(tmp_path / "a.csv", rows)
 
+    assert read_csv(tmp_path / "a.csv") == rows
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"a\n\xff\xfe\n", b'a\n"\0' + b"x" * 200_000], ids=["absent", "no-text", "field"]
+)
+def test_read_csv__bad_file(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a.csv").write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"Expected CSV in .*a\.csv, it can't be read"):
+        read_csv(tmp_path / "a.csv")

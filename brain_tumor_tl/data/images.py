@@ -17,6 +17,7 @@ from rich.progress import track
 
 from brain_tumor_tl.cache import CacheEntry, Mapped, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.index import BadFilesError, Index
+from brain_tumor_tl.files import replacing
 
 DECODER_VERSION = 1  # part of the cache's key: raise it when the pixels that come out change
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # and no more: Pillow hands PostScript to Ghostscript
@@ -134,18 +135,16 @@ def chunks_ahead(
 def widened(pixels: Mapped, kept: int, path: Path) -> Mapped:
     """Return a file of three channels in place of one of one channel, with its first `kept` images."""
     count, _, height, width = pixels.shape
-    wide = path.with_name("wide.npy")
-    colour = new_array(wide, np.uint8, (count, 3, height, width))
-    colour[:kept] = pixels[:kept]
-    wide.replace(path)
+    with replacing(path) as wide:
+        colour = new_array(wide, np.uint8, (count, 3, height, width))
+        colour[:kept] = pixels[:kept]
     return colour
 
 
 def shortened(pixels: Pixels, kept: int, path: Path) -> None:
     """Write the first `kept` images of `pixels` to `path` in place of all."""
-    short = path.with_name("short.npy")
-    np.save(short, pixels[:kept])
-    short.replace(path)
+    with replacing(path) as short, short.open("wb") as file:
+        np.save(file, pixels[:kept])
 
 
 def decode_or_reason(path: Path, size: int) -> Pixels | str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from brain_tumor_tl.evaluation.calibration import calibration_error
 from brain_tumor_tl.evaluation.intervals import wilson_interval
+from brain_tumor_tl.files import replacing
 
 
 def plain_name(name: str) -> str:
@@ -155,9 +156,5 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
+
+from brain_tumor_tl.files import replacing
 
 SHARE = 0.1  # of a run's time that may go into writing last.ckpt
 
@@ -87,10 +90,8 @@ class Checkpoints(Checkpoint):
 
 def save(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:
     """Write a checkpoint, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    trainer.save_checkpoint(temporary, weights_only=weights_only)
-    if trainer.is_global_zero:
-        temporary.replace(path)
+    with replacing(path, exclusive=True) if trainer.is_global_zero else nullcontext(path) as target:
+        trainer.save_checkpoint(target, weights_only=weights_only)
 
 
 def of_backbone(key: str) -> bool:
@@ -111,6 +112,5 @@ def complete(path: Path, state: Mapping[str, Tensor]) -> None:
     if any(of_backbone(key) for key in checkpoint["state_dict"]):
         return
     checkpoint["state_dict"] = {**state, **checkpoint["state_dict"]}
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(checkpoint, temporary)
-    temporary.replace(path)
+    with replacing(path, exclusive=True) as temporary:
+        torch.save(checkpoint, temporary)

@@ -432,7 +432,7 @@ def test_load_images__damaged_cache_is_made_anew(
         file_digest(stored.path / "array.npy"),
     )
 
-    with pytest.warns(UserWarning, match=r"images-\w+ is damaged .*made anew") as caught:
+    with pytest.warns(UserWarning, match=r"images-\w+ is damaged .*rebuilt") as caught:
         again, usable = load_images(index, SIZE, tmp_path / "cache")
 
     assert len(caught) == 1
@@ -488,7 +488,7 @@ def test_load_images__full_disk(index: Index, tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    with pytest.raises(OSError, match=r"Can't keep images in .*No space left on device.*data\.cache_dir=PATH"):
+    with pytest.raises(OSError, match=r"Can't write images to the cache .*No space left on device.*data\.cache_dir=PATH"):
         load_images(index, SIZE, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from brain_tumor_tl.cache import file_digest, locked
 from brain_tumor_tl.data.index import NOT_OURS, plain, printable
+from brain_tumor_tl.files import replacing
 
 TIMEOUT_S = 30.0  # seconds without a byte after which the server counts as gone
 MAX_BYTES = 2 * 1024**3  # of the archive, and of all that it holds; the data set has 0.1 GiB
@@ -71,16 +72,13 @@ def fetch(root: Path, url: str) -> None:
 
 def build_root(root: Path, url: str) -> None:
     """Download, unpack and verify in a temporary folder, then rename; the caller holds the lock."""
-    temporary = root.with_name(root.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
-    try:
-        temporary.mkdir()
-        download(url, temporary / "archive.zip")
-        unpack(temporary / "archive.zip", temporary / "images", url)
-        refuse_differences(temporary / "images", f"in the archive at {url}")
-        (temporary / "images").rename(root)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with replacing(root, exclusive=True) as folder:
+        folder.mkdir()
+        archive = folder / "archive.zip"
+        download(url, archive)
+        unpack(archive, folder, url)
+        archive.unlink()
+        refuse_differences(folder, f"in the archive at {url}")
 
 
 def download(url: str, path: Path) -> None:

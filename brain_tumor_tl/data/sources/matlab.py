@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
+
+from brain_tumor_tl.files import replacing, write_csv
 
 FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # `cjdata.label`, by the set's own README
 PATIENTS_FILE = "patients.csv"
@@ -43,12 +43,9 @@ def convert(folder: Path, root: Path) -> None:
     twice = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
     if twice:
         raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(twice[:5])}.")
-    temporary = root.with_name(root.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    rows = [write_slice(path, temporary) for path in track(files, f"Converting {len(files)} files", transient=True)]
-    with (temporary / PATIENTS_FILE).open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("path", "patient"), *rows])
-    temporary.rename(root)
+    with replacing(root, exclusive=True) as folder:
+        rows = [write_slice(path, folder) for path in track(files, f"Converting {len(files)} files", transient=True)]
+        write_csv(folder / PATIENTS_FILE, [{"path": path, "patient": patient} for path, patient in rows])
 
 
 def write_slice(path: Path, root: Path) -> tuple[str, str]:

@@ -5,7 +5,6 @@ The classes differ in where the lesion lies and how its edge and inside look; al
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 from rich.progress import track
 
 from brain_tumor_tl.cache import locked
+from brain_tumor_tl.files import replacing
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
@@ -69,19 +69,14 @@ def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
 
 def draw_set(root: Path, per_class: int, size: int, seed: int) -> None:
     """Draw a data set under a temporary name and rename it into place; the caller holds the lock."""
-    temporary, count = root.with_name(root.name + ".tmp"), len(CLASSES) * per_class
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    count = len(CLASSES) * per_class
+    with replacing(root, exclusive=True) as temporary:
         for kind, i in track(product(CLASSES, range(per_class)), "Drawing pictures", count, transient=True):
             rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
             (temporary / kind).mkdir(parents=True, exist_ok=True)
             picture = Image.fromarray(draw_head(kind, size, rng))
             picture.save(temporary / kind / f"synthetic-{kind}-{i + 1:04d}.png")
         (temporary / NOTICE_FILE).write_text(NOTICE.format(per_class, size, seed), encoding="utf-8")
-        temporary.rename(root)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def draw_head(kind: str, size: int, rng: RandomState) -> NDArray[np.uint8]:
