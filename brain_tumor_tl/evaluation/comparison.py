@@ -1,6 +1,6 @@
-"""Comparison: whether runs on the same test images differ by more than chance, and which can't be told apart.
+"""Comparison: whether runs on the same test images differ significantly.
 
-Each function takes which images a run has right, `(N,)`, in the same order for every run.
+Each function takes which images a run predicts correctly, `(N,)`, in the same order for every run.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brain_tumor_tl.evaluation.intervals import LEVEL, RESAMPLES, Interval, bootstrap, unit_numbers
+from brain_tumor_tl.evaluation.intervals import LEVEL, Interval, mean_interval, unit_numbers
 from brain_tumor_tl.evaluation.ranking import Values
 
 Hits = NDArray[np.bool_]
 
 
 def mcnemar_exact(first: Hits, second: Hits) -> float:
-    """Return the exact two-sided p-value of two runs being equally often right.
+    """Return the exact two-sided p-value of two runs being equally often correct.
 
-    Of the images that just one run has right, each is equally likely to be either's (McNemar 1947, Psychometrika
-    12:153; the exact test is the binomial one, not his approximation by chi square). It takes the images for
-    independent.
-
-    Args:
-        first: Which images the first run has right, `(N,)`.
-        second: The same of the second run.
+    Of the images that only one run predicts correctly, each is equally likely to be either run's (McNemar 1947,
+    Psychometrika 12:153; this is the exact binomial test, not the chi-square approximation). It assumes independent
+    images.
 
     >>> mcnemar_exact(np.array([True] * 8), np.array([True] * 3 + [False] * 5))
     0.0625
@@ -40,16 +36,16 @@ def mcnemar_exact(first: Hits, second: Hits) -> float:
 
 
 def discordant(first: Hits, second: Hits) -> tuple[int, int]:
-    """Return how many images only the first run has right, and only the second."""
+    """Return how many images only the first run predicts correctly, and how many only the second."""
     lead = lead_of(first, second)
     return int((lead > 0).sum()), int((lead < 0).sum())
 
 
 def lead_of(first: Hits, second: Hits) -> Values:
-    """Return for each image 1 where only the first run has it right, -1 where only the second, else 0.
+    """Return for each image 1 if only the first run predicts it correctly, -1 if only the second, else 0.
 
     Raises:
-        ValueError: They are not runs on the same images.
+        ValueError: The numbers of images differ.
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.shape != other.shape or one.ndim != 1:
@@ -58,16 +54,16 @@ def lead_of(first: Hits, second: Hits) -> Values:
 
 
 def exchange_test(first: Hits, second: Hits, groups: ArrayLike | None = None) -> float:
-    """Return the exact two-sided p-value of two runs being equally often right, where images come in groups.
+    """Return the exact two-sided p-value of two runs being equally often correct, for images in groups.
 
-    If the runs are alike, exchanging their answers in any whole group is as likely as not; the p-value is the share of
-    all such exchanges with a difference at least as large as the one seen (Fisher 1935, The Design of Experiments, 21),
-    summed by convolution and not drawn. With every image a group of its own this is `mcnemar_exact`.
+    Under the null hypothesis the runs' answers in any whole group can be exchanged. The p-value is the share of all
+    exchanges with a difference at least as large as the observed one (Fisher 1935, The Design of Experiments, 21),
+    computed exactly by convolution. With each image in a group of its own this is `mcnemar_exact`.
 
     Args:
-        first: Which images the first run has right, `(N,)`.
+        first: Which images the first run predicts correctly, `(N,)`.
         second: The same of the second run.
-        groups: Group of each image, `(N,)`; None makes every image a group.
+        groups: Group of each image, `(N,)`; None puts each image in a group of its own.
     """
     if groups is None:
         return mcnemar_exact(first, second)
@@ -77,47 +73,34 @@ def exchange_test(first: Hits, second: Hits, groups: ArrayLike | None = None) ->
     chances = np.zeros(2 * total + 1)  # of each difference, -total to total
     chances[total] = 1
     for step in steps:
-        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # never wraps: the ends stay 0 till the last
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # never wraps: the ends are 0 until the last
     far = np.abs(np.arange(-total, total + 1)) >= abs(int(leads.sum()))
     return min(1.0, float(chances[far].sum()))
 
 
 def difference_interval(
-    first: Hits,
-    second: Hits,
-    groups: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    first: Hits, second: Hits, groups: ArrayLike | None = None, level: float = LEVEL
 ) -> Interval | None:
-    """Return the interval of the first run's accuracy less the second's, by resamples of the images of both at once.
+    """Return the confidence interval of the first run's accuracy minus the second's, by the paired bootstrap.
 
-    The paired percentile bootstrap (Efron, Tibshirani 1993, An Introduction to the Bootstrap, 13 and 16).
+    Both runs' answers are resampled together (Efron, Tibshirani 1993, An Introduction to the Bootstrap, 13 and 16).
 
     Args:
-        first: Which images the first run has right, `(N,)`.
+        first: Which images the first run predicts correctly, `(N,)`.
         second: The same of the second run.
-        groups: Group of each image, `(N,)`, drawn whole; None draws images.
-        resamples: Number of resamples.
-        level: Share of such intervals that hold the true value, roughly.
-        seed: Seed of the draws.
+        groups: Group of each image, `(N,)`, drawn whole; None draws single images.
+        level: Nominal confidence level.
 
     Returns:
-        None where the resamples are all alike, as of two runs that are right on the same images.
+        None if all resamples are equal, as for two runs that are correct on the same images.
     """
-    lead = lead_of(first, second)
-
-    def difference(weights: Values) -> dict[str, Values]:
-        return {"difference": weights @ lead / weights.sum(axis=1)}
-
-    drawn = bootstrap(difference, unit_numbers(len(lead), groups), resamples, level, seed)
-    return drawn.get("difference")
+    return mean_interval(lead_of(first, second), groups, level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number, in their order: reject each that stays at or below 0.05.
+    """Return p-values corrected for their number, in the same order.
 
-    With that the chance of one false rejection or more is at most 5 %, whatever depends on what (Holm 1979, Scand. J.
+    Rejecting those up to 0.05 keeps the chance of any false rejection at 5 % under any dependence (Holm 1979, Scand. J.
     Stat. 6:65).
 
     >>> holm([0.01, 0.04, 0.03])
@@ -131,39 +114,39 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def indistinguishable(
+def compare_with_best(
     runs: Mapping[str, Hits], groups: ArrayLike | None = None, level: float = LEVEL
 ) -> dict[str, dict[str, Any]]:
-    """Return for each run whether it can be told apart from the best, in the order in which they come.
+    """Return for each run whether it differs significantly from the best, in the order given.
 
-    All pairs are tested and corrected by Holm, not the pairs with the best alone: which run is best was seen on these
-    very images, and the fewer tests would not pay for that choice. "Can't be told apart" is no proof of being alike.
+    All pairs are tested and corrected by Holm, not only those with the best: which run is best was determined on these
+    same images, and testing fewer pairs would not account for that choice. "Not significantly different" doesn't prove
+    that two runs are equal.
 
     Args:
-        runs: Which images each run has right, `(N,)`, by the run's name; all on the same images.
-        groups: Group of each image, `(N,)`, where known.
-        level: 0.95 lets one false difference or more pass in 5 % of tables at most.
+        runs: Which images each run predicts correctly, `(N,)`, by the run's name; all on the same images.
+        groups: Group of each image, `(N,)`, if known.
+        level: 0.95 allows any false difference in at most 5 % of tables.
 
     Returns:
-        By name: `accuracy`, `best` for each run of the highest accuracy, `p_value` against the best, corrected (None
-        for the first of the best), and `like_the_best`.
+        By name: `accuracy`, `best` for each run of the highest accuracy, the corrected `p_value` against the best (None
+        for the first of the best), and `tied_with_best` if the difference is not significant.
 
     Raises:
         ValueError: The runs are not on the same images.
     """
-    names = list(runs)
-    pairs = list(combinations(names, 2))
+    pairs = list(combinations(runs, 2))
     corrected = holm([exchange_test(runs[one], runs[other], groups) for one, other in pairs])
     p_values = {frozenset(pair): value for pair, value in zip(pairs, corrected, strict=True)}
     accuracy = {name: float(np.mean(hits)) for name, hits in runs.items()}
-    best = max(names, key=accuracy.__getitem__, default=None)
+    best = max(runs, key=accuracy.__getitem__, default="")
     table = {}
-    for name in names:
-        p_value = None if name == best else p_values[frozenset((name, str(best)))]
+    for name in runs:
+        p_value = p_values.get(frozenset((name, best)))  # None for the best itself
         table[name] = {
             "accuracy": accuracy[name],
-            "best": accuracy[name] == accuracy[str(best)],
+            "best": accuracy[name] == accuracy[best],
             "p_value": p_value,
-            "like_the_best": p_value is None or p_value > 1 - level,
+            "tied_with_best": p_value is None or p_value > 1 - level,
         }
     return table

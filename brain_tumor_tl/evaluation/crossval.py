@@ -1,18 +1,18 @@
-"""Crossval: folds joined, so that every image is predicted once, by a run that didn't learn from it."""
+"""Cross-validation: the folds' test predictions joined, each image predicted by a run that didn't train on it."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
-# Settings in which the folds of one cross-validation may differ; of the images the digest counts, not the folder.
-OF_A_FOLD = ("name", "sweep", "force", "launcher", "confusion_every")
-OF_THE_DATA = ("fold", "cache_dir", "root", "url")
-OF_THE_TRAINER = ("enable_progress_bar", "profiler", "detect_anomaly")
+# Settings in which the folds of one cross-validation may differ. The images are compared by digest, not by folder.
+MAY_DIFFER = ("name", "sweep", "force", "launcher", "confusion_every")
+DATA_MAY_DIFFER = ("fold", "cache_dir", "root", "url")
+TRAINER_MAY_DIFFER = ("enable_progress_bar", "profiler", "detect_anomaly")
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class Joined:
     """Out-of-fold predictions.
 
     Attributes:
-        rows: A row of `predictions.csv` for each image, with `fold` besides, in the order of paths.
-        accuracy: Share of all images that were predicted right.
+        rows: A row of `predictions.csv` for each image, with its `fold`, sorted by path.
+        accuracy: Share of all images that were predicted correctly.
         by_fold: Accuracy of each fold.
-        std: Sample std of `by_fold`. Folds share training images, so it is no standard error.
-        lookup: Mean of the folds' nearest-neighbour baselines; None where one is not known.
+        std: Sample standard deviation of `by_fold`. Folds share training images, so it is no standard error.
+        nearest_neighbour: Mean of the folds' 1-NN baselines, None if one of them is not known.
     """
 
     rows: tuple[Mapping[str, Any], ...]
     accuracy: float
     by_fold: tuple[float, ...]
     std: float
-    lookup: float | None
+    nearest_neighbour: float | None
 
 
 def join_folds(runs: Sequence[tuple[Mapping[str, Any], Rows]]) -> Joined:
@@ -43,61 +43,49 @@ def join_folds(runs: Sequence[tuple[Mapping[str, Any], Rows]]) -> Joined:
     Raises:
         ValueError: The runs are not the folds of one cross-validation, each once.
     """
-    results = [run for run, _ in runs]
-    refuse_other_runs(results)
+    check_folds([run for run, _ in runs])
     ordered = sorted(runs, key=lambda run: int(run[0]["protocol"]["fold"]))
     rows = [{**row, "fold": run["protocol"]["fold"]} for run, predictions in ordered for row in predictions]
-    often = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
-    if often:
-        raise ValueError(f"Expected each image in one fold, {len(often)} are in several, such as {often[0]}.")
-    right = [[int(row["correct"]) for row in predictions] for _, predictions in ordered]
-    by_fold = tuple(sum(fold) / len(fold) for fold in right)
-    lookups = [run["protocol"].get("nearest_neighbour") for run in results]
+    repeated = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
+    if repeated:
+        raise ValueError(f"Expected each image in one fold, {len(repeated)} are in several, such as {repeated[0]}.")
+    correct = [[int(row["correct"]) for row in predictions] for _, predictions in ordered]
+    by_fold = tuple(sum(fold) / len(fold) for fold in correct)
+    baselines = [run["protocol"].get("nearest_neighbour") for run, _ in runs]
     return Joined(
         tuple(sorted(rows, key=lambda row: str(row["path"]))),
-        sum(map(sum, right)) / len(rows),
+        sum(map(sum, correct)) / len(rows),
         by_fold,
-        std(by_fold),
-        None if None in lookups else sum(lookups) / len(lookups),
+        stdev(by_fold) if len(by_fold) > 1 else 0.0,
+        None if None in baselines else sum(baselines) / len(baselines),
     )
 
 
-def refuse_other_runs(results: Sequence[Mapping[str, Any]]) -> None:
-    """Raise a ValueError where runs are not the folds of one cross-validation, each once."""
-    strange = [str(run["name"]) for run in results if run["protocol"].get("fold") is None]
-    if strange or not results:
-        raise ValueError(f"Expected runs with data.split=kfold, got {', '.join(strange) or 'none'}.")
+def check_folds(results: Sequence[Mapping[str, Any]]) -> None:
+    """Raise a ValueError unless runs are the folds of one cross-validation, each once."""
+    others = [str(run["name"]) for run in results if run["protocol"].get("fold") is None]
+    if others or not results:
+        raise ValueError(f"Expected runs with data.split=kfold, got {', '.join(others) or 'none'}.")
     unlike = [str(run["name"]) for run in results if shared_settings(run) != shared_settings(results[0])]
     if unlike:
         raise ValueError(
-            "Expected runs that differ in data.fold alone, "
-            f"{', '.join(unlike)} differ from {results[0]['name']} in more."
+            f"Expected runs that differ in data.fold only, {', '.join(unlike)} differ from {results[0]['name']} "
+            "in other settings, data or weights."
         )
     counts = Counter(int(run["protocol"]["fold"]) for run in results)
-    again = [fold for fold, count in counts.items() if count > 1]
-    missing = sorted(set(range(int(results[0]["protocol"]["folds"]))) - set(counts))
-    if again or missing:
-        told = [f"fold {', '.join(map(str, missing))} is missing"] if missing else []
-        told += [f"fold {', '.join(map(str, again))} is there twice"] if again else []
-        raise ValueError(
-            f"Expected each fold once, {' and '.join(told)}. Train it with data.fold={(missing or again)[0]}."
-        )
+    missing = [fold for fold in range(int(results[0]["protocol"]["folds"])) if not counts[fold]]
+    problems = [f"fold {fold} is missing, train it with data.fold={fold}" for fold in missing]
+    problems += [f"fold {fold} has {count} runs" for fold, count in counts.items() if count > 1]
+    if problems:
+        raise ValueError(f"Expected one run of each fold: {'; '.join(problems)}.")
 
 
 def shared_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the folds of one cross-validation have in common: their settings, data and weights."""
-    config = {key: value for key, value in run["config"].items() if key not in OF_A_FOLD}
-    data = {key: value for key, value in config["data"].items() if key not in OF_THE_DATA}
-    trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in OF_THE_TRAINER}
-    digests = run["environment"]["digests"]
-    return {**config, "data": data, "trainer": trainer, "digest": digests["data"], "weights": digests["weights"]}
-
-
-def std(values: Sequence[float]) -> float:
-    """Return the sample standard std, 0 for one value.
-
-    >>> std([1.0, 2.0, 3.0])
-    1.0
-    """
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
+    config, digests = run["config"], run["environment"]["digests"]
+    return {
+        **{key: value for key, value in config.items() if key not in MAY_DIFFER},
+        "data": {key: value for key, value in config["data"].items() if key not in DATA_MAY_DIFFER},
+        "trainer": {key: value for key, value in config.get("trainer", {}).items() if key not in TRAINER_MAY_DIFFER},
+        "digests": (digests["data"], digests["weights"]),
+    }

@@ -1,38 +1,39 @@
-"""Intervals: how far a figure may be off for resting on so few images. docs/statistics.md says which stands where."""
+"""Intervals: confidence intervals of a finite test set. docs/statistics.md says which one is reported where."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brain_tumor_tl.evaluation.ranking import Values, mean_defined, rank_figures, share
+from brain_tumor_tl.evaluation.ranking import Labels, Values, absent_classes, class_aurocs, mean_defined, ratio
 
 LEVEL = 0.95
 RESAMPLES = 2000
-CHUNK = 4_000_000  # numbers in the weights of one chunk of resamples, 32 MB
+CHUNK = 4_000_000  # weights of the resamples that are computed at a time, 32 MB
+BOOTSTRAPPED = ("precision", "f1", "auroc")  # of each class
 Interval = list[float]  # low and high; a list, since JSON has no tuples
 Statistic = Callable[[Values], Mapping[str, Values]]
 
 
 def wilson_interval(hits: int, count: int, level: float = LEVEL) -> Interval | None:
-    """Return the score interval of a share, None where there is nothing to share.
+    """Return Wilson's score interval of a proportion, None if the count is 0.
 
-    It holds where the share is 0 or 1 or the count small, where the usual interval of a normal distribution fails
-    (Wilson 1927, J. Am. Stat. Assoc. 22:209; Brown, Cai, DasGupta 2001, Stat. Sci. 16:101). It takes the images for
-    independent of each other: copies among them make it too narrow.
+    Unlike the normal approximation it holds for proportions of 0 or 1 and for small counts (Wilson 1927, J. Am. Stat.
+    Assoc. 22:209; Brown, Cai, DasGupta 2001, Stat. Sci. 16:101). It assumes independent images: copies among them make
+    it too narrow.
 
     Args:
-        hits: Images that are right.
-        count: All images.
-        level: Share of such intervals that hold the true value.
+        hits: Number of images that were predicted correctly.
+        count: Number of images.
+        level: Confidence level.
 
     Raises:
-        ValueError: There are more hits than images, or fewer than none.
+        ValueError: `hits` is not between 0 and `count`.
 
     >>> [round(end, 4) for end in wilson_interval(590, 653)]
     [0.8785, 0.9239]
@@ -45,20 +46,19 @@ def wilson_interval(hits: int, count: int, level: float = LEVEL) -> Interval | N
     share, shrink = hits / count, z * z / count
     middle = (share + shrink / 2) / (1 + shrink)
     half = z * math.sqrt(share * (1 - share) / count + shrink / (4 * count)) / (1 + shrink)
-    low = 0.0 if hits == 0 else middle - half  # exact at the ends, where rounding would leave 1e-18
-    high = 1.0 if hits == count else middle + half
-    return [low, high]
+    # The ends 0 and 1 are exact; rounding would leave 1e-18.
+    return [0.0 if hits == 0 else middle - half, 1.0 if hits == count else middle + half]
 
 
-def unit_numbers(count: int, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+def unit_numbers(count: int, groups: ArrayLike | None = None) -> Labels:
     """Return the number of the unit that each image is resampled with, from 0.
 
     Args:
         count: Number of images.
-        groups: Group of each image, `(N,)`, numbers or names; None makes every image a unit.
+        groups: Group of each image, `(N,)`, numbers or names; None makes each image a unit.
 
     Raises:
-        ValueError: There is not one group for each image.
+        ValueError: The number of groups is not that of the images.
     """
     if groups is None:
         return np.arange(count)
@@ -68,12 +68,12 @@ def unit_numbers(count: int, groups: ArrayLike | None = None) -> NDArray[np.int6
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def resampled_weights(units: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Values]:
-    """Yield how often each image stands in each resample, `(some resamples, N)`, as many units drawn as there are.
+def resampled_weights(units: Labels, resamples: int, seed: int) -> Iterator[Values]:
+    """Yield how often each image occurs in each resample, in chunks `(R, N)`; each draws as many units as there are.
 
     Args:
-        units: Number of the unit of each image, `(N,)`, from 0; a unit is drawn whole.
-        resamples: Resamples in all.
+        units: Number of the unit of each image, `(N,)`, from 0; units are drawn whole.
+        resamples: Number of resamples in all.
         seed: Seed of the draws.
     """
     generator, count = np.random.default_rng(seed), int(units.max(initial=-1)) + 1
@@ -85,37 +85,30 @@ def resampled_weights(units: NDArray[np.int64], resamples: int, seed: int) -> It
         yield times[:, units].astype(np.float64)
 
 
-def bootstrap(
-    statistic: Statistic,
-    units: NDArray[np.int64],
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> dict[str, Interval | None]:
-    """Return the percentile interval of each figure over resamples of whole units.
+def bootstrap(statistic: Statistic, units: Labels, level: float = LEVEL, seed: int = 0) -> dict[str, Interval | None]:
+    """Return the percentile interval of each metric over resamples of whole units.
 
-    Efron 1979 (Ann. Stat. 7:1); units are drawn whole because images within one are not independent (Davison, Hinkley
-    1997, Bootstrap Methods and their Application, 3.8). Resamples in which a figure is undefined, such as the recall of
+    Efron 1979 (Ann. Stat. 7:1). Units are drawn whole because the images in one are not independent (Davison, Hinkley
+    1997, Bootstrap Methods and their Application, 3.8). Resamples in which a metric is undefined, such as the recall of
     a class that wasn't drawn, are left out of its interval.
 
     Args:
-        statistic: Takes weights `(R, N)` and returns figures by name, `(R,)` each.
+        statistic: Takes weights `(R, N)` and returns metrics by name, `(R,)` each.
         units: Number of the unit of each image, `(N,)`, from 0.
-        resamples: Number of resamples.
-        level: Share of such intervals that hold the true value, roughly.
+        level: Nominal confidence level.
         seed: Seed of the draws.
 
     Returns:
-        Low and high by name. None where resamples can't tell: of one unit they are all alike, and of a figure that is
-        the same in all of them, such as a perfect one, the interval would be a point.
+        Low and high by name. None if a metric is the same in all resamples, as with a single unit or a perfect score:
+        the interval would be a point.
     """
-    chunks = [statistic(weights) for weights in resampled_weights(units, resamples, seed)] if len(units) else []
+    chunks = [statistic(weights) for weights in resampled_weights(units, RESAMPLES, seed)] if len(units) else []
     names = chunks[0] if chunks else ()
     return {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks]), level) for name in names}
 
 
 def percentile_interval(values: Values, level: float = LEVEL) -> Interval | None:
-    """Return the range of the middle `level` of the values that are numbers, None where they don't differ."""
+    """Return the central range that holds the share `level` of the finite values, None if they are all equal."""
     known = values[np.isfinite(values)]
     if len(known) == 0 or np.ptp(known) < 1e-12:
         return None
@@ -123,138 +116,116 @@ def percentile_interval(values: Values, level: float = LEVEL) -> Interval | None
     return [float(low), float(high)]
 
 
-def confusion_figures(matrices: Values, classes: Sequence[str]) -> dict[str, Values]:
+def confusion_metrics(matrices: Values, classes: Sequence[str]) -> dict[str, Values]:
     """Return accuracy, balanced accuracy, macro F1, and precision, recall and F1 of each class as `f1/glioma_tumor`.
 
-    Balanced accuracy is the mean recall of the classes that have images (Brodersen et al. 2010, ICPR); macro F1 the
-    mean F1 of the classes that have images or predictions. NaN stands for what is undefined.
+    Balanced accuracy is the mean recall of the classes that have images (Brodersen et al. 2010, ICPR); macro F1 is the
+    mean F1 of the classes that have images or predictions. Undefined metrics are NaN. torchmetrics takes one matrix at
+    a time; here all resamples go through at once.
 
     Args:
         matrices: Counts `(R, K, K)`, row = true class.
         classes: Name of each class.
     """
     hits = np.diagonal(matrices, axis1=1, axis2=2)
-    truth, guessed = matrices.sum(axis=2), matrices.sum(axis=1)
-    recall, precision, f1 = share(hits, truth), share(hits, guessed), share(2 * hits, truth + guessed)
-    figures = {
-        "accuracy": share(hits.sum(axis=1), truth.sum(axis=1)),
-        "balanced_accuracy": mean_defined(recall),
-        "macro_f1": mean_defined(f1),
+    truth, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    by_class = {"precision": ratio(hits, predicted), "recall": ratio(hits, truth)}
+    by_class["f1"] = ratio(2 * hits, truth + predicted)
+    return {
+        "accuracy": ratio(hits.sum(axis=1), truth.sum(axis=1)),
+        "balanced_accuracy": mean_defined(by_class["recall"]),
+        "macro_f1": mean_defined(by_class["f1"]),
+        **{f"{name}/{label}": values[:, i] for name, values in by_class.items() for i, label in enumerate(classes)},
     }
-    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-        figures |= {f"{name}/{label}": values[:, column] for column, label in enumerate(classes)}
-    return figures
 
 
-def run_statistic(labels: NDArray[np.int64], probabilities: Values, classes: Sequence[str]) -> Statistic:
-    """Return the function from weights `(R, N)` to all figures of a run.
+def run_statistic(labels: Labels, probabilities: Values, classes: Sequence[str]) -> Statistic:
+    """Return the function from weights `(R, N)` to all metrics of a run.
 
     Args:
         labels: True class of each image, `(N,)`.
         probabilities: `(N, K)`.
         classes: Name of each class.
     """
-    kinds = len(classes)
-    cells = np.eye(kinds * kinds)[labels * kinds + probabilities.argmax(axis=1)]
+    size = len(classes)
+    cells = np.eye(size * size)[labels * size + probabilities.argmax(axis=1)]
 
-    def figures(weights: Values) -> dict[str, Values]:
-        matrices = (weights @ cells).reshape(-1, kinds, kinds)
-        return confusion_figures(matrices, classes) | rank_figures(labels, probabilities, classes, weights)
+    def metrics(weights: Values) -> dict[str, Values]:
+        matrices = (weights @ cells).reshape(-1, size, size)
+        return confusion_metrics(matrices, classes) | class_aurocs(labels, probabilities, classes, weights)
 
-    return figures
+    return metrics
 
 
 def run_intervals(
-    labels: NDArray[np.int64],
-    probabilities: Values,
-    classes: Sequence[str],
-    groups: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    labels: Labels, probabilities: Values, classes: Sequence[str], groups: ArrayLike | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Return the interval of each headline figure of a run, for its results.json.
+    """Return the confidence interval of each main metric of a run, for its results.json.
 
-    `accuracy` and each class's `recall` are Wilson's; `accuracy_bootstrap` and all others come from resamples of groups
-    where they are known, else of images.
+    `accuracy` and each class's `recall` are Wilson's; `accuracy_bootstrap` and all others come from resamples of the
+    groups if they are known, else of the images.
 
     Args:
         labels: True class of each image, `(N,)`.
         probabilities: `(N, K)`.
         classes: Name of each class.
-        groups: Group of each image, `(N,)`, where known.
-        resamples: Number of resamples.
-        level: Share of such intervals that hold the true value.
-        seed: Seed of the resamples; not the run's, so that two runs' intervals rest on the same resamples.
+        groups: Group of each image, `(N,)`, if known.
+        seed: Seed of the resamples; not the run's, so that the same resamples serve every run.
     """
     units = unit_numbers(len(labels), groups)
-    drawn = bootstrap(run_statistic(labels, probabilities, classes), units, resamples, level, seed)
-    hits, per_class = probabilities.argmax(axis=1) == labels, {}
+    drawn = bootstrap(run_statistic(labels, probabilities, classes), units, seed=seed)
+    hits, absent = probabilities.argmax(axis=1) == labels, absent_classes(labels, classes)
+    per_class: dict[str, dict[str, Interval | None]] = {}
     for label, name in enumerate(classes):
         members = labels == label
-        recall = wilson_interval(int(hits[members].sum()), int(members.sum()), level)
-        others = {figure: drawn.get(f"{figure}/{name}") if members.any() else None for figure in BOOTSTRAPPED}
-        per_class[name] = {"recall": recall, **others}
+        per_class[name] = {"recall": wilson_interval(int(hits[members].sum()), int(members.sum()))}
+        per_class[name] |= {m: None if name in absent else drawn.get(f"{m}/{name}") for m in BOOTSTRAPPED}
     return {
-        "level": level,
+        "level": LEVEL,
         "unit": "image" if groups is None else "group",
         "units": int(units.max(initial=-1)) + 1,
-        "resamples": resamples,
-        "accuracy": wilson_interval(int(hits.sum()), len(labels), level),
+        "resamples": RESAMPLES,
+        "accuracy": wilson_interval(int(hits.sum()), len(labels)),
         "accuracy_bootstrap": drawn.get("accuracy"),
         **{name: drawn.get(name) for name in ("balanced_accuracy", "macro_f1", "auroc")},
         "per_class": per_class,
-        "absent": [name for label, name in enumerate(classes) if not (labels == label).any()],
+        "absent": absent,
     }
 
 
-def accuracy_interval(
-    hits: NDArray[np.bool_], groups: ArrayLike | None = None, level: float = LEVEL
-) -> tuple[Interval | None, str]:
-    """Return the interval of an accuracy that docs/statistics.md recommends, and what it takes for independent.
-
-    By resamples of groups where they are known and say anything, else Wilson's.
+def mean_interval(values: Values, groups: ArrayLike | None = None, level: float = LEVEL) -> Interval | None:
+    """Return the bootstrap interval of the mean of values `(N,)`, None if all resamples are equal.
 
     Args:
-        hits: Which images are right, `(N,)`.
-        groups: Group of each image, `(N,)`, where known.
-        level: Share of such intervals that hold the true value.
+        values: One for each image, `(N,)`.
+        groups: Group of each image, `(N,)`, drawn whole; None draws single images.
+        level: Nominal confidence level.
+    """
+    units = unit_numbers(len(values), groups)
+    return bootstrap(lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, units, level).get("mean")
+
+
+def accuracy_interval(hits: NDArray[np.bool_], groups: ArrayLike | None = None) -> tuple[Interval | None, str]:
+    """Return the interval of an accuracy that docs/statistics.md recommends, and the unit that it takes as independent.
+
+    It comes from resamples of groups if they are known and the resamples differ, else it is Wilson's.
+
+    Args:
+        hits: Which images were predicted correctly, `(N,)`.
+        groups: Group of each image, `(N,)`, if known.
 
     Returns:
         The interval, and `group` or `image`.
     """
     if groups is not None:
-        right = hits.astype(np.float64)
-        units = unit_numbers(len(hits), groups)
-        drawn = bootstrap(lambda weights: {"accuracy": weights @ right / weights.sum(axis=1)}, units, level=level)
-        if drawn.get("accuracy") is not None:
-            return drawn["accuracy"], "group"
-    return wilson_interval(int(hits.sum()), len(hits), level), "image"
+        interval = mean_interval(hits.astype(np.float64), groups)
+        if interval is not None:
+            return interval, "group"
+    return wilson_interval(int(hits.sum()), len(hits)), "image"
 
 
 def recommended(intervals: Mapping[str, Any]) -> tuple[Interval | None, str]:
-    """Return of a run's `intervals` the one of its accuracy that `accuracy_interval` would give, and its unit."""
+    """Return the accuracy interval in a run's `intervals` that `accuracy_interval` would give, and its unit."""
     if intervals.get("unit") == "group" and intervals.get("accuracy_bootstrap") is not None:
         return intervals["accuracy_bootstrap"], "group"
     return intervals.get("accuracy"), "image"
-
-
-BOOTSTRAPPED = ("precision", "f1", "auroc")  # of each class
-
-
-def over_seeds(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Return mean, standard std of a sample (n - 1) and number of runs that differ in their seed alone.
-
-    The std says how far one run lies from the next. It is no interval of the figure on other images.
-
-    Args:
-        values: The figure of each run; of one run there is no std, of none no mean.
-
-    >>> over_seeds([0.9, 0.88, 0.89])["std"]
-    0.010000000000000009
-    """
-    return {
-        "mean": fmean(values) if values else None,
-        "std": stdev(values) if len(values) > 1 else None,
-        "runs": len(values),
-    }

@@ -44,6 +44,6 @@ def fold_row(group: Group, several: bool, most: int) -> tuple[str, ...]:
         between(folds.interval if folds else None),
         with_std(spread(list(done.values()))),
         *(percent(done.get(fold)) for fold in range(most)),
-        percent(joined.lookup) if joined else DASH,
+        percent(joined.nearest_neighbour) if joined else DASH,
         missing or DASH,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_tumor_tl.evaluation.comparison import Hits, difference_interval, discordant, exchange_test, indistinguishable
+from brain_tumor_tl.evaluation.comparison import Hits, difference_interval, discordant, exchange_test, compare_with_best
 from brain_tumor_tl.evaluation.intervals import LEVEL
 
 Rows = dict[str, dict[str, str]]
@@ -53,10 +53,10 @@ def tell_apart(folders: Iterable[Path], level: float = LEVEL) -> dict[Path, dict
 
     Args:
         folders: Folders of finished runs.
-        level: As in `comparison.indistinguishable`, for each set of runs by itself.
+        level: As in `comparison.compare_with_best`, for each set of runs by itself.
 
     Returns:
-        By folder: what `comparison.indistinguishable` says, `best_run` and `runs`, the number compared. A run that is
+        By folder: what `comparison.compare_with_best` says, `best_run` and `runs`, the number compared. A run that is
         alone with its test images, or has no predictions, is missing.
     """
     tables = {folder: read_predictions(folder) for folder in folders if (folder / "predictions.csv").is_file()}
@@ -72,14 +72,14 @@ def compare_set(tables: Mapping[Path, Rows], groups: Mapping[str, str], level: f
     Args:
         tables: Predictions by the folder of their run.
         groups: Group of each image by path, empty where none are known.
-        level: As in `comparison.indistinguishable`.
+        level: As in `comparison.compare_with_best`.
 
     Raises:
         ValueError: The runs were tested on other images, or on other labels.
     """
     paths, hits = common_hits(tables)
     named = {str(folder): values for folder, values in zip(tables, hits, strict=True)}
-    rows = indistinguishable(named, common_groups(groups, paths), level)
+    rows = compare_with_best(named, common_groups(groups, paths), level)
     best = next(Path(name) for name, row in rows.items() if row["p_value"] is None)
     return {Path(name): {**row, "best_run": best, "runs": len(tables)} for name, row in rows.items()}
 

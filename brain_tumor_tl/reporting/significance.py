@@ -30,14 +30,14 @@ class Contender:
         run: Its run; of folds the first.
         accuracy: On these images.
         p_value: Of being as good as the best, corrected; None for the best itself.
-        like_the_best: Whether it can't be told apart from the best.
+        tied_with_best: Whether it can't be told apart from the best.
     """
 
     group: Group
     run: Run
     accuracy: float
     p_value: float | None
-    like_the_best: bool
+    tied_with_best: bool
 
     @property
     def name(self) -> str:
@@ -121,10 +121,10 @@ def groups_in(folder: Path) -> dict[str, str]:
 def make_field(rows: Mapping[Path, Mapping[str, Any]], owners: Mapping[Path, tuple[Group, Run]], images: int) -> Field:
     """Return compared runs as a field."""
     contenders = [
-        Contender(*owners[folder], row["accuracy"], row["p_value"], row["like_the_best"])
+        Contender(*owners[folder], row["accuracy"], row["p_value"], row["tied_with_best"])
         for folder, row in rows.items()
     ]
-    ranked = sorted(contenders, key=lambda one: (-one.accuracy, one.p_value is not None, not one.like_the_best))
+    ranked = sorted(contenders, key=lambda one: (-one.accuracy, one.p_value is not None, not one.tied_with_best))
     return Field(tuple(ranked), images)
 
 
@@ -157,13 +157,13 @@ def verdict(one: Contender) -> str:
     """Return how a contender stands to the best."""
     if one.p_value is None:
         return "the best"
-    return "can't be told apart" if one.like_the_best else "worse"
+    return "can't be told apart" if one.tied_with_best else "worse"
 
 
 def field_line(field: Field) -> str:
     """Return in one line which contenders can't be told apart from the best."""
     best, *others = field.contenders
-    alike = [one.name for one in others if one.like_the_best]
+    alike = [one.name for one in others if one.tied_with_best]
     how = field.contenders[0].run.results["protocol"].get("split", "unknown")
     told = f"{how} split, {field.seeds}, {field.images} images: best {best.name} ({percent(best.accuracy)} %), "
     if not alike:

@@ -114,7 +114,7 @@ def test_fit_temperature__ends_of_the_range() -> None:
     assert fit_temperature(-logits, labels) == pytest.approx(HOTTEST)
 
 
-def test_fit_temperature__no_validation_part() -> None:
+def test_fit_temperature__no_validation_split() -> None:
     with pytest.raises(ValueError, match=r"validation images, got 0 and 0.*data.val_fraction=0.1"):
         fit_temperature(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
 
@@ -147,9 +147,9 @@ def test_run_probabilities__without_validation() -> None:
 
 
 DIVERGED: dict[str, tuple[Any, Any]] = {
-    "test-part": (np.full((5, 4), np.nan), drawn(20)),
+    "test-split": (np.full((5, 4), np.nan), drawn(20)),
     "infinite": (np.full((5, 4), np.inf), drawn(20)),
-    "validation-part": (drawn(5)[0], (np.full((20, 4), np.nan), np.zeros(20, dtype=np.int64))),
+    "validation-split": (drawn(5)[0], (np.full((20, 4), np.nan), np.zeros(20, dtype=np.int64))),
     "empty-validation": (drawn(5)[0], (np.zeros((0, 4)), np.zeros(0, dtype=np.int64))),
 }
 

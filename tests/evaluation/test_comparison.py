@@ -18,7 +18,7 @@ from brain_tumor_tl.evaluation.comparison import (
     discordant,
     exchange_test,
     holm,
-    indistinguishable,
+    compare_with_best,
     mcnemar_exact,
 )
 
@@ -26,13 +26,13 @@ Hits = NDArray[np.bool_]
 
 
 def pair(both: int, first: int, second: int, neither: int) -> tuple[Hits, Hits]:
-    """Return two runs with so many images right in both, in one alone, in neither."""
+    """Return two runs, given how many images both, only one or neither of them predict correctly."""
     counts = (both, first, second, neither)
     return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
 
 
 def hits(count: int, share: float, seed: int) -> Hits:
-    """Return a run that has about a share right."""
+    """Return a run that predicts about this share of the images correctly."""
     right: Hits = np.random.default_rng(seed).random(count) < share
     return right
 
@@ -135,15 +135,15 @@ def test_holm__nothing() -> None:
     assert holm([]) == []
 
 
-def test_indistinguishable__the_close_and_the_far() -> None:
+def test_compare_with_best__the_close_and_the_far() -> None:
     best, close = pair(560, 33, 28, 32)
     far = best.copy()
     far[:90] = False
 
-    table = indistinguishable({"far": far, "best": best, "close": close})
+    table = compare_with_best({"far": far, "best": best, "close": close})
 
     assert list(table) == ["far", "best", "close"]
-    assert {name: row["like_the_best"] for name, row in table.items()} == {"far": False, "best": True, "close": True}
+    assert {name: row["tied_with_best"] for name, row in table.items()} == {"far": False, "best": True, "close": True}
     assert {name: row["best"] for name, row in table.items()} == {"far": False, "best": True, "close": False}
     assert table["best"]["p_value"] is None
     pairs = [(best, close), (best, far), (close, far)]
@@ -152,32 +152,32 @@ def test_indistinguishable__the_close_and_the_far() -> None:
     assert table["far"]["accuracy"] == far.mean()
 
 
-def test_indistinguishable__two_of_the_highest_accuracy() -> None:
+def test_compare_with_best__two_of_the_highest_accuracy() -> None:
     first, second = pair(10, 2, 2, 0)
 
-    table = indistinguishable({"first": first, "second": second})
+    table = compare_with_best({"first": first, "second": second})
 
     assert [row["best"] for row in table.values()] == [True, True]
     assert [row["p_value"] for row in table.values()] == [None, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_indistinguishable__nothing_to_compare(count: int) -> None:
-    table = indistinguishable({"only": hits(20, 0.5, 0)} if count else {})
+def test_compare_with_best__nothing_to_compare(count: int) -> None:
+    table = compare_with_best({"only": hits(20, 0.5, 0)} if count else {})
 
-    assert [row["like_the_best"] for row in table.values()] == [True] * count
+    assert [row["tied_with_best"] for row in table.values()] == [True] * count
 
 
-def test_indistinguishable__groups() -> None:
+def test_compare_with_best__groups() -> None:
     first, second = (run.repeat(10) for run in pair(20, 5, 0, 2))
     groups = np.arange(27).repeat(10)
 
-    assert not indistinguishable({"a": first, "b": second})["b"]["like_the_best"]
-    assert indistinguishable({"a": first, "b": second}, groups)["b"]["like_the_best"]
+    assert not compare_with_best({"a": first, "b": second})["b"]["tied_with_best"]
+    assert compare_with_best({"a": first, "b": second}, groups)["b"]["tied_with_best"]
 
 
-def test_indistinguishable__equal_runs_are_seldom_told_apart() -> None:
-    tables = [indistinguishable({f"r{n}": hits(200, 0.8, 100 * t + n) for n in range(6)}) for t in range(60)]
+def test_compare_with_best__equal_runs_seldom_differ_significantly() -> None:
+    tables = [compare_with_best({f"r{n}": hits(200, 0.8, 100 * t + n) for n in range(6)}) for t in range(60)]
 
-    wrong = sum(not all(row["like_the_best"] for row in table.values()) for table in tables)
+    wrong = sum(not all(row["tied_with_best"] for row in table.values()) for table in tables)
     assert wrong / 60 <= 0.1, "at most 5 % of tables, and chance"

@@ -18,8 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from brain_tumor_tl.evaluation.intervals import (
     accuracy_interval,
     bootstrap,
-    confusion_figures,
-    over_seeds,
+    confusion_metrics,
     percentile_interval,
     recommended,
     resampled_weights,
@@ -163,7 +162,7 @@ def test_run_statistic__scikit_learn_on_every_resample(seed: int) -> None:
     labels, probabilities = run(60, seed)
     (weights,) = resampled_weights(np.arange(60), 20, seed)
 
-    figures = run_statistic(labels, probabilities, CLASSES)(weights)
+    metrics = run_statistic(labels, probabilities, CLASSES)(weights)
 
     for row, times in enumerate(weights):
         drawn = np.repeat(np.arange(60), times.astype(int))
@@ -180,36 +179,36 @@ def test_run_statistic__scikit_learn_on_every_resample(seed: int) -> None:
             expected |= {f"{metric}/{name}": value for name, value in zip(CLASSES, values, strict=True)}
         for label, name in enumerate(CLASSES):
             expected[f"auroc/{name}"] = sk.roc_auc_score(truth == label, shares[:, label])
-        assert {name: values[row] for name, values in figures.items()} == pytest.approx(expected)
+        assert {name: values[row] for name, values in metrics.items()} == pytest.approx(expected)
 
 
-def test_confusion_figures__undefined_is_nan() -> None:
-    figures = confusion_figures(np.array([[[3.0, 1, 0], [0, 0, 0], [0, 0, 0]]]), ["a", "b", "c"])
+def test_confusion_metrics__undefined_is_nan() -> None:
+    metrics = confusion_metrics(np.array([[[3.0, 1, 0], [0, 0, 0], [0, 0, 0]]]), ["a", "b", "c"])
 
-    assert figures["balanced_accuracy"] == [0.75]
-    assert figures["macro_f1"] == pytest.approx([(2 * 3 / 7 + 0) / 2])
-    assert figures["f1/b"] == figures["precision/b"] == [0]
-    undefined = {name for name, values in figures.items() if np.isnan(values[0])}
+    assert metrics["balanced_accuracy"] == [0.75]
+    assert metrics["macro_f1"] == pytest.approx([(2 * 3 / 7 + 0) / 2])
+    assert metrics["f1/b"] == metrics["precision/b"] == [0]
+    undefined = {name for name, values in metrics.items() if np.isnan(values[0])}
     assert undefined == {"recall/b", "recall/c", "precision/c", "f1/c"}
 
 
-def test_run_intervals__around_the_figures() -> None:
+def test_run_intervals__around_the_metrics() -> None:
     labels, probabilities = run(653)
     guess = probabilities.argmax(axis=1)
 
     result = run_intervals(labels, probabilities, CLASSES)
 
-    figures = run_statistic(labels, probabilities, CLASSES)(np.ones((1, 653)))
+    metrics = run_statistic(labels, probabilities, CLASSES)(np.ones((1, 653)))
     assert result["accuracy"] == wilson_interval(int((guess == labels).sum()), 653)
     for name in ("balanced_accuracy", "macro_f1", "auroc"):
         low, high = result[name]
-        assert low < figures[name][0] < high
+        assert low < metrics[name][0] < high
         assert high - low < 0.1
     for label, name in enumerate(CLASSES):
         of_class = result["per_class"][name]
         assert of_class["recall"] == wilson_interval(int((guess == label)[labels == label].sum()), sum(labels == label))
         for metric in ("precision", "f1", "auroc"):
-            assert of_class[metric][0] < figures[f"{metric}/{name}"][0] < of_class[metric][1]
+            assert of_class[metric][0] < metrics[f"{metric}/{name}"][0] < of_class[metric][1]
     assert (result["level"], result["resamples"], result["absent"]) == (0.95, 2000, [])
     assert json.loads(json.dumps(result)) == result
 
@@ -245,7 +244,7 @@ def test_run_intervals__same_seed_same_bits() -> None:
     assert other["macro_f1"] != run_intervals(labels, probabilities, CLASSES)["macro_f1"]
 
 
-def test_run_intervals__class_absent_from_the_test_part_is_named() -> None:
+def test_run_intervals__class_absent_from_the_test_split_is_named() -> None:
     labels, probabilities = run(100)
     kept = labels != 3
 
@@ -291,17 +290,3 @@ def test_run_intervals__takes_a_second_for_the_study() -> None:
     run_intervals(labels, probabilities, CLASSES)
 
     assert time.process_time() - started < 3
-
-
-@pytest.mark.parametrize(
-    ("values", "mean", "std"),
-    [([0.9, 0.88, 0.89], 0.89, 0.01), ([0.5], 0.5, None), ([], None, None), ([0.7, 0.7], 0.7, 0.0)],
-)
-def test_over_seeds__sample_deviation(values: list[float], mean: float | None, std: float | None) -> None:
-    result = over_seeds(values)
-
-    assert result["mean"] == pytest.approx(mean)
-    assert result["std"] == (None if std is None else pytest.approx(std))
-    assert result["runs"] == len(values)
-    if len(values) > 1:
-        assert result["std"] == pytest.approx(np.std(values, ddof=1))

@@ -1,4 +1,4 @@
-"""Probabilities against scikit-learn and scipy."""
+"""Ranking and probability metrics against scikit-learn and scipy."""
 
 from __future__ import annotations
 

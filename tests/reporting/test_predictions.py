@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_tumor_tl.evaluation.comparison import difference_interval, indistinguishable, mcnemar_exact
+from brain_tumor_tl.evaluation.comparison import difference_interval, compare_with_best, mcnemar_exact
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.predictions import common_groups, compare_runs, read_groups, sets_of_runs, tell_apart
 
@@ -120,10 +120,10 @@ def test_tell_apart__each_split_by_itself(tmp_path: Path) -> None:
 
     good0, good1, bad, close, _ = folders
     assert sets_of_runs(folders) == [[good0, bad], [good1, close]]
-    assert {folder: row["like_the_best"] for folder, row in table.items()} == {
+    assert {folder: row["tied_with_best"] for folder, row in table.items()} == {
         good0: True, bad: False, good1: True, close: True,
     }  # fmt: skip
     assert table[close]["best_run"] == good1
     assert table[close]["runs"] == 2
-    expected = indistinguishable({"a": np.array(FIRST), "b": np.array(SECOND)})["b"]["p_value"]
+    expected = compare_with_best({"a": np.array(FIRST), "b": np.array(SECOND)})["b"]["p_value"]
     assert table[close]["p_value"] == expected

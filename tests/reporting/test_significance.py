@@ -42,7 +42,7 @@ def test_fields_of__corrected_for_all_pairs(field: Field) -> None:
     assert [one.name for one in field.contenders] == ["resnet18 finetune", "resnet18 frozen", "vgg16 frozen"]
     assert [one.accuracy for one in field.contenders] == [0.95, 0.93, 0.5]
     assert [one.p_value for one in field.contenders] == [None, pytest.approx(pairs[0]), pytest.approx(pairs[1])]
-    assert [one.like_the_best for one in field.contenders] == [True, True, False]
+    assert [one.tied_with_best for one in field.contenders] == [True, True, False]
 
 
 def test_field_sheet__verdicts(field: Field) -> None:
