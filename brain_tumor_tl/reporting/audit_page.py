@@ -1,4 +1,4 @@
-"""Audit page: the findings of an audit as HTML with pictures, and as the few lines that a terminal shows."""
+"""Audit page: the findings of an audit as an HTML page with pictures, and as the lines that the terminal shows."""
 
 from __future__ import annotations
 
@@ -10,305 +10,204 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from brain_tumor_tl.reporting.page import (
-    Fragment,
-    Section,
-    bullets,
-    folded,
-    heading,
-    notice,
-    page,
-    paragraph,
-    picture,
-    strong,
-    table,
-)
+from brain_tumor_tl.reporting.page import Picture, render
+from brain_tumor_tl.reporting.table import Table, make_table
 
 Findings = Mapping[str, Any]
-Pictures = NDArray[np.uint8]
+Thumbnails = NDArray[np.uint8]
 GAP = 4  # pixels between the pictures of a strip
 COLUMNS = 8  # pictures in a row of a strip
+SHOWN = 32  # pictures of a series, and pairs of the overlap, that the page shows
 
 
-def audit_page(findings: Findings, pictures: Pictures, others: Pictures | None = None) -> str:
+def audit_page(findings: Findings, thumbnails: Thumbnails, others: Thumbnails | None = None) -> str:
     """Return the page of an audit.
 
     Args:
-        findings: What `audit.json` holds.
-        pictures: One grey picture of each image, uint8 `(N, S, S)`, in the order of `findings["paths"]`.
-        others: The same of the second set, where there is one.
+        findings: Content of `audit.json`.
+        thumbnails: A grey picture of each image, uint8 `(N, S, S)`, in the order of `findings["paths"]`.
+        others: The same for the second data set, if there is one.
     """
-    sections: list[Section] = [
-        ("In short", in_short(findings)),
-        ("What is there", what_is_there(findings)),
-        ("One picture under two labels", conflict_section(findings, pictures)),
-        ("Copies", copy_section(findings, pictures)),
-        ("What each split leaves in common", split_section(findings)),
-        ("Shortcuts", shortcut_section(findings)),
-        ("Runs of file numbers", run_section(findings, pictures)),
-    ]
-    if findings["overlap"] and others is not None:
-        sections.append(("Overlap with a second set", overlap_section(findings["overlap"], pictures, others)))
-    sections.append(("How it was measured", method()))
-    return page("Audit of a data set", sections, f"{findings['root']}: {findings['contents']['images']} images")
+    return render(
+        "audit.html.j2",
+        title="Audit of a data set",
+        subtitle=f"{findings['root']}: {findings['contents']['images']} images",
+        findings=findings,
+        lines=summary_lines(findings),
+        tables=tables(findings),
+        pictures=pictures(findings, thumbnails, others),
+    )
 
 
 def summary_lines(findings: Findings) -> list[str]:
-    """Return what an audit found, a sentence each."""
-    copies, contents = findings["copies"], findings["contents"]
-    levels = copies["levels"]
+    """Return what an audit found, in a sentence each."""
+    copies, contents, overlap = findings["copies"], findings["contents"], findings["overlap"]
+    levels, across = copies["levels"], copies["across_parts"]
     lines = [
         f"{contents['images']} images, {len(findings['unreadable'])} unreadable file(s), "
         f"{len(findings['stray'])} image(s) outside class folders, {contents['different_sizes']} different sizes.",
         f"{levels['identical files']['groups']} groups of identical files ({levels['identical files']['images']} "
-        f"files); by pixels {levels['identical pixels']['further']} images are further copies of another, with near "
-        f"copies {levels['near copies']['further']}.",
+        f"files). {levels['identical pixels']['further']} images have the same pixels as an earlier image; with near "
+        f"copies, {levels['near copies']['further']} images are copies of an earlier one.",
     ]
-    across = copies["across_parts"]["near copies"]
-    if across:
-        same = copies["across_parts"]["identical pixels"]["with_a_copy"]
+    if across["near copies"]:
         lines.append(
-            f"{same} of the {across['test_images']} images in the test folder have a pixel-identical copy in the "
-            f"other folders, {across['with_a_copy']} a copy with near copies."
+            f"Of the {across['near copies']['test_images']} images in the test folder, "
+            f"{across['identical pixels']['with_a_copy']} have a copy with identical pixels in the other folders, "
+            f"{across['near copies']['with_a_copy']} a copy or near copy."
         )
     if findings["conflicts"]:
-        lines.append(f"{len(findings['conflicts'])} picture(s) stand under more than one label.")
+        lines.append(f"{len(findings['conflicts'])} image(s) have copies with another label.")
     lines += [split_line(row) for row in findings["splits"] if "impossible" not in row]
-    if findings["overlap"]:
-        other = findings["overlap"]
-        lines.append(f"{other['near copies']} of the {other['images']} images in {other['root']} have a copy here.")
+    if overlap:
+        lines.append(
+            f"{overlap['near copies']} of the {overlap['images']} images in {overlap['root']} have a copy here."
+        )
     return lines
 
 
 def split_line(row: Findings) -> str:
-    """Return in a sentence what a split leaves in common and what reaches how much on it."""
-    blind = ""
+    """Return a sentence on the copies, the nearest-neighbour baseline and the shortcuts of a split."""
+    shortcuts = ""
     if row["shortcuts"]:
-        blind = f"; a forest that sees no picture, {percent(max(seen_nothing(row), key=mean_of))} %"
+        _, *by_feature = row["shortcuts"].values()  # the first is the most frequent class
+        shortcuts = (
+            f", a random forest without the pixels {percent(max(by_feature, key=lambda value: value['mean']))} %"
+        )
     return (
         f"data.split={row['split']}: {number(row['copies_in_training'])} of {number(row['test_images'])} test images "
-        f"have a copy in training; the nearest thumbnail scores {percent(row['nearest_neighbour'])} %{blind}."
+        f"have a copy in training; a 1-NN baseline reaches {percent(row['nearest_neighbour'])} %{shortcuts}."
     )
 
 
-def seen_nothing(row: Findings) -> list[Mapping[str, float]]:
-    """Return what each kind of shortcut reaches on a split, the constant guess left out."""
-    return list(row["shortcuts"].values())[1:]
+def tables(findings: Findings) -> dict[str, Table]:
+    """Return the tables of the page by name."""
+    contents, copies = findings["contents"], findings["copies"]
+    found = {
+        "classes": class_table(contents),
+        "sizes": make_table("The most frequent sizes", ("Pixels", "Images"), contents["sizes"].items()),
+        "modes": make_table("", ("Mode and format", "Images"), (contents["modes"] | contents["formats"]).items()),
+        "levels": make_table(
+            "", ("Level, each with those before", "Groups", "Images in them", "Further copies"),
+            [(name, row["groups"], row["images"], row["further"]) for name, row in copies["levels"].items()],
+        ),
+        "turns": make_table("", ("Orientation of the copy", "Near pairs"), copies["turns"].items()),
+        "thresholds": make_table(
+            f"Effect of the threshold; {copies['threshold']:.2f} is used",
+            ("Minimum agreement of detail", "Near pairs", "Groups", "Further copies"),
+            [(f"{row['detail']:.2f}", row["pairs"], row["groups"], row["further"]) for row in copies["thresholds"]],
+        ),
+        "splits": split_table(findings["splits"]),
+    }  # fmt: skip
+    found |= {key: pair_table(pairs, findings["paths"]) for key, pairs in findings["shown"].items()}
+    if copies["across_parts"]["near copies"]:
+        found["across"] = across_table(copies["across_parts"])
+    if any(row.get("shortcuts") for row in findings["splits"]):
+        found["shortcuts"] = shortcut_table(findings["splits"])
+    if overlap := findings["overlap"]:
+        levels = [(name, overlap[name]) for name in ("identical files", "identical pixels", "near copies")]
+        found["overlap"] = make_table(
+            "", ("Level, each with those before", "Images of the second set with a copy"), levels
+        )
+        counts = [(name, *counts) for name, counts in overlap["classes"].items()]
+        found["overlap_classes"] = make_table("", ("Class", "With a copy", "Images"), counts)
+    return found
 
 
-def mean_of(value: Mapping[str, float]) -> float:
-    """Return a figure's mean."""
-    return value["mean"]
-
-
-def in_short(findings: Findings) -> list[Fragment]:
-    """Return the summary, and what calls for a decision before training."""
-    content = []
-    if findings["synthetic"]:
-        content.append(notice("These images are drawn. Nothing here says anything about MRI.", "warning"))
-    content.append(bullets(summary_lines(findings)))
-    if findings["conflicts"]:
-        content.append(notice(
-            "Some pictures stand under two labels: data.drop_conflicts=true leaves them out, data.labels=CSV corrects "
-            "them.", "problem",
-        ))  # fmt: skip
-    if findings["copies"]["levels"]["near copies"]["further"]:
-        content.append(notice(
-            "A split of single images puts copies on both sides, so its accuracy is too high. data.split=grouped keeps "
-            "copies together.", "warning",
-        ))  # fmt: skip
-    return content
-
-
-def what_is_there(findings: Findings) -> list[Fragment]:
-    """Return classes, folders, sizes, modes, and the files that no run would see."""
-    contents = findings["contents"]
+def class_table(contents: Findings) -> Table:
+    """Return the number of images of each class, by folder."""
     parts = contents["parts"]
+    headers = ["Class", *(part or "no folder" for part in parts), "All", f"Of {contents['most_frequent_size']} pixels"]
     rows = [
-        [name, *(parts[part][name] for part in parts), total, contents["of_most_frequent_size"][name]]
+        [name, *(counts[name] for counts in parts.values()), total, contents["of_most_frequent_size"][name]]
         for name, total in contents["classes"].items()
     ]
-    headers = ["Class", *(part or "no part" for part in parts), "All", f"Of {contents['most_frequent_size']} pixels"]
-    content = [
-        table(headers, rows, "Images of each class"),
-        table(["Pixels", "Images"], list(contents["sizes"].items()), "The most frequent sizes"),
-        table(["Mode and format", "Images"], [*contents["modes"].items(), *contents["formats"].items()]),
+    return make_table("Images of each class", headers, rows)
+
+
+def across_table(across: Findings) -> Table:
+    """Return how many images of each class in the test folder have a copy in the other folders."""
+    headers = ["Class", *across, "Images in the test folder"]
+    rows = [
+        [name, *(level["classes"][name][0] for level in across.values()), images]
+        for name, (_, images) in across["near copies"]["classes"].items()
     ]
-    for key, title in (("unreadable", "Files that can't be used"), ("stray", "Images outside class folders")):
-        found = findings[key]
-        content.append(heading(f"{title}: {len(found)}"))
-        if found:
-            lines = [
-                " – ".join(entry) if isinstance(entry, Sequence) and not isinstance(entry, str) else entry
-                for entry in found
-            ]
-            content.append(folded("Their names", bullets(lines)))
-    return content
+    return make_table("Images in the test folder with a copy in the other folders", headers, rows)
 
 
-def conflict_section(findings: Findings, pictures: Pictures) -> list[Fragment]:
-    """Return every group of copies that stands under more than one label."""
-    if not findings["conflicts"]:
-        return [paragraph("None was found.")]
-    paths = findings["paths"]
-    return [
-        fragment
-        for number_, members in enumerate(findings["conflicts"], 1)
-        for fragment in (
-            heading(f"Group {number_}: {len(members)} images"),
-            picture(strip([pictures[i] for i in members]), "the pictures of the group", width=width_of(len(members))),
-            bullets(paths[i] for i in members),
-        )
-    ]
-
-
-def copy_section(findings: Findings, pictures: Pictures) -> list[Fragment]:
-    """Return counts at each level, the threshold's effect, and the pairs on either side of the threshold."""
-    copies = findings["copies"]
-    rows = [[name, row["groups"], row["images"], row["further"]] for name, row in copies["levels"].items()]
-    content = [
-        table(["Level, each with those before", "Groups", "Images in them", "Further copies"], rows),
-        table(["Laid over each other", "Near pairs"], list(copies["turns"].items())),
-    ]
-    across = copies["across_parts"]
-    if across["near copies"]:
-        classes = across["near copies"]["classes"]
-        content.append(table(
-            ["Class", *across, "Images in the test folder"],
-            [[name, *(across[level]["classes"][name][0] for level in across), classes[name][1]] for name in classes],
-            "Images in the test folder with a copy in the other folders",
-        ))  # fmt: skip
-    content.append(table(
-        ["Least agreement of detail", "Near pairs", "Groups", "Further copies"],
-        [[f"{row['detail']:.2f}", row["pairs"], row["groups"], row["further"]] for row in copies["thresholds"]],
-        f"The threshold's effect; {copies['threshold']:.2f} is used",
-    ))  # fmt: skip
-    for key, title in (
-        ("least", "Near copies that agree least"),
-        ("not_quite", "Pairs that agree most and are no copies"),
-    ):
-        if findings["shown"][key]:
-            content.append(heading(title))
-            content.append(pair_strip(findings["shown"][key], findings["paths"], pictures, pictures))
-    return content
-
-
-def pair_strip(pairs: Sequence[Findings], paths: Sequence[str], ours: Pictures, theirs: Pictures) -> Fragment:
-    """Return pairs side by side in one picture, and a list of their names."""
-    shown = [side for pair in pairs for side in (ours[pair["first"]], theirs[pair["second"]])]
-    rows = [[paths[pair["first"]], pair["name"], pair["turn"], f"{pair['detail']:.3f}"] for pair in pairs]
-    return Fragment(
-        picture(strip(shown), "pairs of pictures, four in a row", "Four pairs in a row.", width_of(COLUMNS))
-        + folded("Their names, in the same order", table(["Image", "Other image", "The other is", "Detail"], rows))
-    )
-
-
-def split_section(findings: Findings) -> list[Fragment]:
-    """Return what each split leaves in common, and what a look-up reaches on it."""
-    rows, impossible = [], []
-    for row in findings["splits"]:
-        if "impossible" in row:
-            impossible.append(f"{row['split']}: {row['impossible']}")
-            continue
-        rows.append([
-            row["split"], row["seeds"], number(row["test_images"]), number(row["identical_in_training"]),
-            number(row["copies_in_training"]), number(row["run_in_training"]), percent(row["nearest_neighbour"]),
+def split_table(splits: Sequence[Findings]) -> Table:
+    """Return the copies in training and the nearest-neighbour baseline of each split."""
+    headers = (
+        "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Series in training",
+        "1-NN accuracy, %", "Classes not tested",
+    )  # fmt: skip
+    counts = ("test_images", "identical_in_training", "copies_in_training", "run_in_training")
+    rows = [
+        (
+            row["split"], row["seeds"], *(number(row[key]) for key in counts), percent(row["nearest_neighbour"]),
             ", ".join(row["classes_absent_from_test"]) or None,
-        ])  # fmt: skip
-    headers = [
-        "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Run in training",
-        "Nearest, %", "Not tested",
+        )
+        for row in splits if "impossible" not in row
     ]  # fmt: skip
-    words = (
-        "The last but one column is the accuracy of giving each test image the label of the training thumbnail most "
-        "like it. It learns nothing: a network has to beat it before it has shown anything."
-    )
-    titles = [f"{row['split']}: {row['title']}" for row in findings["splits"]]
-    content = [paragraph(words), table(headers, rows, "Mean ± standard deviation over seeds"), bullets(titles)]
-    return content + ([heading("Splits that this set does not allow"), bullets(impossible)] if impossible else [])
+    return make_table("Mean ± standard deviation over seeds", headers, rows)
 
 
-def shortcut_section(findings: Findings) -> list[Fragment]:
-    """Return what a random forest reaches from what has nothing to do with a tumour."""
-    rows = [row for row in findings["splits"] if row.get("shortcuts")]
-    if not rows:
-        return [notice("Not measured: it needs scikit-learn, pip install 'brain_tumor_tl[audit]'.")]
-    names = list(rows[0]["shortcuts"])
-    words = (
-        "Accuracy in percent of a random forest that sees no picture: only its size, the file's, its border or how "
-        "bright it is. Where it is far above always guessing the most frequent class, a network can be right for the "
-        "wrong reason."
-    )
-    lines = [[row["split"], *(percent(row["shortcuts"][name]) for name in names)] for row in rows]
-    return [paragraph(words), table(["Split", *(name[:1].upper() + name[1:] for name in names)], lines)]
+def shortcut_table(splits: Sequence[Findings]) -> Table:
+    """Return the accuracy of a random forest on each kind of features without the pixels."""
+    measured = [row for row in splits if row.get("shortcuts")]
+    headers = ["Split", *(name[:1].upper() + name[1:] for name in measured[0]["shortcuts"])]
+    return make_table("", headers, [(row["split"], *map(percent, row["shortcuts"].values())) for row in measured])
 
 
-def run_section(findings: Findings, pictures: Pictures) -> list[Fragment]:
-    """Return runs of neighbouring file numbers, and the longest of them."""
-    runs = findings["runs"]
-    words = (
-        f"{runs['groups']} runs of neighbouring file numbers whose pictures look alike hold {runs['images']} images. "
-        "They are mostly neighbouring slices of one patient. It is a "
-    )
-    content = [
-        paragraph(words, strong("proxy"), ": whose slices they are is known only where a set names its patients.")
-    ]
-    for members in runs["longest"]:
-        first, last = (findings["paths"][members[place]] for place in (0, -1))
-        caption = f"{len(members)} images, {first} to {last}" + (", the first 32" if len(members) > 32 else "")
-        shown = strip([pictures[i] for i in members[:32]])
-        content.append(picture(shown, "the pictures of a run", caption, width_of(len(members))))
-    return content
+def pair_table(pairs: Sequence[Findings], paths: Sequence[str]) -> Table:
+    """Return the names of some pairs of images, and how their details agree."""
+    headers = ("Image", "Other image", "Orientation of the other", "Agreement of detail")
+    rows = [(paths[pair["first"]], pair["name"], pair["turn"], f"{pair['detail']:.3f}") for pair in pairs]
+    return make_table("", headers, rows)
 
 
-def overlap_section(overlap: Findings, pictures: Pictures, others: Pictures) -> list[Fragment]:
-    """Return which images of a second set have a copy in the first."""
-    rows = [[name, overlap[name]] for name in ("identical files", "identical pixels", "near copies")]
-    kind = "problem" if overlap["near copies"] else "note"
-    words = f"{overlap['near copies']} of {overlap['images']} images of {overlap['root']} have a copy in the first set."
-    classes = [[name, *counts] for name, counts in overlap["classes"].items()]
-    content = [
-        notice(words, "problem" if kind == "problem" else "note"),
-        table(["Level, each with those before", "Images of the second set with a copy in the first"], rows),
-        table(["Class", "With a copy", "Images"], classes),
-    ]
-    sides = [side for one, two in overlap["pairs"][:32] for side in (pictures[one], others[two])]
-    return content + ([picture(strip(sides), "pairs, four in a row", width=width_of(COLUMNS))] if sides else [])
+def pictures(findings: Findings, thumbnails: Thumbnails, others: Thumbnails | None) -> dict[str, list[Picture]]:
+    """Return the pictures of the page by name."""
+    paths = findings["paths"]
+    found: dict[str, list[Picture]] = {
+        "conflicts": [strip(thumbnails[members], "the images of the group") for members in findings["conflicts"]],
+        "series": [],
+        "overlap": [],
+    }
+    for key, pairs in findings["shown"].items():
+        found[key] = [pair_strip(thumbnails, thumbnails, pairs)] if pairs else []
+    for members in findings["runs"]["longest"]:
+        caption = f"{len(members)} images, {paths[members[0]]} to {paths[members[-1]]}"
+        caption += f", the first {SHOWN}" if len(members) > SHOWN else ""
+        found["series"].append(strip(thumbnails[members[:SHOWN]], "the images of a series", caption))
+    if others is not None and findings["overlap"]["pairs"]:
+        pairs = [{"first": first, "second": second} for first, second in findings["overlap"]["pairs"][:SHOWN]]
+        found["overlap"] = [pair_strip(thumbnails, others, pairs)]
+    return found
 
 
-def method() -> list[Fragment]:
-    """Return how the figures come about."""
-    return [bullets([
-        "Identical files have the same bytes. Identical pixels are the same once decoded, whatever the file's format.",
-        "A near copy, laid over the other picture after any of 8 turns and mirrorings, with each axis scaled and "
-        "shifted, agrees in its fine detail. Neighbouring slices of one head agree in outline, not in detail. "
-        "docs/audit.md has recall and precision against constructed copies.",
-        "Copies form groups: whoever is a copy of a member is a member.",
-        "The nearest thumbnail is the one of 32 x 32 grey values with the highest correlation.",
-        "Shortcuts: scikit-learn's random forest.",
-    ])]  # fmt: skip
+def pair_strip(thumbnails: Thumbnails, others: Thumbnails, pairs: Sequence[Findings]) -> Picture:
+    """Return pairs of images, side by side, as one picture."""
+    first, second = (one[[pair[key] for pair in pairs]] for one, key in ((thumbnails, "first"), (others, "second")))
+    images = np.stack((first, second), axis=1).reshape(-1, *thumbnails.shape[1:])
+    return strip(images, "pairs of images, four in a row", "Four pairs in a row.")
 
 
-def strip(pictures: Sequence[Pictures]) -> bytes:
-    """Return grey pictures, `(S, S)` each, in rows of eight, as a PNG file."""
-    size, columns = pictures[0].shape[0], min(COLUMNS, len(pictures))
-    rows, step = -(-len(pictures) // columns), size + GAP
-    table = np.full((rows * step - GAP, columns * step - GAP), 255, dtype=np.uint8)
-    for place, shown in enumerate(pictures):
-        top, left = place // columns * step, place % columns * step
-        table[top : top + size, left : left + size] = shown
+def strip(images: Thumbnails, alt: str, caption: str = "") -> Picture:
+    """Return grey images, uint8 `(N, S, S)`, in rows of eight as one picture."""
+    count, size, _ = images.shape
+    columns, step = min(COLUMNS, count), size + GAP
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, step, step), 255, dtype=np.uint8)
+    cells[:count, :size, :size] = images
+    grid = cells.reshape(rows, columns, step, step).swapaxes(1, 2).reshape(rows * step, columns * step)
     content = io.BytesIO()
-    Image.fromarray(table).save(content, "PNG", optimize=True)
-    return content.getvalue()
-
-
-def width_of(count: int) -> int:
-    """Return the pixels of a window that a strip of some pictures takes."""
-    return min(COLUMNS, max(count, 1)) * 136
+    Image.fromarray(grid[:-GAP, :-GAP]).save(content, "PNG", optimize=True)
+    return Picture(content.getvalue(), alt, caption, width=columns * 136)
 
 
 def number(value: Mapping[str, float]) -> str:
-    """Return a count's mean and standard deviation, the latter where it is not 0.
+    """Return the mean of a count, with its standard deviation if it varies.
 
     >>> number({"mean": 112.25, "sd": 9.0}), number({"mean": 394.0, "sd": 0.0})
     ('112.2 ± 9.0', '394')
@@ -319,7 +218,7 @@ def number(value: Mapping[str, float]) -> str:
 
 
 def percent(value: Mapping[str, float]) -> str:
-    """Return a share's mean and standard deviation in percent.
+    """Return the mean of a fraction in percent, with its standard deviation if it varies.
 
     >>> percent({"mean": 0.92051, "sd": 0.0085}), percent({"mean": 0.764, "sd": 0.0})
     ('92.05 ± 0.85', '76.40')

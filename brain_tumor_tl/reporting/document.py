@@ -1,29 +1,29 @@
-"""Document: the report as one HTML page and as Markdown, from gathered runs."""
+"""Document: the report of several runs, as one HTML page and as Markdown."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from brain_tumor_tl.reporting import page
-from brain_tumor_tl.reporting.aggregate import Group
+from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.classes import class_tables, classes_of, matrices, summed
-from brain_tumor_tl.reporting.discover import Gathered, Run, last_lines
+from brain_tumor_tl.reporting.discover import Discovered, Run, Unfinished, last_lines
 from brain_tumor_tl.reporting.fold_table import fold_table
-from brain_tumor_tl.reporting.leaderboard import leaderboard, notes
-from brain_tumor_tl.reporting.method_comparison import conclusion, winner_table
-from brain_tumor_tl.reporting.protocol_text import summary_lines
-from brain_tumor_tl.reporting.significance import METHOD, Field, field_line, field_table
+from brain_tumor_tl.reporting.leaderboard import between, leaderboard, notes, with_std
+from brain_tumor_tl.reporting.method_comparison import conclusion, method_table
+from brain_tumor_tl.reporting.page import Picture, render
+from brain_tumor_tl.reporting.protocol_text import summarize_splits
+from brain_tumor_tl.reporting.significance import TEST_NOTE, ComparisonSet, comparison_line, comparison_table
 from brain_tumor_tl.reporting.study import CITATION
-from brain_tumor_tl.reporting.table import Table, for_html, for_markdown, markdown_text
+from brain_tumor_tl.reporting.table import Table, make_table
 from brain_tumor_tl.reporting.tables import unfinished_table
 
-FEW_FIELDS = 3  # tables that are shown without a click
-BAD = ("failed", "unreadable", "missing")
-SYNTHETIC = "SYNTHETIC images: the figures say nothing about MRI, and don't compare with the study's."
+FAILED = ("failed", "unreadable", "missing")
+SYNTHETIC = "SYNTHETIC images: the results say nothing about MRI and can't be compared with the study's."
 
 
 @dataclass(frozen=True)
@@ -31,240 +31,147 @@ class Report:
     """What a report shows.
 
     Attributes:
-        title: What it is a report of.
-        gathered: All runs.
-        groups: The finished ones, put together.
-        again: Finished runs that repeat another's settings and seed, and are in no group.
-        base: The folder that paths are written from.
-        fields: Runs on the same test images, compared.
-        uncompared: Why runs are not.
+        title: Title of the report.
+        discovered: All runs.
+        groups: The finished runs, grouped.
+        repeated: Finished runs with the settings, seed and fold of another run; they are in no group.
+        base: The folder that paths are relative to.
+        comparisons: Significance tests between runs with the same test images.
+        uncompared: Reasons why runs are not compared.
     """
 
     title: str
-    gathered: Gathered
-    groups: Sequence[Group]
-    again: Sequence[Run]
+    discovered: Discovered
+    groups: Sequence[RunGroup]
+    repeated: Sequence[Run]
     base: Path
-    fields: Sequence[Field] = ()
+    comparisons: Sequence[ComparisonSet] = ()
     uncompared: Sequence[str] = ()
 
-    def shown(self, path: Path) -> str:
-        """Return a path from the report's base, as it is where there is none."""
+    @property
+    def unfinished(self) -> list[Unfinished]:
+        """The runs without results, by state and name."""
+        return sorted(self.discovered.unfinished, key=lambda run: (run.state, run.name))
+
+    def relative(self, path: Path) -> str:
+        """Return a path relative to the report's base, unchanged if there is no relative one."""
         try:
             return os.path.relpath(path, self.base)
         except ValueError:
             return str(path)
 
     def warnings(self) -> list[str]:
-        """Return what nobody may overlook."""
+        """Return what a reader has to know first."""
         found = [SYNTHETIC] if any(group.synthetic for group in self.groups) else []
-        if self.again:
-            names = ", ".join(self.shown(run.folder) for run in self.again)
-            found.append(f"Left out, since another run has the same settings and seed (and fold): {names}.")
+        if self.repeated:
+            names = ", ".join(self.relative(run.folder) for run in self.repeated)
+            found.append(f"Left out, because another run has the same settings and seed (and fold): {names}.")
         return found
 
-    def splits(self) -> list[str]:
-        """Return what stands with every table: a line for each kind of split, on copies and the look-up's accuracy."""
-        return summary_lines([run.results for group in self.groups for run in group.runs])
 
-    def protocols(self) -> list[str]:
-        """Return how the figures came about, each way once."""
-        return list(dict.fromkeys(run.results["protocol"]["text"] for group in self.groups for run in group.runs))
+class Matrix(NamedTuple):
+    """The confusion matrix of a group, summed over its runs; `counts` is None if they have none."""
+
+    caption: str
+    names: list[str]
+    counts: list[list[int]] | None
 
 
 def as_html(report: Report) -> str:
     """Return the report as one self-contained page."""
-    sections: list[page.Section] = [("Summary", summary(report))]
-    if report.groups:
-        sections += [(name, [*content, *beside_tables(report)]) for name, content in result_sections(report)]
-    if report.gathered.unfinished:
-        sections.append(("Not finished", unfinished_section(report)))
-    if report.groups:
-        sections.append(("How the figures came about", origin(report)))
-    return page.page(report.title, sections, report.gathered.state())
+    pictures = {"matrices": matrices_by_method(report.groups), "tradeoff": tradeoff_pictures(report.groups)}
+    return render("report.html.j2", **content(report), **pictures)
 
 
-def result_sections(report: Report) -> list[page.Section]:
-    """Return the sections that hold figures."""
+def as_markdown(report: Report) -> str:
+    """Return the report in Markdown: its tables, without pictures."""
+    return re.sub(r"\n{3,}", "\n\n", render("report.md.j2", **content(report))).strip() + "\n"
+
+
+def content(report: Report) -> dict[str, Any]:
+    """Return what the templates of both formats show."""
     groups = report.groups
-    sections: list[page.Section] = [
-        ("Table 1: accuracy and time", [for_html(leaderboard(groups)), page.bullets(notes(groups))])
-    ]
-    if table := fold_table(groups):
-        sections.append(("Cross-validation", [for_html(table)]))
-    sections.append(("Which method wins", [for_html(winner_table(groups))]))
-    if report.fields or report.uncompared:
-        sections.append(("Which runs can't be told apart from the best", field_section(report)))
-    return [
-        *sections,
-        ("Accuracy against time", tradeoff(groups)),
-        ("Tables 2 to 7: each class", class_section(groups)),
-        ("Confusion matrices", matrix_section(groups)),
-    ]
+    found: dict[str, Any] = {
+        "report": report,
+        "title": report.title,
+        "subtitle": report.discovered.state(),
+        "failed": sorted(f"{run.name} ({run.state})" for run in report.unfinished if run.state in FAILED),
+        "unfinished": unfinished_table(report.unfinished, report.relative),
+        "logs": {run.name: last_lines(run.log) for run in report.unfinished if run.state == "failed"},
+    }
+    if not groups:
+        return found
+    results = [run.results for group in groups for run in group.runs]
+    return found | {
+        "findings": [best(groups), *conclusion(groups)],
+        "splits": summarize_splits(results),
+        "compared": any(group.study for group in groups),
+        "leaderboard": leaderboard(groups),
+        "notes": notes(groups),
+        "folds": fold_table(groups),
+        "methods": method_table(groups),
+        "comparison_method": TEST_NOTE,
+        "comparisons": [(comparison_line(each), comparison_table(each)) for each in report.comparisons],
+        "classes": class_tables(groups),
+        "protocols": list(dict.fromkeys(each["protocol"]["text"] for each in results)),
+        "environment": environment_table([each.get("environment") or {} for each in results]),
+        "citation": CITATION,
+    }
 
 
-def beside_tables(report: Report) -> list[page.Fragment]:
-    """Return what stands with every table of figures: what test and training images have in common."""
-    lines = report.splits()
-    return [page.small("The split: ", lines)] if lines else []
-
-
-def field_section(report: Report) -> list[page.Fragment]:
-    """Return a table for each set of runs on the same test images, folded where there are many."""
-    tables = [for_html(field_table(field)) for field in report.fields]
-    parts = [page.paragraph(METHOD)] if tables else []
-    if len(tables) > FEW_FIELDS:
-        pairs = zip(report.fields, tables, strict=True)
-        parts += [page.folded(field_line(field), table) for field, table in pairs]
-    else:
-        parts += tables
-    return parts + [page.paragraph(text) for text in report.uncompared]
-
-
-def summary(report: Report) -> list[page.Fragment]:
-    """Return the warnings and the findings."""
-    parts = [page.notice(text, "warning") for text in report.warnings()]
-    if report.gathered.unfinished:
-        failed = sorted(f"{run.name} ({run.state})" for run in report.gathered.unfinished if run.state in BAD)
-        text = f"Without results: {', '.join(failed)}. " if failed else ""
-        text += f"{report.gathered.state()}; the section Not finished lists them."
-        parts.append(page.notice(text, "problem" if failed else "note"))
-    if not report.groups:
-        return [*parts, page.paragraph("No run is finished yet.")]
-    return [*parts, page.bullets([best(report.groups), *conclusion(report.groups)])]
-
-
-def best(groups: Sequence[Group]) -> str:
-    """Return in words which group has the best accuracy."""
+def best(groups: Sequence[RunGroup]) -> str:
+    """Return a sentence on the group with the highest accuracy."""
     first = max(groups, key=lambda group: group.accuracy.mean if group.accuracy else 0.0)
-    cells = dict(zip(leaderboard([first]).headers, leaderboard([first]).rows[0], strict=True))
     settings = f" with {first.label}" if first.label else ""
     runs = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
     if first.folds:
         runs = f", {first.repeats}{' joined' if first.folds.joined else ''}"
-    elif interval := cells.get("95 % interval", "-").strip("-"):
-        runs = f" (95 % interval {interval})"
-    return f"Highest accuracy on the test part: {first.model}, {first.method}{settings}: {cells['accuracy']} %{runs}."
+    elif first.interval[0]:
+        runs = f" (95 % interval {between(first.interval[0])})"
+    accuracy = with_std(first.accuracy)
+    return f"Highest accuracy on the test split: {first.model}, {first.method}{settings}: {accuracy} %{runs}."
 
 
-def tradeoff(groups: Sequence[Group]) -> list[page.Fragment]:
-    """Return a plot for each method, on the same axes."""
-    from brain_tumor_tl.reporting.tradeoff import points, tradeoff_figure  # matplotlib is slow to import
+def environment_table(environments: Sequence[dict[str, Any]]) -> Table:
+    """Return the machines and versions of the runs, each value once."""
+    values: dict[str, list[str]] = {key: [] for key in ("device", "precision", "git_commit", "system", "packages")}
+    for environment in environments:
+        packages = environment.get("packages") or {}
+        versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+        for key, found in values.items():
+            value = versions if key == "packages" else environment.get(key)
+            if value and str(value) not in found:
+                found.append(str(value))
+    rows = [(key.replace("git_", ""), "; ".join(found)) for key, found in values.items() if found]
+    return make_table("", ("of the runs", ""), rows)
+
+
+def matrices_by_method(groups: Sequence[RunGroup]) -> dict[str, dict[str, list[Matrix]]]:
+    """Return the confusion matrices by network and method; an empty list for a method without finished runs."""
+    methods = dict.fromkeys(group.method for group in groups)
+    found: dict[str, dict[str, list[Matrix]]] = {}
+    for group in groups:
+        found.setdefault(group.model, {method: [] for method in methods})[group.method].append(matrix_of(group))
+    return found
+
+
+def matrix_of(group: RunGroup) -> Matrix:
+    """Return a group's confusion matrix."""
+    count = len(matrices(group))
+    summed_over = f"sum of {count} {'folds' if group.folds else 'runs'}" if count > 1 else ""
+    caption = ", ".join(part for part in (group.method, group.label, summed_over) if part)
+    return Matrix(caption, [name.replace("_", " ") for name in classes_of(group)], summed(group))
+
+
+def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Picture]:
+    """Return a plot of accuracy against time for each method."""
+    from brain_tumor_tl.reporting.plots import png  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.tradeoff import points, tradeoff_figure
 
     drawn = points(groups)
-    note = "SYNTHETIC images" if any(group.synthetic for group in groups) else ""
-    titles = list(dict.fromkeys(point.panel for point in drawn))
-    pictures = [
-        page.picture(
-            tradeoff_figure(drawn, title, note),
-            f"Accuracy against seconds per epoch, {title}; the figures stand in Table 1.",
-        )
-        for title in titles
+    note = ", SYNTHETIC images" if any(group.synthetic for group in groups) else ""
+    alt = "Accuracy against seconds per epoch, {}; Table 1 has the numbers."
+    return [
+        Picture(png(tradeoff_figure(drawn, title, note), dots_per_inch=144), alt.format(title))
+        for title in dict.fromkeys(point.panel for point in drawn)
     ]
-    if not pictures:
-        return [page.paragraph("No run has a whole epoch.")]
-    text = "Up and to the left is better. All plots have the same axes. Bars are one standard deviation over the runs."
-    if any(point.study for point in drawn):
-        text += " The study's seconds are of its author's machine, so only the order of its points in time compares."
-    if not all(point.label for point in drawn):
-        text += " There are too many settings to name the points."
-    return [page.paragraph(text), page.side_by_side(*pictures)]
-
-
-def class_section(groups: Sequence[Group]) -> list[page.Fragment]:
-    """Return a table for each network."""
-    parts = [page.paragraph("The study prints whole percent, and no such table of VGG16.")]
-    if all(group.apart for group in groups):
-        parts = []
-    for model, table in class_tables(groups).items():
-        parts += [page.heading(model), for_html(Table("", table.headers, table.rows))]
-        if any(group.study and (group.model, group.method) == ("resnet50", "finetune") for group in groups) and (
-            model == "resnet50"
-        ):
-            parts.append(
-                page.paragraph("The study's F1 of glioma, fine-tuned, is as printed: its precision and recall give 90.")
-            )
-    return parts
-
-
-def matrix_section(groups: Sequence[Group]) -> list[page.Fragment]:
-    """Return a row for each network: the matrices of its methods side by side."""
-    parts = [page.paragraph("Images of the test part, and their share of the true class; of several runs, their sum.")]
-    methods = list(dict.fromkeys(group.method for group in groups))
-    for model in dict.fromkeys(group.model for group in groups):
-        shown = []
-        for method in methods:
-            own = [matrix(group) for group in groups if (group.model, group.method) == (model, method)]
-            shown.append(page.join(own or [page.paragraph(f"{method}: no finished run.")]))
-        parts += [page.heading(model), page.side_by_side(*(page.Fragment(f"<div>{each}</div>") for each in shown))]
-    return parts
-
-
-def matrix(group: Group) -> page.Fragment:
-    """Return a group's confusion matrix."""
-    counts, runs = summed(group), len(matrices(group))
-    name = ", ".join(part for part in (group.method, group.label) if part)
-    if counts is None:
-        return page.paragraph(f"{name}: its results hold no confusion matrix.")
-    names = [text.replace("_", " ") for text in classes_of(group)]
-    what = "folds" if group.folds else "runs"
-    return page.matrix(counts, names, name + (f", sum of {runs} {what}" if runs > 1 else ""))
-
-
-def unfinished_section(report: Report) -> list[page.Fragment]:
-    """Return the runs without results, and the last lines of the logs of those that failed."""
-    table = unfinished_table(report.gathered.unfinished, report.shown)
-    parts = [for_html(Table("", table.headers, table.rows))]
-    for run in report.gathered.unfinished:
-        lines = last_lines(run.log) if run.state == "failed" else ""
-        if lines:
-            parts.append(page.folded(f"{run.name}: the last lines of its log", page.block(lines)))
-    return parts
-
-
-def origin(report: Report) -> list[page.Fragment]:
-    """Return protocol, machines, versions and sources."""
-    environments = [run.results.get("environment") or {} for group in report.groups for run in group.runs]
-    parts = [page.paragraph(text) for text in report.protocols()]
-    facts: dict[str, list[Any]] = {
-        "device": [env.get("device") for env in environments],
-        "precision": [env.get("precision") for env in environments],
-        "commit": [env.get("git_commit") for env in environments],
-        "system": [env.get("system") for env in environments],
-        "packages": [
-            ", ".join(f"{name} {version}" for name, version in (env.get("packages") or {}).items() if version)
-            for env in environments
-        ],
-    }
-    known = {name: list(dict.fromkeys(str(value) for value in values if value)) for name, values in facts.items()}
-    rows = [(name, "; ".join(values)) for name, values in known.items() if values]
-    if rows:
-        parts.append(page.table(("of the runs", ""), rows))
-    return [*parts, page.paragraph(f"The study: {CITATION}.")]
-
-
-def as_markdown(report: Report) -> str:
-    """Return the report in Markdown: tables, without pictures."""
-    parts = [f"# {report.title}", report.gathered.state() + "."]
-    parts += [f"> **{text}**" for text in report.warnings()]
-    if report.groups:
-        board = leaderboard(report.groups)
-        bullets = [best(report.groups), *conclusion(report.groups), *notes(report.groups)]
-        parts += ["\n".join(f"- {text}" for text in bullets)]
-        beside = ["\n".join(f"- {markdown_text(line)}" for line in report.splits())] if report.splits() else []
-        parts += ["## Table 1: accuracy and time", for_markdown(board), *beside]
-        if folds := fold_table(report.groups):
-            parts += ["## Cross-validation", for_markdown(folds), *beside]
-        parts += ["## Which method wins", for_markdown(winner_table(report.groups)), *beside]
-        if report.fields or report.uncompared:
-            parts += ["## Which runs can't be told apart from the best", *([METHOD] if report.fields else [])]
-            parts += [for_markdown(field_table(field)) for field in report.fields]
-            parts += [*map(markdown_text, report.uncompared), *beside]
-        parts += ["## Tables 2 to 7: each class"]
-        parts += [*(for_markdown(table) for table in class_tables(report.groups).values()), *beside]
-    if report.gathered.unfinished:
-        table = unfinished_table(report.gathered.unfinished, report.shown)
-        parts += ["## Not finished", for_markdown(Table("", table.headers, table.rows))]
-    if report.groups:
-        parts += ["## How the figures came about", *report.protocols(), f"The study: {CITATION}."]
-    return "\n\n".join(parts) + "\n"
