@@ -1,24 +1,26 @@
-"""Index: which images a folder holds, of which class, in which official part; and what is wrong with it."""
+"""Index: the images in a folder, the class and official split of each, and the files that can't be used."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-PARTS = {
+SPLIT_FOLDERS = {
     "training": "train", "train": "train",
     "validation": "val", "valid": "val", "val": "val",
     "testing": "test", "test": "test",
 }  # fmt: skip
-NOT_OURS = {"thumbs.db", "desktop.ini", "_macosx"}  # left by operating systems; as `plain` has them
+CLUTTER = {"thumbs.db", "desktop.ini", "_macosx"}  # left by operating systems; names as `plain` returns them
 
 
 @dataclass(frozen=True)
@@ -30,35 +32,36 @@ class Index:
         paths: Path of each image, with forward slashes.
         labels: Label of each image, `(N,)`, an index into `classes`.
         classes: Name of each class.
-        parts: Official part of each image: "train", "val", "test" or "" where the set has no parts.
+        official: Official split of each image: "train", "val", "test", or "" if the set has none.
         digests: SHA-256 of each file's bytes, as hexadecimal text.
-        bad: Path and reason of each file that can't be used.
+        bad: Path of each file that can't be used, and why.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    parts: tuple[str, ...]
+    official: tuple[str, ...]
     digests: tuple[str, ...]
-    bad: tuple[tuple[str, str], ...] = field(default=())
+    bad: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def without(self, bad: Sequence[tuple[str, str]]) -> Index:
-        """Return the index less the files named in `bad`, which join those already named."""
+        """Return the index without the files named in `bad`, which are added to those named before."""
         names = {path for path, _ in bad}
         keep = [i for i, path in enumerate(self.paths) if path not in names]
-        return Index(
-            self.root,
-            tuple(self.paths[i] for i in keep),
-            self.labels[keep],
-            self.classes,
-            tuple(self.parts[i] for i in keep),
-            tuple(self.digests[i] for i in keep),
-            tuple(sorted({*self.bad, *bad})),
+        paths, official, digests = (
+            tuple(column[i] for i in keep) for column in (self.paths, self.official, self.digests)
         )
+        named = tuple(sorted({*self.bad, *bad}))
+        return replace(self, paths=paths, labels=self.labels[keep], official=official, digests=digests, bad=named)
+
+    def missing_classes(self, positions: NDArray[np.int64] | slice = slice(None)) -> list[str]:
+        """Return the names of the classes without an image, among all images or those at `positions`."""
+        present = set(self.labels[positions].tolist())
+        return [name for label, name in enumerate(self.classes) if label not in present]
 
     def digest(self) -> str:
         """Return the SHA-256 of all paths, labels and contents: the data set's identity."""
@@ -80,8 +83,16 @@ class BadFilesError(ValueError):
         super().__init__(printable(message))
 
 
+class ClassFolder(NamedTuple):
+    """A folder of one class: its path, label and official split, "" for none."""
+
+    path: Path
+    label: int
+    official: str
+
+
 def printable(text: str) -> str:
-    r"""Return a text with paths in it as one that any terminal and any file can hold.
+    r"""Return a text that may contain paths as one that any terminal and any file can hold.
 
     >>> print(printable("g\udcfc (1).jpg"))  # a name whose bytes are not UTF-8
     g\udcfc (1).jpg
@@ -90,52 +101,44 @@ def printable(text: str) -> str:
 
 
 def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
-    """Find the images below `root`, whatever of the known layouts it has, and digest their contents.
+    """Find the images below `root` in any of the known layouts, and compute their digests.
 
-    The layouts are `Training|Testing/<class>/`, `train|test/<class>/` and `<class>/`, also when the folder
-    that holds them is the only such folder inside `root`.
+    The layouts are `Training|Testing/<class>/`, `train|test/<class>/` and `<class>/`, in `root` or in the only
+    folder inside it that has one of them.
 
     Args:
         root: The data set's folder.
         classes: Each class's name, followed by other folder names that stand for it.
 
     Raises:
-        FileNotFoundError: `root` is no folder.
-        ValueError: No layout is recognised, a folder is of no known class, or a class has no images.
+        FileNotFoundError: `root` is not a folder.
+        ValueError: The layout is not known, a folder is of no known class, or a class has no images.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        came = "a file" if root.exists() else "nothing"
+        there = "a file" if root.exists() else "nothing"
         message = (
-            f"Expected a folder of images at {root}, found {came}. Give data.root=PATH of a folder that "
+            f"Expected a folder of images at {root}, found {there}. Give data.root=PATH of a folder that "
             "holds Training/ and Testing/ or the class folders, or data=phantom for synthetic images."
         )
         raise FileNotFoundError(printable(message))
     aliases = class_aliases(classes)
     base = find_base(root, aliases)
     folders = class_folders(base, aliases)
-    entries = sorted(
-        (entry for part, label, folder in folders for entry in list_files(base, folder, part, label)),
-        key=lambda entry: entry[0].encode("utf-8", "surrogateescape"),
-    )
-    refuse_empty_classes(base, folders, entries, [names[0] for names in classes])
+    found = [(path.relative_to(base).as_posix(), folder) for folder in folders for path in contents(folder.path)]
+    found.sort(key=lambda file: os.fsencode(file[0]))
+    names = tuple(names[0] for names in classes)
+    check_classes(base, folders, {folder.path for _, folder in found}, names)
+    paths = tuple(path for path, _ in found)
     with ThreadPoolExecutor() as pool:
-        checked = list(pool.map(lambda entry: digest_file(base / entry[0], entry[3]), entries))
-    good = [i for i, (_, reason) in enumerate(checked) if not reason]
-    bad = tuple((entries[i][0], reason) for i, (_, reason) in enumerate(checked) if reason)
-    return Index(
-        base,
-        tuple(entries[i][0] for i in good),
-        np.array([entries[i][2] for i in good], dtype=np.int64),
-        tuple(names[0] for names in classes),
-        tuple(entries[i][1] for i in good),
-        tuple(checked[i][0] for i in good),
-        bad,
-    )
+        digests, faults = zip(*pool.map(lambda path: digest_file(base / path), paths), strict=True)
+    labels = np.array([folder.label for _, folder in found], dtype=np.int64)
+    index = Index(base, paths, labels, names, tuple(folder.official for _, folder in found), digests)
+    return index.without([(path, fault) for path, fault in zip(paths, faults, strict=True) if fault])
 
 
 def plain(name: str) -> str:
-    """Return a folder's name less what does not count: case, and the kind of gap between words."""
+    """Return a folder's name without what does not distinguish it: case, and the kind of gap between words."""
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
@@ -143,11 +146,11 @@ def class_aliases(classes: Sequence[Sequence[str]]) -> dict[str, int]:
     """Return the label for each folder name.
 
     Raises:
-        ValueError: There are less than two classes, a name stands for two, or a class has no name.
+        ValueError: There are fewer than two classes, a name stands for two of them, or a class has no name.
     """
     if len(classes) < 2:
         raise ValueError(
-            f"Expected at least two classes to tell apart, got {len(classes)}. "
+            f"Expected at least two classes, got {len(classes)}. "
             "Name them in data.classes, such as [[no_tumor, no],[tumor, yes]]."
         )
     aliases: dict[str, int] = {}
@@ -160,63 +163,65 @@ def class_aliases(classes: Sequence[Sequence[str]]) -> dict[str, int]:
     return aliases
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, less hidden ones and an operating system's own, in order of name."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path))
-
-
 def is_clutter(path: Path) -> bool:
     """Tell whether a file or folder is hidden or an operating system's own."""
-    return path.name.startswith(".") or plain(path.name) in NOT_OURS
+    return path.name.startswith(".") or plain(path.name) in CLUTTER
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what a folder contains, sorted by name, without clutter."""
+    return sorted(path for path in folder.iterdir() if not is_clutter(path))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted by name, without clutter."""
+    return [path for path in contents(folder) if path.is_dir()]
+
+
+def split_folders(folder: Path) -> list[Path]:
+    """Return the folders of official splits in a folder."""
+    return [path for path in subfolders(folder) if plain(path.name) in SPLIT_FOLDERS]
 
 
 def find_base(root: Path, aliases: dict[str, int]) -> Path:
-    """Return the folder that holds the parts or classes: `root`, or the one folder inside that does.
+    """Return the folder that holds the official splits or classes: `root`, or the one folder inside it that does.
 
-    A folder with known classes goes before one with mere parts, such as BRISC's `segmentation_task`.
+    A folder with known classes takes precedence over one with split folders only, such as BRISC's
+    `segmentation_task`.
 
     Raises:
         ValueError: No folder does, or several do.
     """
 
-    def has_parts(folder: Path) -> bool:
-        return any(plain(f.name) in PARTS for f in subfolders(folder))
-
     def has_classes(folder: Path) -> bool:
-        holders = [folder, *(f for f in subfolders(folder) if plain(f.name) in PARTS)]
-        return any(plain(f.name) in aliases for holder in holders for f in subfolders(holder))
+        holders = [folder, *split_folders(folder)]
+        return any(plain(inner.name) in aliases for holder in holders for inner in subfolders(holder))
 
-    if has_parts(root) or has_classes(root):
+    if split_folders(root) or has_classes(root):
         return root
-    for fits in (has_classes, has_parts):
+    for fits in (has_classes, split_folders):
         inside = [folder for folder in subfolders(root) if fits(folder)]
         if len(inside) == 1:
             return inside[0]
-    seen = ", ".join(f.name for f in subfolders(root)[:8]) or "no folder"
+    found = ", ".join(folder.name for folder in subfolders(root)[:8]) or "no folder"
     message = (
-        f"Expected Training/ and Testing/, train/ and test/, or class folders in {root}, found {seen}. "
+        f"Expected Training/ and Testing/, train/ and test/, or class folders in {root}, found {found}. "
         f"Class folders may be named {', '.join(sorted(aliases))}. "
         "Give data.root=PATH of the folder that holds them, or name your classes in data.classes."
     )
     raise ValueError(printable(message))
 
 
-def class_folders(base: Path, aliases: dict[str, int]) -> list[tuple[str, int, Path]]:
-    """Return part, label and path of each class folder.
+def class_folders(base: Path, aliases: dict[str, int]) -> list[ClassFolder]:
+    """Return the class folders of a data set.
 
     Raises:
-        ValueError: A folder in a part is of no known class, or class folders stand beside parts.
+        ValueError: A folder is of no known class, or class folders stand beside the folders of official splits.
     """
-    parts = [folder for folder in subfolders(base) if plain(folder.name) in PARTS]
-    holders = [(PARTS[plain(folder.name)], folder) for folder in parts] or [("", base)]
-    found, unknown = [], []
-    for part, holder in holders:
-        for folder in subfolders(holder):
-            label = aliases.get(plain(folder.name))
-            if label is None:
-                unknown.append(folder.relative_to(base).as_posix())
-            else:
-                found.append((part, label, folder))
+    splits = split_folders(base)
+    holders = [(folder, SPLIT_FOLDERS[plain(folder.name)]) for folder in splits] or [(base, "")]
+    inner = [(folder, official) for holder, official in holders for folder in subfolders(holder)]
+    unknown = [folder.relative_to(base).as_posix() for folder, _ in inner if plain(folder.name) not in aliases]
     if unknown:
         message = (
             f"{len(unknown)} folder(s) in {base} are of no known class: {', '.join(unknown)}. Known names "
@@ -224,28 +229,45 @@ def class_folders(base: Path, aliases: dict[str, int]) -> list[tuple[str, int, P
             "data.classes (data=br35h has `yes` and `no`)."
         )
         raise ValueError(printable(message))
-    beside = [f.name for f in subfolders(base) if plain(f.name) in aliases] if parts else []
+    beside = [folder.name for folder in subfolders(base) if splits and plain(folder.name) in aliases]
     if beside:
         raise ValueError(
-            f"Expected every class folder of {base} inside {' or '.join(f.name for f in parts)}, found "
-            f"{', '.join(beside)} beside. Move them into a part or away."
+            f"Expected every class folder of {base} inside {' or '.join(folder.name for folder in splits)}, found "
+            f"{', '.join(beside)} beside them. Move it there or away."
         )
-    return found
+    return [ClassFolder(folder, aliases[plain(folder.name)], official) for folder, official in inner]
 
 
-def list_files(base: Path, folder: Path, part: str, label: int) -> list[tuple[str, str, int, str]]:
-    """Return relative path, part, label and outward fault, if any, of each file in a class folder."""
-    entries = []
-    for path in folder.iterdir():
-        if is_clutter(path):
-            continue
-        relative = path.relative_to(base).as_posix()
-        entries.append((relative, part, label, outward_fault(path)))
-    return entries
+def check_classes(base: Path, folders: Sequence[ClassFolder], filled: set[Path], names: Sequence[str]) -> None:
+    """Raise a ValueError if a class has no folder or a class folder has no files, unlike those in `filled`."""
+    empty = [folder.path.relative_to(base).as_posix() for folder in folders if folder.path not in filled]
+    if empty:
+        raise ValueError(
+            f"Expected images in every class folder of {base}, these are empty: {', '.join(empty)}. "
+            "Fill or remove them."
+        )
+    labels = {folder.label for folder in folders}
+    missing = [name for label, name in enumerate(names) if label not in labels]
+    if missing:
+        raise ValueError(
+            f"Expected a folder for each of the {len(names)} classes in {base}, found none for "
+            f"{', '.join(missing)}. Add it, or list only the classes that you have in data.classes."
+        )
 
 
-def outward_fault(path: Path) -> str:
-    """Return what is wrong with a file as far as its name and kind tell, or an empty string."""
+def digest_file(path: Path) -> tuple[str, str]:
+    """Return a file's SHA-256 and an empty string, or an empty string and why it can't be used."""
+    if fault := fault_of(path):
+        return "", fault
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return "", f"can't be read: {error.strerror or error}"
+    return (hashlib.sha256(content).hexdigest(), "") if content else ("", "empty, 0 bytes")
+
+
+def fault_of(path: Path) -> str:
+    """Return what is wrong with a file, judging by its name and kind, or an empty string."""
     if path.is_symlink() and not path.exists():
         return f"a broken link to {path.readlink()}"
     if path.is_dir():
@@ -255,38 +277,3 @@ def outward_fault(path: Path) -> str:
     if path.suffix.lower() not in EXTENSIONS:
         return f"not an image by its name; expected {' '.join(EXTENSIONS)}"
     return ""
-
-
-def digest_file(path: Path, fault: str) -> tuple[str, str]:
-    """Return the SHA-256 of a file and what is wrong with it, given what is already known to be."""
-    if fault:
-        return "", fault
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return "", f"can't be read: {error.strerror or error}"
-    if not content:
-        return "", "empty, 0 bytes"
-    return hashlib.sha256(content).hexdigest(), ""
-
-
-def refuse_empty_classes(
-    base: Path,
-    folders: list[tuple[str, int, Path]],
-    entries: list[tuple[str, str, int, str]],
-    names: list[str],
-) -> None:
-    """Raise a ValueError where a class has no folder or a class folder has no files."""
-    held = {Path(entry[0]).parent for entry in entries}
-    empty = [f.relative_to(base).as_posix() for _, _, f in folders if f.relative_to(base) not in held]
-    absent = [name for label, name in enumerate(names) if label not in {label for _, label, _ in folders}]
-    if empty:
-        raise ValueError(
-            f"Expected images in every class folder of {base}, these are empty: {', '.join(empty)}. "
-            "Fill or remove them."
-        )
-    if absent:
-        raise ValueError(
-            f"Expected a folder for each of the {len(names)} classes in {base}, found none for "
-            f"{', '.join(absent)}. Add it, or list only the classes that you have in data.classes."
-        )

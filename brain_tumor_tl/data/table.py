@@ -1,4 +1,4 @@
-"""Table: a CSV file that says more of images than their folders do: other labels, patients."""
+"""Table: a CSV file with more about the images than their folders tell: other labels, patients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from brain_tumor_tl.data.index import Index, class_aliases, plain, printable
 from brain_tumor_tl.data.splits.groups import Indices, named_groups
 from brain_tumor_tl.names import nearest
 
-MOST = 5  # faults that a message names one by one
-Rows = dict[str, dict[str, str]]
+MOST = 5  # faults that a message lists
+Rows = Mapping[str, Mapping[str, str]]
 
 
-def described(
+def apply_tables(
     index: Index, classes: Sequence[Sequence[str]], labels: Path | None, patients: Path | None
 ) -> tuple[Index, Indices | None]:
-    """Return an index with the labels of one table, and groups of a patient's images by another, None for none.
+    """Return an index with the labels of one table, and each image's patient by another, None if not known.
 
     Args:
         index: The images.
@@ -41,73 +41,74 @@ def described(
     return index, groups
 
 
+def patient_groups(index: Index, rows: Rows) -> Indices:
+    """Return groups of one patient's images, `(N,)`, by a table with `patient`; an image without one is alone."""
+    return named_groups([rows[name]["patient"] if name in rows else "" for name in index.paths])
+
+
 def read_table(path: Path, index: Index, column: str) -> Rows:
     """Read a CSV file with a `path` column, and return its rows by the path of the image.
 
     Args:
-        path: The file; UTF-8, its first line names the columns.
-        index: The images that it may name, by their paths in `split.csv`.
-        column: A column that it must have besides.
+        path: The file, in UTF-8; its first line names the columns.
+        index: The images, named in the file by their paths in `split.csv`.
+        column: Another column that the file must have.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A column is absent, a path is of no image, or one stands there twice.
+        ValueError: A column is missing, a path is of no image, or a path occurs twice.
     """
-    rows = read_rows(path, column)
     known = {printable(name): name for name in index.paths}
     left_out = {printable(name) for name, _ in index.bad}
-    faults, found = [], Rows()
-    for line, row in rows:
+    found: dict[str, dict[str, str]] = {}
+    faults = []
+    for line, row in read_lines(path, column):
         name = known.get(row["path"])
-        if name is None and row["path"] not in left_out:
-            faults.append(f"line {line}: there is no image {row['path']!r}.{nearest(row['path'], known)}")
-        elif name in found:
-            faults.append(f"line {line}: {row['path']!r} stands there twice.")
+        if name in found:
+            faults.append(f"line {line}: {row['path']!r} occurs twice.")
         elif name is not None:
             found[name] = row
-    refuse_faults(path, faults, f"paths of images below {index.root}, each once")
+        elif row["path"] not in left_out:
+            faults.append(f"line {line}: there is no image {row['path']!r}.{nearest(row['path'], known)}")
+    check_faults(path, faults, f"paths of images below {index.root}, each once")
     return found
 
 
-def read_rows(path: Path, column: str) -> list[tuple[int, dict[str, str]]]:
-    """Return number and content of each line of a CSV file, gaps around values taken off.
+def read_lines(path: Path, column: str) -> list[tuple[int, dict[str, str]]]:
+    """Return number and content of each line of a CSV file, without spaces around values.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no text, or the columns `path` and `column` are not both there.
+        ValueError: It is not text, or lacks the column `path` or `column`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected a CSV file with the columns path and {column} at {path}, found none.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # Excel begins UTF-8 with a mark
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
+            reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
             lines = [(reader.line_num, {k: (v or "").strip() for k, v in row.items() if k}) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"Expected CSV in UTF-8 in {path}, it can't be read: {error}.") from error
-    absent = [name for name in ("path", column) if name not in columns]
-    if absent:
+    missing = [name for name in ("path", column) if name not in columns]
+    if missing:
         raise ValueError(
             f"Expected the columns path and {column} in {path}, found {', '.join(columns) or 'nothing'}. "
-            f"Name {' and '.join(absent)} in its first line, with commas between."
+            f"Name {' and '.join(missing)} in its first line, separated by commas."
         )
     return lines
 
 
-def refuse_faults(path: Path, faults: Sequence[str], expected: str) -> None:
-    """Raise a ValueError that names the first faults of a file, where there are any."""
-    if not faults:
-        return
-    shown = "\n".join(f"  {fault}" for fault in faults[:MOST])
-    more = f"\n  ... and {len(faults) - MOST} more" if len(faults) > MOST else ""
-    raise ValueError(f"Expected {expected}, {path} has {len(faults)} line(s) of another kind:\n{shown}{more}")
+def check_faults(path: Path, faults: Sequence[str], expected: str) -> None:
+    """Raise a ValueError that lists the first faults of a file, if there are any."""
+    if faults:
+        shown = "".join(f"\n  {fault}" for fault in faults[:MOST])
+        more = f"\n  ... and {len(faults) - MOST} more" if len(faults) > MOST else ""
+        raise ValueError(f"Expected {expected}, {path} has {len(faults)} other line(s):{shown}{more}")
 
 
-def relabelled(
-    index: Index, rows: Mapping[str, Mapping[str, str]], classes: Sequence[Sequence[str]], path: Path
-) -> Index:
-    """Return an index with the labels of a table in place of those of the folders, where the table has one.
+def relabelled(index: Index, rows: Rows, classes: Sequence[Sequence[str]], path: Path) -> Index:
+    """Return an index with a table's labels, and the folders' labels for images that the table doesn't label.
 
     Args:
         index: The images.
@@ -116,32 +117,21 @@ def relabelled(
         path: The table's file, for messages.
 
     Raises:
-        ValueError: A label is of no class, or a class has no image left.
+        ValueError: A label is of no class, or a class is left without images.
     """
     aliases = class_aliases(classes)
     labels, faults = index.labels.copy(), []
-    positions = {name: position for position, name in enumerate(index.paths)}
-    for name, row in rows.items():
-        label = aliases.get(plain(row["label"]))
-        if label is not None:
-            labels[positions[name]] = label
-        elif row["label"]:
-            faults.append(f"{printable(name)}: there is no class {row['label']!r}.{nearest(row['label'], aliases)}")
-    refuse_faults(path, faults, f"labels among {', '.join(index.classes)}")
-    lost = [name for label, name in enumerate(index.classes) if label not in labels]
-    if lost:
+    for position, name in enumerate(index.paths):
+        given = rows[name]["label"] if name in rows else ""
+        if plain(given) in aliases:
+            labels[position] = aliases[plain(given)]
+        elif given:
+            faults.append(f"{printable(name)}: there is no class {given!r}.{nearest(given, aliases)}")
+    check_faults(path, faults, f"labels among {', '.join(index.classes)}")
+    index = replace(index, labels=labels)
+    if missing := index.missing_classes():
         raise ValueError(
-            f"Expected images of every class once {path} has given its labels, found none of {', '.join(lost)}. "
+            f"Expected images of every class with the labels of {path}, found none of {', '.join(missing)}. "
             "List only the classes that you have in data.classes."
         )
-    return replace(index, labels=labels)
-
-
-def patient_groups(index: Index, rows: Mapping[str, Mapping[str, str]]) -> Indices:
-    """Return groups of images of one patient, `(N,)`; an image without a patient stands alone.
-
-    Args:
-        index: The images.
-        rows: Rows by path, each with `patient`.
-    """
-    return named_groups([rows[name]["patient"] if name in rows else "" for name in index.paths])
+    return index

@@ -164,7 +164,7 @@ def test_load_images__skip_leaves_out_and_lists(bad_folder: Path, tmp_path: Path
 
     assert usable.paths == tuple(f"{part}/{stem}.png" for part in ("no", "yes") for stem in ("0", "m (1)", "zz"))
     assert usable.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert len(usable.digests) == len(usable.parts) == 6
+    assert len(usable.digests) == len(usable.official) == 6
     assert stored.array.shape == (6, 1, SIZE, SIZE)
     assert np.array_equal(stored.array, good(usable))
     assert {path.partition("/")[2] for path, _ in usable.bad} == set(KINDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.table import described
+from brain_tumor_tl.data.table import apply_tables
 
 HEAD = "Training/no_tumor/no_tumor (0).png"
 REFUSED = {
@@ -18,16 +18,16 @@ REFUSED = {
     ),
     "many unknown paths": (
         "path,label\n" + "".join(f"{i}.png,glioma\n" for i in range(9)),
-        r"has 9 line\(s\) of another kind(.|\n)*line 6:(.|\n)*\.\.\. and 4 more",
+        r"has 9 other line\(s\):(.|\n)*line 6:(.|\n)*\.\.\. and 4 more",
     ),
-    "path twice": (f"path,label\n{HEAD},glioma\n{HEAD},pituitary\n", r"line 3: .* stands there twice"),
+    "path twice": (f"path,label\n{HEAD},glioma\n{HEAD},pituitary\n", r"line 3: .* occurs twice"),
     "unknown class": (
         f"path,label\n{HEAD},gliona\n",
         r"no_tumor \(0\)\.png: there is no class 'gliona'\. Did you mean `glioma`",
     ),
     "no column": ("file,label\na.png,glioma\n", r"columns path and label in .*, found file, label\. Name path in"),
     "no columns": ("", r"found nothing\. Name path and label in its first line"),
-    "semicolons": (f"path;label\n{HEAD};glioma\n", r"found path;label\. .* with commas between"),
+    "semicolons": (f"path;label\n{HEAD};glioma\n", r"found path;label\. .* separated by commas"),
 }
 
 
@@ -37,30 +37,30 @@ def index(image_folder: Path, study_classes: list[list[str]]) -> Index:
 
 
 @pytest.mark.parametrize(("text", "expected"), REFUSED.values(), ids=REFUSED)
-def test_described__faults_are_named(
+def test_apply_tables__faults_are_named(
     text: str, expected: str, index: Index, study_classes: list[list[str]], tmp_path: Path
 ) -> None:
     table = tmp_path / "table.csv"
     table.write_text(text, encoding="utf-8")
 
     with pytest.raises(ValueError, match=expected):
-        described(index, study_classes, table, None)
+        apply_tables(index, study_classes, table, None)
 
 
-def test_described__no_such_file(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+def test_apply_tables__no_such_file(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"columns path and patient at .*absent\.csv, found none"):
-        described(index, study_classes, None, tmp_path / "absent.csv")
+        apply_tables(index, study_classes, None, tmp_path / "absent.csv")
 
 
-def test_described__no_text(index: Index, study_classes: list[list[str]], image_folder: Path) -> None:
+def test_apply_tables__no_text(index: Index, study_classes: list[list[str]], image_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"CSV in UTF-8 in .* it can't be read"):
-        described(index, study_classes, image_folder / HEAD, None)
+        apply_tables(index, study_classes, image_folder / HEAD, None)
 
 
-def test_described__class_without_images(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+def test_apply_tables__class_without_images(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     lines = [f"{path},glioma" for path in index.paths if re.search("no_tumor", path)]
     table.write_text("\n".join(["path,label", *lines]), encoding="utf-8")
 
-    with pytest.raises(ValueError, match=r"images of every class once .* found none of no_tumor\."):
-        described(index, study_classes, table, None)
+    with pytest.raises(ValueError, match=r"images of every class with the labels of .* found none of no_tumor\."):
+        apply_tables(index, study_classes, table, None)

@@ -1,4 +1,4 @@
-"""Index: layouts, aliases, names, digests and what is refused; bad files are in test_bad_files.py."""
+"""Index: layouts, aliases, names, digests and errors; bad files are in test_bad_files.py."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize(("holders", "names", "parts"), LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize(("holders", "names", "counts"), LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_read_index__layout(
     holders: Sequence[str],
     names: Sequence[str],
-    parts: dict[str, int],
+    counts: dict[str, int],
     tmp_path: Path,
     draw: Draw,
     study_classes: Classes,
@@ -63,13 +63,13 @@ def test_read_index__layout(
     index = read_index(tmp_path, study_classes)
 
     assert len(index) == 8 * len(holders)
-    assert {part: index.parts.count(part) for part in index.parts} == parts
+    assert {split: index.official.count(split) for split in index.official} == counts
     assert index.classes == STUDY
     assert index.bad == ()
-    for path, label, part in zip(index.paths, index.labels, index.parts, strict=True):
+    for path, label, official in zip(index.paths, index.labels, index.official, strict=True):
         folders = path.split("/")[:-1]
         assert folders[-1] == names[label]
-        assert not part or folders[0].lower().startswith(part)
+        assert not official or folders[0].lower().startswith(official)
         assert (index.root / path).is_file()
 
 
@@ -87,7 +87,7 @@ def test_read_index__layout_one_folder_further_in(
     assert len(index) == 16
 
 
-@pytest.mark.parametrize("holders", [("train", "test"), (".",)], ids=["parts", "class folders"])
+@pytest.mark.parametrize("holders", [("train", "test"), (".",)], ids=["splits", "class folders"])
 def test_read_index__brisc_with_its_segmentation_task(
     holders: Sequence[str], tmp_path: Path, draw: Draw, study_classes: Classes
 ) -> None:
@@ -125,20 +125,7 @@ def test_read_index__two_folders_of_one_class(tmp_path: Path, draw: Draw) -> Non
     assert read_index(tmp_path, TWO).labels.tolist() == [0, 0, 0, 0, 1, 1]
 
 
-SUFFIXES = [
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".JPG",
-    ".Jpeg",
-    ".PNG",
-    ".TIF",
-    ".WebP",
-]
+SUFFIXES = [".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".JPG", ".Jpeg", ".PNG", ".TIF", ".WebP"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -307,7 +294,7 @@ def test_read_index__absent_classes(tmp_path: Path, draw: Draw, study_classes: C
 @pytest.mark.parametrize("classes", [[], [["tumor"]]], ids=["none", "one"])
 def test_read_index__single_class(classes: Classes, tmp_path: Path, draw: Draw) -> None:
     fill(draw, tmp_path, (".",), ("tumor",))
-    with pytest.raises(ValueError, match=rf"at least two classes .* got {len(classes)}\..*data\.classes"):
+    with pytest.raises(ValueError, match=rf"at least two classes, got {len(classes)}\..*data\.classes"):
         read_index(tmp_path, classes)
 
 
@@ -322,9 +309,9 @@ def test_read_index__unknown_classes(image_folder: Path, study_classes: Classes,
         read_index(image_folder, study_classes)
 
 
-def test_read_index__class_folder_beside_parts(image_folder: Path, study_classes: Classes, draw: Draw) -> None:
+def test_read_index__class_folder_beside_splits(image_folder: Path, study_classes: Classes, draw: Draw) -> None:
     draw(image_folder / "glioma" / "0.png")
-    with pytest.raises(ValueError, match=r"inside Testing or Training, found glioma beside\. Move"):
+    with pytest.raises(ValueError, match=r"inside Testing or Training, found glioma beside them\. Move"):
         read_index(image_folder, study_classes)
 
 
@@ -370,10 +357,16 @@ def test_without__rows_leave_together(small: Index) -> None:
     assert len(left) == 2
     assert left.paths == ("a.png", "c.png")
     assert left.labels.tolist() == [0, 1]
-    assert left.parts == ("train", "test")
+    assert left.official == ("train", "test")
     assert left.digests == ("1" * 64, "3" * 64)
     assert left.bad == (("b.png", "truncated"), ("x.png", "empty, 0 bytes"))
     assert small.without([]).paths == small.paths
+
+
+def test_missing_classes__of_all_or_some(small: Index) -> None:
+    assert small.missing_classes() == []
+    assert small.missing_classes(np.array([1, 2])) == ["no_tumor"]
+    assert small.missing_classes(np.array([], dtype=np.int64)) == ["no_tumor", "tumor"]
 
 
 def test_digest__oracle(small: Index) -> None:
@@ -416,5 +409,5 @@ def test_read_index__real_data(real_data: Path, study_classes: Classes) -> None:
     )
     assert len(index) == 3264
     assert np.bincount(index.labels).tolist() == [500, 901, 937, 926]
-    assert (index.parts.count("train"), index.parts.count("test")) == (2870, 394)
+    assert (index.official.count("train"), index.official.count("test")) == (2870, 394)
     assert index.bad == ()

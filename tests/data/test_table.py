@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.table import described, read_table
+from brain_tumor_tl.data.table import apply_tables, read_table
 
 HEAD = "Training/no_tumor/no_tumor (0).png"
 
@@ -24,15 +24,17 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_described__without_tables(index: Index, study_classes: list[list[str]]) -> None:
-    assert described(index, study_classes, None, None) == (index, None)
+def test_apply_tables__none(index: Index, study_classes: list[list[str]]) -> None:
+    assert apply_tables(index, study_classes, None, None) == (index, None)
 
 
-def test_described__labels_by_any_name_of_a_class(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+def test_apply_tables__labels_by_any_name_of_a_class(
+    index: Index, study_classes: list[list[str]], tmp_path: Path
+) -> None:
     others = "Testing/glioma_tumor/image(0).jpg,no tumor\nTesting/glioma_tumor/image(1).jpg,\n"
     rows = f"\ufeffpath, label\n{HEAD},Glioma\n{others}"
 
-    found, patients = described(index, study_classes, write(tmp_path, rows), None)
+    found, patients = apply_tables(index, study_classes, write(tmp_path, rows), None)
 
     assert patients is None
     changed = {found.paths[i]: int(found.labels[i]) for i in np.flatnonzero(found.labels != index.labels)}
@@ -41,21 +43,21 @@ def test_described__labels_by_any_name_of_a_class(index: Index, study_classes: l
     assert found.digests == index.digests
 
 
-def test_described__patients_beside_labels(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+def test_apply_tables__patients_beside_labels(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     rows = "".join(f"{path},,{'' if i % 7 == 0 else i // 2}\n" for i, path in enumerate(index.paths))
 
-    found, patients = described(index, study_classes, write(tmp_path, f"path,label,patient\n{rows}"), None)
+    found, patients = apply_tables(index, study_classes, write(tmp_path, f"path,label,patient\n{rows}"), None)
 
     assert np.array_equal(found.labels, index.labels)
     assert patients is not None
     assert patients[2] == patients[3]
-    assert patients[0] != patients[1], "an empty patient stands alone"
+    assert patients[0] != patients[1], "an image without a patient is alone"
 
 
-def test_described__patients_alone(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+def test_apply_tables__patients_alone(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     table = write(tmp_path, f'path,patient\n"{HEAD}",p1\n{index.paths[0]},p1\n')
 
-    _, patients = described(index, study_classes, None, table)
+    _, patients = apply_tables(index, study_classes, None, table)
 
     assert patients is not None
     together = np.flatnonzero(patients == patients[0])

@@ -1,1 +1,1 @@
-"""Sources: where images come from when their folder is absent."""
+"""Sources: where images come from if there is no folder of them yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ from rich.progress import track
 
 from brain_tumor_tl.files import replacing, write_csv
 
-FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # `cjdata.label`, by the set's own README
+FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # by `cjdata.label`, as in the set's README
 PATIENTS_FILE = "patients.csv"
 
 
 class Slice(NamedTuple):
-    """One slice: intensities `(H, W)` as 16 bits, label 1 to 3, and whose it is."""
+    """A slice: intensities `(H, W)` of 16 bits, label 1 to 3, and the patient's number."""
 
     pixels: NDArray[np.uint16]
     label: int
@@ -26,49 +26,48 @@ class Slice(NamedTuple):
 
 
 def convert(folder: Path, root: Path) -> None:
-    """Write each slice below a folder as a 16-bit PNG file in its class's folder, and `patients.csv` beside.
+    """Write each slice below a folder as a 16-bit PNG file in its class's folder, and `patients.csv` beside them.
 
     Args:
         folder: Holds the .mat files, at any depth.
-        root: Where the images go; it appears whole or not at all.
+        root: Folder of the images, written completely or not at all.
 
     Raises:
         FileNotFoundError: There are no .mat files.
         ImportError: h5py is not installed.
-        ValueError: A file is not one of the set's, or two have the same name.
+        ValueError: A file is not one of the data set, or two have the same name.
     """
     files = sorted(folder.rglob("*.mat"), key=lambda path: (len(path.stem), path.stem))
     if not files:
         raise FileNotFoundError(f"Expected .mat files below data.matlab={folder}, found none.")
-    twice = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
-    if twice:
-        raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(twice[:5])}.")
-    with replacing(root, exclusive=True) as folder:
-        rows = [write_slice(path, folder) for path in track(files, f"Converting {len(files)} files", transient=True)]
-        write_csv(folder / PATIENTS_FILE, [{"path": path, "patient": patient} for path, patient in rows])
-
-
-def write_slice(path: Path, root: Path) -> tuple[str, str]:
-    """Write one file's slice as PNG, and return its path below `root` and its patient."""
-    found = read_slice(path)
-    target = root / FOLDERS[found.label] / f"{path.stem}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(found.pixels).save(target)
-    return target.relative_to(root).as_posix(), found.patient
+    repeated = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
+    if repeated:
+        raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(repeated[:5])}.")
+    with replacing(root, exclusive=True) as temporary:
+        rows = []
+        for path in track(files, f"Converting {len(files)} files", transient=True):
+            found = read_slice(path)
+            name = f"{FOLDERS[found.label]}/{path.stem}.png"
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(found.pixels).save(temporary / name)
+            rows.append({"path": name, "patient": found.patient})
+        write_csv(temporary / PATIENTS_FILE, rows)
 
 
 def read_slice(path: Path) -> Slice:
-    """Read one file: MATLAB v7.3, which is HDF5, with `cjdata.image`, `cjdata.label` and `cjdata.PID`.
+    """Read a MATLAB v7.3 file, which is HDF5, with `cjdata.image`, `cjdata.label` and `cjdata.PID`.
 
     Raises:
         ImportError: h5py is not installed.
         ValueError: The file holds something else.
     """
-    h5py = import_h5py()
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Reading MATLAB files needs h5py: pip install 'brain_tumor_tl[matlab]'.") from error
     try:
         with h5py.File(path) as file:
-            table = file["cjdata"]
-            image, label, patient = (np.asarray(table[name]) for name in ("image", "label", "PID"))
+            image, label, patient = (np.asarray(file["cjdata"][name]) for name in ("image", "label", "PID"))
     except (OSError, KeyError) as error:
         raise ValueError(f"Expected cjdata.image, .label and .PID in MATLAB v7.3 in {path}: {error}.") from error
     number = int(label.flat[0])
@@ -77,18 +76,5 @@ def read_slice(path: Path) -> Slice:
             f"Expected a slice of 16 bits with a label of 1 to 3 in {path}, got label {number} and {image.dtype} of "
             f"shape {image.shape}."
         )
-    pixels = np.ascontiguousarray(image.T, dtype=np.uint16)  # MATLAB keeps columns together
+    pixels = np.ascontiguousarray(image.T, dtype=np.uint16)  # MATLAB stores columns contiguously
     return Slice(pixels, number, "".join(map(chr, patient.reshape(-1).astype(int))).strip())
-
-
-def import_h5py() -> Any:
-    """Return the module that reads HDF5.
-
-    Raises:
-        ImportError: It is not installed; it comes with the extra `matlab`.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("Reading MATLAB files needs h5py: pip install 'brain_tumor_tl[matlab]'.") from error
-    return h5py

@@ -16,7 +16,7 @@ from PIL import Image
 from rich.progress import track
 
 from brain_tumor_tl.cache import locked
-from brain_tumor_tl.files import replacing
+from brain_tumor_tl.files import replacing, write_text
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
@@ -45,7 +45,7 @@ class Head:
 
 
 def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
-    """Draw a data set into `root/<class>/`, unless `root` exists; it appears whole or not at all.
+    """Draw a data set into `root/<class>/`, completely or not at all, unless `root` exists.
 
     Args:
         root: The data set's folder.
@@ -63,20 +63,16 @@ def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
         return
     root.parent.mkdir(parents=True, exist_ok=True)
     with locked(root.with_name(root.name + ".lock")):
-        if not root.exists():
-            draw_set(root, per_class, size, seed)
-
-
-def draw_set(root: Path, per_class: int, size: int, seed: int) -> None:
-    """Draw a data set under a temporary name and rename it into place; the caller holds the lock."""
-    count = len(CLASSES) * per_class
-    with replacing(root, exclusive=True) as temporary:
-        for kind, i in track(product(CLASSES, range(per_class)), "Drawing pictures", count, transient=True):
-            rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
-            (temporary / kind).mkdir(parents=True, exist_ok=True)
-            picture = Image.fromarray(draw_head(kind, size, rng))
-            picture.save(temporary / kind / f"synthetic-{kind}-{i + 1:04d}.png")
-        (temporary / NOTICE_FILE).write_text(NOTICE.format(per_class, size, seed), encoding="utf-8")
+        if root.exists():
+            return
+        with replacing(root, exclusive=True) as folder:
+            images, count = product(CLASSES, range(per_class)), len(CLASSES) * per_class
+            for kind, i in track(images, "Drawing images", count, transient=True):
+                rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                image = Image.fromarray(draw_head(kind, size, rng))
+                image.save(folder / kind / f"synthetic-{kind}-{i + 1:04d}.png")
+            write_text(folder / NOTICE_FILE, NOTICE.format(per_class, size, seed))
 
 
 def draw_head(kind: str, size: int, rng: RandomState) -> NDArray[np.uint8]:

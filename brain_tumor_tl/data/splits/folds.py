@@ -1,57 +1,48 @@
-"""Folds: k test parts that hold every image once, whole groups in each."""
+"""Folds: k test splits that together hold every image once, each of whole groups."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from brain_tumor_tl.data.splits.grouped import group_counts, pick_groups, refuse_empty, targets
-from brain_tumor_tl.data.splits.groups import numbered
-from brain_tumor_tl.data.splits.random import Indices, Split
+from brain_tumor_tl.data.splits.grouped import group_counts, pick_groups, split_of_groups, targets
+from brain_tumor_tl.data.splits.groups import Indices, numbered
+from brain_tumor_tl.data.splits.split import Split
 
-SCALE = 2**50  # of the share of a class in a group times that in a fold; whole below 2**25 images of a class
+SCALE = 2**50  # keeps the weights of classes whole numbers, exact below 2**25 images of a class
 
 
 def fold_split(
-    labels: Indices,
-    groups: Indices,
-    seed: int,
-    fold: int,
-    folds: int,
-    val_fraction: float = 0.0,
-    stratify: bool = False,
+    labels: Indices, groups: Indices, seed: int, fold: int, folds: int, val_fraction: float = 0, stratify: bool = False
 ) -> Split:
-    """Return one fold of a k-fold cross-validation: the fold's images are the test part.
+    """Return one fold of a k-fold cross-validation: the fold's images are the test split.
 
     Args:
         labels: Label of each image, `(N,)`.
         groups: Group of each image, `(N,)`.
         seed: Seed of the folds, the same for all of them.
-        fold: Which fold is the test part, counted from 0.
-        folds: How many folds there are.
-        val_fraction: Share of all images that the validation part aims at, whole groups of the other folds.
-        stratify: Aim at the same share of every class in each part.
+        fold: Which fold is the test split, counted from 0.
+        folds: Number of folds.
+        val_fraction: Target share of all images in the validation split, whole groups of the other folds.
+        stratify: Aim at the same share of every class in each split.
 
     Raises:
-        ValueError: There is no such fold, there are fewer groups than folds, or a part would be empty.
+        ValueError: There is no such fold, there are fewer groups than folds, or a split would be empty.
     """
     if not 0 <= fold < folds:
         raise ValueError(f"Expected `data.fold` from 0 to {folds - 1} for data.folds={folds}, got {fold}.")
     groups = numbered(groups)
     counts = group_counts(labels, groups, stratify)
-    fold_of = assign_folds(counts, seed, folds)
+    test = assign_folds(counts, seed, folds) == fold
     order = np.random.RandomState([seed, fold]).permutation(len(counts))
-    val = pick_groups(counts, targets(counts, val_fraction), order[fold_of[order] != fold])
-    sides = np.where(fold_of == fold, 2, np.where(val, 1, 0))[groups]
-    split = Split(*(np.flatnonzero(sides == side) for side in range(3)))
-    refuse_empty(split, val_fraction, len(counts))
-    return split
+    val = pick_groups(counts, targets(counts, val_fraction), order[~test[order]])
+    return split_of_groups(test, val, groups, val_fraction)
 
 
 def assign_folds(counts: Indices, seed: int, folds: int) -> Indices:
     """Return the fold of each group, `(G,)`.
 
-    Groups are dealt out from the largest to the smallest, in random order within a size. Each goes where least of
-    its classes is so far, then where least is at all: folds of single images differ by one image at most.
+    Groups are assigned from the largest to the smallest, in random order within a size. Each goes to the fold that
+    has the least of its classes so far, then to the smallest: folds of single images differ by one image at most.
 
     Args:
         counts: Images of each group, `(G, C)`.

@@ -1,4 +1,4 @@
-"""Groups: which images must stay together, as one number for each image. Pure functions of such numbers."""
+"""Groups: which images must stay together, as one number for each image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 def numbered(groups: Indices) -> Indices:
     """Return the same groups numbered 0, 1, 2 ... in the order of their first members.
 
-    What is drawn from such numbers depends on who stands with whom alone, not on how that was found.
+    Random draws from such numbers depend only on which images stand together, not on how the groups were found.
 
     Args:
         groups: Any number for each image, `(N,)`; images with the same number are a group.
@@ -28,14 +28,14 @@ def numbered(groups: Indices) -> Indices:
 
 
 def joined(count: int, *relations: Indices) -> Indices:
-    """Return the finest groups in which whoever stands together in any of the relations stands together.
+    """Return the smallest groups that keep together all images that are together in any of the relations.
 
     Args:
         count: Number of images N.
         *relations: Groups, `(N,)` each.
 
     Raises:
-        ValueError: A relation has not one number for each image.
+        ValueError: A relation does not have one number for each image.
 
     >>> joined(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])).tolist()
     [0, 0, 0, 1]
@@ -57,7 +57,7 @@ def union(parent: list[int], one: int, other: int) -> None:
 
 
 def root_of(parent: list[int], member: int) -> int:
-    """Return the root of an image's tree, and halve the way to it."""
+    """Return the root of an image's tree, halving the path to it."""
     while parent[member] != member:
         parent[member] = parent[parent[member]]
         member = parent[member]
@@ -70,7 +70,7 @@ def alone(count: int) -> Indices:
 
 
 def named_groups(names: Sequence[str]) -> Indices:
-    """Return the groups of images with the same name, such as a patient's; an empty name stands alone.
+    """Return the groups of images with the same name, such as a patient's; an image with an empty name is alone.
 
     >>> named_groups(["p1", "", "p1", ""]).tolist()
     [0, 1, 0, 2]
@@ -80,27 +80,17 @@ def named_groups(names: Sequence[str]) -> Indices:
     return numbered(np.array(groups, dtype=np.int64))
 
 
-def on_several_sides(groups: Indices, sides: Indices) -> Indices:
-    """Return the numbers of the groups that have members on more than one side.
+def groups_with_several(groups: Indices, values: Indices) -> Indices:
+    """Return the numbers of the groups whose members have more than one value, such as a split or a label.
 
     Args:
         groups: Group of each image, `(N,)`.
-        sides: Side of each image, `(N,)`; negative for images that are on none.
+        values: Value of each image, `(N,)`; images with a negative value don't count.
 
-    >>> on_several_sides(np.array([5, 5, 6, 6, 6]), np.array([0, 1, 2, 2, -1])).tolist()
+    >>> groups_with_several(np.array([5, 5, 6, 6, 6]), np.array([0, 1, 2, 2, -1])).tolist()
     [5]
     """
-    used = sides >= 0
-    pairs = np.unique(np.stack([groups[used], sides[used]], axis=1), axis=0)
+    used = values >= 0
+    pairs = np.unique(np.stack([groups[used], values[used]], axis=1), axis=0)
     found, count = np.unique(pairs[:, 0], return_counts=True)
     return found[count > 1]
-
-
-def with_two_labels(groups: Indices, labels: Indices) -> Indices:
-    """Return the positions of the images whose group holds more than one label, ascending.
-
-    Args:
-        groups: Group of each image, `(N,)`.
-        labels: Label of each image, `(N,)`.
-    """
-    return np.flatnonzero(np.isin(groups, on_several_sides(groups, labels)))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.sources.matlab import FOLDERS, convert
-from brain_tumor_tl.data.table import described
+from brain_tumor_tl.data.table import apply_tables
 
 CLASSES = [[name] for name in FOLDERS.values()]
 
@@ -42,7 +42,7 @@ def test_convert__pixels_classes_and_patients(folder: Path, tmp_path: Path) -> N
     convert(folder, root)
 
     index = read_index(root, CLASSES)
-    _, patients = described(index, CLASSES, None, root / "patients.csv")
+    _, patients = apply_tables(index, CLASSES, None, root / "patients.csv")
 
     assert index.paths == tuple(sorted(f"{FOLDERS[i % 3 + 1]}/{i + 1}.png" for i in range(6)))
     assert patients is not None

@@ -1,4 +1,4 @@
-"""Folds: every image is tested once, no group is on two sides, and folds are of one size."""
+"""Folds: every image is tested once, no group is in two splits, and folds are of one size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.folds import assign_folds, fold_split
-from brain_tumor_tl.data.splits.groups import alone, on_several_sides
+from brain_tumor_tl.data.splits.groups import alone, groups_with_several
 
 images = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=6, max_size=80)
 
@@ -27,12 +27,12 @@ def test_fold_split__each_image_is_tested_once(
         try:
             split = fold_split(labels, groups, seed, fold, folds, val, stratify)
         except ValueError as error:
-            if not re.search(r"Expected images in every part|Expected at least data\.folds", str(error)):
+            if not re.search(r"Expected images in every split|Expected at least data\.folds", str(error)):
                 raise
             return
         assert len(split) == len(labels)
         assert len(np.unique(np.concatenate([split.train, split.val, split.test]))) == len(labels)
-        assert len(on_several_sides(groups, split.sides())) == 0
+        assert len(groups_with_several(groups, split.codes)) == 0
         tested += split.test.tolist()
     assert sorted(tested) == list(range(len(labels)))
 
@@ -78,7 +78,7 @@ def test_fold_split__same_on_any_machine() -> None:
     labels = np.repeat(np.arange(4), (50, 90, 94, 92))
     split = fold_split(labels, np.arange(326) // 3, 7, 1, 5, 0.1, stratify=True)
 
-    digest = hashlib.sha256(",".join(split.part_names()).encode()).hexdigest()
+    digest = hashlib.sha256(",".join(split.names()).encode()).hexdigest()
     assert digest[:16] == "8383460656dd1920"
 
 

@@ -1,4 +1,4 @@
-"""Grouped: no group on two sides, sizes as near as groups allow, the same on any machine."""
+"""Grouped: no group in two splits, sizes as close as groups allow, the same on any machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.grouped import group_counts, grouped_split, pick_groups, targets
-from brain_tumor_tl.data.splits.groups import Indices, alone, on_several_sides
-from brain_tumor_tl.data.splits.random import Split, random_split
+from brain_tumor_tl.data.splits.groups import Indices, alone, groups_with_several
+from brain_tumor_tl.data.splits.random import random_split
+from brain_tumor_tl.data.splits.split import Split
 
 images = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 15)), min_size=4, max_size=80)
 seeds = st.integers(0, 2**32 - 1)
@@ -24,13 +25,13 @@ def labels_and_groups(rows: list[tuple[int, int]]) -> tuple[Indices, Indices]:
 
 
 def assert_whole(split: Split, groups: Indices) -> None:
-    """Assert that every image is in one part and no group in two."""
+    """Assert that every image is in one split and no group in two."""
     everyone = np.concatenate([split.train, split.val, split.test])
     assert np.array_equal(np.sort(everyone), np.arange(len(groups)))
-    assert len(on_several_sides(groups, split.sides())) == 0
-    for part in (split.train, split.val, split.test):
-        assert part.dtype == np.int64
-        assert (np.diff(part) > 0).all()
+    assert len(groups_with_several(groups, split.codes)) == 0
+    for positions in (split.train, split.val, split.test):
+        assert positions.dtype == np.int64
+        assert (np.diff(positions) > 0).all()
 
 
 @given(images, seeds, st.sampled_from([0.0, 0.1, 0.3]), st.booleans())
@@ -40,13 +41,13 @@ def test_grouped_split__invariants(rows: list[tuple[int, int]], seed: int, val: 
     try:
         split = grouped_split(labels, groups, seed, 0.25, val, stratify)
     except ValueError as error:
-        if "Expected images in every part" not in str(error):
+        if "Expected images in every split" not in str(error):
             raise
         return
 
     assert_whole(split, groups)
     again = grouped_split(labels, groups * 7 - 3, seed, 0.25, val, stratify)
-    assert split.part_names() == again.part_names(), "depends on who stands together, not on numbers"
+    assert split.names() == again.names(), "depends on who stands together, not on numbers"
 
 
 @given(images, seeds, st.sampled_from([0.1, 0.25, 0.5]))
@@ -69,7 +70,7 @@ def test_grouped_split__groups_of_one_are_split_at_random(values: list[int], see
 
     ours = grouped_split(labels, alone(len(labels)), seed, 0.2, 0.1)
 
-    assert ours.part_names() == random_split(labels, seed, 0.2, 0.1).part_names()
+    assert ours.names() == random_split(labels, seed, 0.2, 0.1).names()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -87,16 +88,16 @@ def test_grouped_split__same_on_any_machine() -> None:
     labels = np.repeat(np.arange(4), (50, 90, 94, 92))
     split = grouped_split(labels, np.arange(326) // 3, 0, 0.2, 0.1, stratify=True)
 
-    digest = hashlib.sha256(",".join(split.part_names()).encode()).hexdigest()
+    digest = hashlib.sha256(",".join(split.names()).encode()).hexdigest()
     assert digest[:16] == "4fbb8b50f2a231a3"
 
 
 def test_grouped_split__one_group() -> None:
     with pytest.raises(ValueError, match=r"none for t.*stay together make 1 group"):
-        grouped_split(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), 0)
+        grouped_split(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), 0, 0.2)
 
 
-def test_grouped_split__no_validation_part() -> None:
+def test_grouped_split__no_validation_split() -> None:
     with pytest.raises(ValueError, match=r"got none for val: .* 2 group\(s\)\. Change data\.test_fraction"):
         grouped_split(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), 0, 0.5, 0.25)
 

@@ -1,4 +1,4 @@
-"""Groups: numbered by first members, joined as a graph's components are, and where they straddle sides."""
+"""Groups: numbered by first members, joined as a graph's components are, and which have members of several kinds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from brain_tumor_tl.data.splits.groups import (
     Indices,
     alone,
+    groups_with_several,
     joined,
     named_groups,
     numbered,
-    on_several_sides,
-    with_two_labels,
 )
 
 some_groups = st.lists(st.integers(-3, 12), min_size=1, max_size=40)
@@ -72,17 +71,11 @@ def test_named_groups__empty_names_stand_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sides", "found"),
+    ("values", "found"),
     [([0, 0, 1, 1, 2], []), ([0, 1, 1, 1, 2], [4]), ([0, -1, 1, 2, 2], [7]), ([-1] * 5, [])],
-    ids=["none", "first", "left-out does not count", "nowhere"],
+    ids=["none", "first", "negative does not count", "only negative"],
 )
-def test_on_several_sides__case(sides: list[int], found: list[int]) -> None:
+def test_groups_with_several__case(values: list[int], found: list[int]) -> None:
     groups = np.array([4, 4, 7, 7, 9])
 
-    assert on_several_sides(groups, np.array(sides)).tolist() == found
-
-
-def test_with_two_labels__all_members() -> None:
-    groups, labels = np.array([0, 1, 0, 2, 1, 0]), np.array([3, 1, 3, 2, 1, 0])
-
-    assert with_two_labels(groups, labels).tolist() == [0, 2, 5]
+    assert groups_with_several(groups, np.array(values)).tolist() == found

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brain_tumor_tl.data.splits.groups import alone, on_several_sides
+from brain_tumor_tl.data.splits.groups import alone, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
 
-PARTS = ["train"] * 12 + ["test"] * 8
+FOLDERS = ["train"] * 12 + ["test"] * 8
 LABELS = np.arange(20) % 4
 COPIED = np.array([*range(12), 0, 1, 1, 2, 16, 17, 18, 19])  # the first four test images have a copy in Training
 
 
 def test_official_split__as_the_folders_are() -> None:
-    split = official_split(LABELS, COPIED, PARTS, 0)
+    split = official_split(LABELS, COPIED, FOLDERS, 0)
 
     assert split.train.tolist() == list(range(12))
     assert split.test.tolist() == list(range(12, 20))
@@ -22,40 +22,40 @@ def test_official_split__as_the_folders_are() -> None:
 
 
 def test_official_split__clean_leaves_copies_out() -> None:
-    split = official_split(LABELS, COPIED, PARTS, 0, clean=True)
+    split = official_split(LABELS, COPIED, FOLDERS, 0, clean=True)
 
     assert split.train.tolist() == list(range(12))
     assert split.test.tolist() == [16, 17, 18, 19]
     assert split.left_out.tolist() == [12, 13, 14, 15]
-    assert split.part_names()[12:] == ["left_out"] * 4 + ["test"] * 4
+    assert split.names()[12:] == ["left_out"] * 4 + ["test"] * 4
 
 
 @pytest.mark.parametrize("clean", [False, True], ids=["as it is", "clean"])
 def test_official_split__validation_from_training_by_group(clean: bool) -> None:
     groups = np.where(np.arange(20) < 12, np.arange(20) // 3, COPIED)
-    split = official_split(LABELS, groups, PARTS, 3, val_fraction=0.15, clean=clean)
+    split = official_split(LABELS, groups, FOLDERS, 3, val_fraction=0.15, clean=clean)
 
     assert len(split.val) == 3
     assert set(split.val) <= set(range(12))
     training = np.concatenate([split.train, split.val])
-    assert len(on_several_sides(groups[:12], split.sides()[:12])) == 0
+    assert len(groups_with_several(groups[:12], split.codes[:12])) == 0
     if clean:
         assert not set(groups[split.test]) & set(groups[training])
 
 
 def test_official_split__validation_of_its_own() -> None:
-    parts = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
+    official = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
 
-    split = official_split(LABELS, alone(20), parts, 0, val_fraction=0.5)
+    split = official_split(LABELS, alone(20), official, 0, val_fraction=0.5)
 
     assert split.val.tolist() == [10, 11]
 
 
 def test_official_split__copies_of_the_validation_folder_are_not_clean() -> None:
-    parts = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
+    official = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
     groups = np.array([*range(12), 10, *range(13, 20)])
 
-    assert official_split(LABELS, groups, parts, 0, 0.1, clean=True).left_out.tolist() == [12]
+    assert official_split(LABELS, groups, official, 0, 0.1, clean=True).left_out.tolist() == [12]
 
 
 REFUSED = {
@@ -69,8 +69,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("parts", "val", "clean", "expected"), REFUSED.values(), ids=REFUSED)
-def test_official_split__refused(parts: list[str], val: float, clean: bool, expected: str) -> None:
+@pytest.mark.parametrize(("official", "val", "clean", "expected"), REFUSED.values(), ids=REFUSED)
+def test_official_split__refused(official: list[str], val: float, clean: bool, expected: str) -> None:
     groups = np.zeros(20, dtype=np.int64) if clean else alone(20)
     with pytest.raises(ValueError, match=expected):
-        official_split(LABELS, groups, parts, 0, val, clean=clean)
+        official_split(LABELS, groups, official, 0, val, clean=clean)

@@ -1,4 +1,4 @@
-"""Protocol: each split by its name, what it leaves in common between parts, and what is refused."""
+"""Protocol: each split by its name, what splits have in common, and errors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index
-from brain_tumor_tl.data.leakage.relations import Relations, nearest_neighbour_of_split, pooled
-from brain_tumor_tl.data.splits.groups import alone, on_several_sides
+from brain_tumor_tl.data.leakage.relations import Relations
+from brain_tumor_tl.data.splits.groups import alone, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
-from brain_tumor_tl.data.splits.protocol import FOLDS_BY, SPLITS, Protocol, divide, facts, shuffled
-from brain_tumor_tl.data.splits.random import Split, random_split
+from brain_tumor_tl.data.splits.protocol import FOLDS_BY, SPLITS, Protocol, describe_split, divide, shuffled
+from brain_tumor_tl.data.splits.random import random_split
+from brain_tumor_tl.data.splits.split import Split
 
 COUNT = 60
 LABELS = np.arange(COUNT) % 3
@@ -22,9 +23,9 @@ COPIES = np.arange(COUNT) - (np.arange(COUNT) % 12 == 3) * 3  # 3, 15, 27, 39, 5
 
 def index_of(labels: Any = LABELS, testing: int = 12) -> Index:
     """Return an index of 60 images in 3 classes; the last `testing` are in Testing."""
-    parts = ("train",) * (COUNT - testing) + ("test",) * testing
-    paths = tuple(f"{part}/p ({i}).png" for i, part in enumerate(parts))
-    return Index(Path("set"), paths, labels, ("a", "b", "c"), parts, paths)
+    official = ("train",) * (COUNT - testing) + ("test",) * testing
+    paths = tuple(f"{folder}/p ({i}).png" for i, folder in enumerate(official))
+    return Index(Path("set"), paths, labels, ("a", "b", "c"), official, paths)
 
 
 def relations_of(**known: Any) -> Relations:
@@ -40,23 +41,23 @@ def test_divide__every_split(split: str) -> None:
 
     result = divide(Protocol(split, val_fraction=0.1), index, relations, 0)
 
-    parts = [result.train, result.val, result.test, result.left_out]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(COUNT))
+    positions = [result.train, result.val, result.test, result.left_out]
+    assert sorted(np.concatenate(positions).tolist()) == list(range(COUNT))
     assert len(result.val) > 0
     if split not in ("random", "official"):
-        assert len(on_several_sides(COPIES, result.sides())) == 0
+        assert len(groups_with_several(COPIES, result.codes)) == 0
 
 
 def test_divide__random_is_the_studys() -> None:
     split = divide(Protocol(val_fraction=0.1, stratify=True), index_of(), Relations(index_of().paths), 5)
 
-    assert split.part_names() == random_split(LABELS, 5, 0.2, 0.1, stratify=True).part_names()
+    assert split.names() == random_split(LABELS, 5, 0.2, 0.1, stratify=True).names()
 
 
 def test_divide__official_needs_no_copies() -> None:
     split = divide(Protocol("official"), index_of(), Relations(index_of().paths), 0)
 
-    assert split.part_names() == official_split(LABELS, alone(COUNT), index_of().parts, 0).part_names()
+    assert split.names() == official_split(LABELS, alone(COUNT), index_of().official, 0).names()
 
 
 @pytest.mark.parametrize("by", FOLDS_BY)
@@ -65,22 +66,22 @@ def test_divide__folds_test_everyone_once(by: str) -> None:
     splits = [divide(Protocol("kfold", fold=f, folds=4, fold_by=by), index_of(), relations, 0) for f in range(4)]
 
     assert sorted(np.concatenate([split.test for split in splits]).tolist()) == list(range(COUNT))
-    assert all(len(on_several_sides(relations.groups(by), split.sides())) == 0 for split in splits)
+    assert all(len(groups_with_several(relations.groups(by), split.codes)) == 0 for split in splits)
 
 
 def test_divide__patients_stay_together() -> None:
     patients = np.arange(COUNT) // 5
     split = divide(Protocol("grouped"), index_of(), relations_of(patients=patients), 0)
 
-    assert len(on_several_sides(patients, split.sides())) == 0
+    assert len(groups_with_several(patients, split.codes)) == 0
     assert len(split.test) == pytest.approx(12, abs=5)
 
 
-def test_divide__runs_stay_together() -> None:
-    split = divide(Protocol("runs"), index_of(), relations_of(), 0)
+def test_divide__series_stay_together() -> None:
+    split = divide(Protocol("series"), index_of(), relations_of(), 0)
 
     pairs = np.arange(COUNT) // 2
-    assert len(on_several_sides(pairs[:48], split.sides()[:48])) == 0
+    assert len(groups_with_several(pairs[:48], split.codes[:48])) == 0
 
 
 def test_divide__conflicts_are_left_out_with_all_copies() -> None:
@@ -95,8 +96,8 @@ def test_divide__conflicts_are_left_out_with_all_copies() -> None:
 
 @pytest.mark.parametrize(
     "protocol",
-    [Protocol("grouped"), Protocol("random", drop_conflicts=True), Protocol("kfold", fold_by="runs")],
-    ids=["grouped", "conflicts", "runs"],
+    [Protocol("grouped"), Protocol("random", drop_conflicts=True), Protocol("kfold", fold_by="series")],
+    ids=["grouped", "conflicts", "series"],
 )
 def test_divide__needs_copies_to_be_known(protocol: Protocol) -> None:
     assert protocol.needs_copies
@@ -116,45 +117,45 @@ def test_divide__unknown_split() -> None:
         divide(Protocol("patients"), index_of(), relations_of(), 0)
 
 
-def test_facts__of_a_random_split() -> None:
+def test_describe_split__of_a_random_split() -> None:
     index, relations = index_of(), relations_of(identical=np.arange(COUNT) // 2, patients=alone(COUNT))
     split = divide(Protocol(), index, relations, 2)
 
-    found = facts(Protocol(), split, index, relations)
+    found = describe_split(Protocol(), split, index, relations)
 
     training = set(split.train.tolist())
     twins = sum(bool({i - i % 2, i - i % 2 + 1} - {i} & training) for i in split.test.tolist())
     near = sum(bool(set(np.flatnonzero(COPIES[i] == COPIES).tolist()) & training) for i in split.test.tolist())
     assert found["test_images"] == 12
     assert found["identical_in_training"] == twins > 0
-    assert found["copies_in_training"] == near == found["groups_on_two_sides"] > 0
-    assert found["patients_on_two_sides"] == 0
+    assert found["copies_in_training"] == near == found["groups_in_several_splits"] > 0
+    assert found["patients_in_several_splits"] == 0
     assert (found["fold"], found["missing_classes"], found["left_out"]) == (None, {}, 0)
 
 
-def test_facts__names_missing_classes_and_folds() -> None:
+def test_describe_split__names_missing_classes_and_folds() -> None:
     labels = np.where(np.arange(COUNT) < 48, LABELS, 2)
     index = index_of(labels)
     protocol = Protocol("official_clean")
 
-    found = facts(protocol, divide(protocol, index, relations_of(), 0), index, relations_of())
+    found = describe_split(protocol, divide(protocol, index, relations_of(), 0), index, relations_of())
 
     assert found["missing_classes"] == {"test": ["a", "b"]}
     fold = Protocol("kfold", fold=1, folds=3)
-    found = facts(fold, divide(fold, index, relations_of(), 0), index, relations_of())
+    found = describe_split(fold, divide(fold, index, relations_of(), 0), index, relations_of())
     assert (found["fold"], found["folds"], found["fold_by"]) == (1, 3, "grouped")
 
 
-def test_facts__nobody_looked() -> None:
+def test_describe_split__not_computed() -> None:
     relations = Relations(index_of().paths)
-    found = facts(Protocol(), divide(Protocol(), index_of(), relations, 0), index_of(), relations)
+    found = describe_split(Protocol(), divide(Protocol(), index_of(), relations, 0), index_of(), relations)
 
-    unknown = ("groups_on_two_sides", "patients_on_two_sides", "identical_in_training", "copies_in_training")
+    unknown = ("groups_in_several_splits", "patients_in_several_splits", "identical_in_training", "copies_in_training")
     assert [found[key] for key in unknown] == [None] * 4
 
 
-def test_shuffled__training_part_alone() -> None:
-    split = Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
+def test_shuffled__training_split_only() -> None:
+    split = Split(np.repeat([0, 1, 2], [40, 10, 10]))
 
     result = shuffled(LABELS, split, 0)
 
@@ -164,28 +165,3 @@ def test_shuffled__training_part_alone() -> None:
     assert np.array_equal(result, shuffled(LABELS, split, 0))
     assert not np.array_equal(result, shuffled(LABELS, split, 1))
     assert np.array_equal(LABELS, np.arange(COUNT) % 3), "the true labels stay as they are"
-
-
-def test_lookup_accuracy__as_scikit_learn() -> None:
-    from sklearn.neighbors import KNeighborsClassifier
-
-    random = np.random.default_rng(2)
-    pictures = (random.integers(0, 120, (3, 64, 64))[LABELS] + random.integers(0, 130, (COUNT, 64, 64))).astype(
-        np.uint8
-    )
-    split = random_split(LABELS, 0, 0.4)
-    rows = pictures.reshape(COUNT, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(COUNT, -1)
-
-    oracle = KNeighborsClassifier(1, metric="correlation").fit(rows[split.train], LABELS[split.train])
-    expected = oracle.score(rows[split.test], LABELS[split.test])
-
-    assert nearest_neighbour_of_split(Relations(index_of().paths, thumbnails=pictures), LABELS, split) == pytest.approx(
-        expected
-    )
-    assert expected > 0.5
-    assert nearest_neighbour_of_split(Relations(index_of().paths), LABELS, split) is None
-
-
-def test_pooled__other_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 32 pixels, got 40"):
-        pooled(np.zeros((2, 40, 40), dtype=np.uint8))

@@ -1,17 +1,15 @@
-"""Split: sizes, seeds, strata and what is refused."""
+"""Random: sizes, seeds, strata and errors."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brain_tumor_tl.data.index import read_index
-from brain_tumor_tl.data.splits.random import Split, part_rows, random_split, round_half_up, spread_classes
+from brain_tumor_tl.data.splits.random import random_split, spread_classes
 
 STUDY_COUNTS = (500, 901, 937, 926)
 
@@ -22,9 +20,9 @@ def study_labels() -> NDArray[np.int64]:
     return np.repeat(np.arange(4), STUDY_COUNTS)
 
 
-def by_class(labels: NDArray[np.int64], part: NDArray[np.int64]) -> list[int]:
-    """Return how many of each class a part holds."""
-    counts: list[int] = np.bincount(labels[part], minlength=int(labels.max()) + 1).tolist()
+def by_class(labels: NDArray[np.int64], positions: NDArray[np.int64]) -> list[int]:
+    """Return the number of images of each class among some images."""
+    counts: list[int] = np.bincount(labels[positions], minlength=int(labels.max()) + 1).tolist()
     return counts
 
 
@@ -50,9 +48,9 @@ def test_random_split__sizes(
     assert (len(split.train), len(split.val), len(split.test)) == sizes
     everyone = np.concatenate([split.train, split.val, split.test])
     assert np.array_equal(np.sort(everyone), np.arange(3264))
-    for part in (split.train, split.val, split.test):
-        assert part.dtype == np.int64
-        assert (np.diff(part) > 0).all()
+    for positions in (split.train, split.val, split.test):
+        assert positions.dtype == np.int64
+        assert (np.diff(positions) > 0).all()
 
 
 @pytest.mark.parametrize("stratify", [False, True], ids=["plain", "stratified"])
@@ -75,7 +73,7 @@ PINNED = {
 def test_random_split__same_on_any_machine(stratify: bool, expected: str, study_labels: NDArray[np.int64]) -> None:
     split = random_split(study_labels, 0, val_fraction=0.1, stratify=stratify)
 
-    text = ",".join(split.part_names())
+    text = ",".join(split.names())
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == expected
 
 
@@ -106,7 +104,7 @@ def test_random_split__every_image_gets_its_turn() -> None:
     for seed in range(400):
         times[random_split(labels, seed).test] += 1
 
-    # Binomial with n = 400 and p = 0.2: mean 80, std 8; six deviations never happen by chance.
+    # Binomial with n = 400 and p = 0.2: mean 80, standard deviation 8; 48 is six of them.
     assert times.sum() == 400 * 10
     assert times.min() > 80 - 48
     assert times.max() < 80 + 48
@@ -128,9 +126,9 @@ def test_random_split__stratify(counts: tuple[int, ...], seed: int) -> None:
 
     split = random_split(labels, seed, test_fraction=0.2, val_fraction=0.1, stratify=True)
 
-    for part, fraction in ((split.test, 0.2), (split.val, 0.1), (split.train, 0.7)):
-        off = np.array(by_class(labels, part)) - fraction * np.array(counts)
-        assert np.abs(off).max() < 2  # part sizes and class counts are whole numbers
+    for positions, fraction in ((split.test, 0.2), (split.val, 0.1), (split.train, 0.7)):
+        off = np.array(by_class(labels, positions)) - fraction * np.array(counts)
+        assert np.abs(off).max() < 2  # split sizes and class counts are whole numbers
 
 
 def test_random_split__stratify_study_as_scikit_learn(study_labels: NDArray[np.int64]) -> None:
@@ -143,16 +141,16 @@ def test_random_split__stratify_study_as_scikit_learn(study_labels: NDArray[np.i
 
 
 REFUSED = {
-    "no test": (10, 0.01, 0.0, r"got 10 for training, 0 for validation and 0 for the test out of 10"),
-    "no validation": (10, 0.2, 0.01, r"got 8 for training, 0 for validation and 2 for the test"),
-    "no training": (10, 0.9, 0.1, r"got 0 for training, 1 for validation and 9 for the test"),
+    "no test": (10, 0.01, 0.0, r"got 10 for training, 0 for validation and 0 for testing out of 10"),
+    "no validation": (10, 0.2, 0.01, r"got 8 for training, 0 for validation and 2 for testing"),
+    "no training": (10, 0.9, 0.1, r"got 0 for training, 1 for validation and 9 for testing"),
     "more than all": (10, 0.9, 0.9, r"got -8 for training"),
     "no images": (0, 0.2, 0.0, r"out of 0\. Change data\.test_fraction or data\.val_fraction, or add images"),
 }
 
 
 @pytest.mark.parametrize(("count", "test_fraction", "val_fraction", "expected"), REFUSED.values(), ids=REFUSED.keys())
-def test_random_split__empty_part(count: int, test_fraction: float, val_fraction: float, expected: str) -> None:
+def test_random_split__empty_split(count: int, test_fraction: float, val_fraction: float, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         random_split(np.zeros(count, dtype=np.int64), 0, test_fraction, val_fraction)
 
@@ -161,12 +159,6 @@ def test_random_split__smallest() -> None:
     split = random_split(np.array([0, 1]), 0, test_fraction=0.5)
 
     assert sorted([*split.train.tolist(), *split.test.tolist()]) == [0, 1]
-
-
-def test_part_names__in_the_order_of_the_index() -> None:
-    split = Split(np.array([0, 3]), np.array([4]), np.array([1, 2]))
-
-    assert split.part_names() == ["train", "test", "test", "train", "val"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -185,31 +177,3 @@ def test_spread_classes__any_stretch_has_the_shares(seed: int) -> None:
 def test_spread_classes__places_in_the_middle_of_each_share() -> None:
     # Places 1/4 and 3/4 for the two of class 1, then 1/8, 3/8, 5/8 and 7/8 for the four of class 0.
     assert spread_classes(np.array([1, 1, 0, 0, 0, 0])).tolist() == [2, 0, 3, 4, 1, 5]
-
-
-HALVES = [(652.8, 653), (0.5, 1), (1.5, 2), (2.5, 3), (2.4, 2), (0.49, 0), (0.0, 0)]
-
-
-@pytest.mark.parametrize(("value", "expected"), HALVES, ids=[str(value) for value, _ in HALVES])
-def test_round_half_up__case(value: float, expected: int) -> None:
-    assert round_half_up(value) == expected
-
-
-def test_part_rows__as_in_split_csv(image_folder: Path, study_classes: list[list[str]]) -> None:
-    index = read_index(image_folder, study_classes)
-    rows = part_rows(index, ["train"] * 27 + ["test"])
-
-    assert len(rows) == 28
-    assert rows[-1] == {
-        "path": "Training/pituitary_tumor/pituitary_tumor (4).png",
-        "label": 1,
-        "class": "pituitary_tumor",
-        "part": "test",
-    }
-    assert [row["path"] for row in rows] == list(index.paths)
-
-
-def test_part_rows__one_part_for_each_image(image_folder: Path, study_classes: list[list[str]]) -> None:
-    index = read_index(image_folder, study_classes)
-    with pytest.raises(ValueError, match="shorter"):
-        part_rows(index, ["train"] * 27)

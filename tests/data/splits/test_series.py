@@ -1,4 +1,4 @@
-"""Runs: neighbouring numbers in one folder, and only where the pictures look alike."""
+"""Series: neighbouring numbers in one folder, and only if the images look alike."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_correlations__flat_pictures_are_like_nothing() -> None:
     assert correlations(np.full((2, 4, 4), 7, dtype=np.uint8), np.array([[0, 1]])).tolist() == [0.0]
 
 
-def test_find_runs__breaks_where_the_picture_changes() -> None:
+def test_find_series__breaks_where_the_picture_changes() -> None:
     random = np.random.default_rng(1)
     heads = random.integers(0, 200, (2, 16, 16))
     pictures = np.stack([heads[i // 3] + random.integers(0, 20, (16, 16)) for i in range(6)])
