@@ -1,4 +1,4 @@
-"""Augment: random flips, shifts, rotations and changes of light, on whole batches, wherever they are."""
+"""Augmentation: random flips, shifts, rotations and changes of brightness and contrast, on whole batches."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each training image is changed at random, anew each time; zero leaves a thing alone.
+    """How much each training image is changed at random, anew each time; zero switches a change off.
 
     Attributes:
-        flip: Probability of exchanging left and right.
-        degrees: Rotation by up to so many degrees either way.
-        translate: Shift by up to this share of the width and height.
-        scale: Enlargement or reduction by up to this share.
-        brightness: Intensities times 1 plus or minus up to this share.
-        contrast: Distance from the image's mean times 1 plus or minus up to this share.
+        flip: Probability of a horizontal flip.
+        degrees: Rotation by up to this many degrees, in either direction.
+        translate: Shift by up to this share of width and height.
+        scale: Magnification or reduction by up to this share.
+        brightness: Factor of 1 plus or minus up to this share on the intensities.
+        contrast: Factor of 1 plus or minus up to this share on the distance from the image's mean.
     """
 
     flip: float = 0.0
@@ -32,17 +32,17 @@ class Augmentation:
 
     @property
     def does_nothing(self) -> bool:
-        """Whether images stay as they are."""
+        """Whether images stay unchanged."""
         return not any(vars(self).values())
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return changed images; the random numbers come from the device's own generator.
+        """Return changed images; the random numbers come from the default generator of the images' device.
 
         Args:
             images: Intensities 0..255, `(B, C, H, W)`.
 
         Returns:
-            float32 `(B, C, H, W)`, 0..255; what comes in from outside is 0, as around a head.
+            float32 `(B, C, H, W)`, 0..255; points from outside the image are 0, like the background.
         """
         changed = images.to(torch.float32)
         if self.flip or self.degrees or self.translate or self.scale:
@@ -56,7 +56,7 @@ class Augmentation:
         return changed.clamp(0, 255)
 
     def _matrices(self, images: Tensor) -> Tensor:
-        """Return `(B, 2, 3)`: where in the image, -1..1 from side to side, each point of the result is taken from."""
+        """Return `(B, 2, 3)`: maps a point of the result to its source, in coordinates -1..1 from edge to edge."""
         angle = math.radians(self.degrees) * uniform(images)
         size = 1 + self.scale * uniform(images)
         side = 1 - 2 * (torch.rand(len(images), device=images.device) < self.flip).to(torch.float32)

@@ -1,124 +1,130 @@
-"""Batches: an epoch gathered from tensors that hold the whole data set, with no worker processes."""
+"""Batches: the source of a network's inputs. It gathers them from one tensor, without worker processes."""
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from queue import Queue
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
-
-@dataclass(frozen=True)
-class Shard:
-    """Which share of each batch a process takes: every `count`-th image from the `number`-th on."""
-
-    number: int = 0
-    count: int = 1
+BLOCK, BLOCK_FROM_DISK = 128, 8  # batches in a block: of inputs in memory, and of inputs that are read from disk
+DEVICE_SHARE = 0.5  # of a GPU's free memory that the inputs may take; the network needs the rest
 
 
-@dataclass(frozen=True)
 class Batches:
-    """Iterates over `(inputs, labels, positions)`; a fresh order each epoch where `epoch` is given.
+    """Yields `(inputs, labels, positions)`, on the device and prepared for the network.
 
-    The order depends on the seed and the epoch alone, so a run that was cut goes on as if it had not been.
+    The order of an epoch depends on the seed and the epoch's number alone, so a resumed run sees the same batches as
+    an uninterrupted one.
 
-    Attributes:
-        inputs: Images or features of the whole data set, `(N, ...)`.
-        labels: `(N,)`, on the same device.
-        positions: The images of this part, ascending positions in the data set.
+    Args:
+        inputs: Images, features or feature maps of the whole data set, `(N, ...)`.
+        labels: `(N,)`.
+        positions: The images of this split, as ascending positions in the data set.
         batch_size: Images in a batch, over all processes together.
-        shard: This process's share.
+        device: Where batches are wanted; None for the device of `inputs`.
+        prepare: Takes a batch of inputs to what the network takes, on the device; None to leave inputs as they are.
         seed: Seed of the order.
-        epoch: Tells the epoch's number when an epoch starts; None keeps the positions' own order.
-        block: Batches that come together as one, for several steps in a row; only with one process.
-        prefetch: Gather the next batch while the last is in use, for inputs that lie on disk.
-        pin: Gather into page-locked memory, from which a GPU copies without waiting.
+        epoch: Returns the current epoch. Batches are then shuffled, for training; None keeps the order of `positions`.
+        rank: This process takes every `world_size`-th image of a batch, beginning with this one.
+        world_size: Number of processes.
+        in_blocks: Whether to yield many batches as one block; only for one process.
+        from_disk: Whether `inputs` is memory-mapped. A thread then gathers the next batches meanwhile.
+
+    Raises:
+        ValueError: There is not one input for each label, or the batch size is not a multiple of the processes.
     """
 
-    inputs: Tensor
-    labels: Tensor
-    positions: Tensor
-    batch_size: int
-    shard: Shard = Shard()
-    seed: int = 0
-    epoch: Callable[[], int] | None = None
-    block: int = 1
-    prefetch: bool = False
-    pin: bool = False
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        positions: Tensor | NDArray[np.int64],
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        epoch: Callable[[], int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        in_blocks: bool = False,
+        from_disk: bool = False,
+    ) -> None:
+        if len(inputs) != len(labels):
+            raise ValueError(f"Expected an input for each of {len(labels)} images, got {len(inputs)}.")
+        if epoch is not None and batch_size % world_size:
+            raise ValueError(
+                f"Expected data.batch_size to be a multiple of the {world_size} devices, got {batch_size}."
+            )
+        self.inputs, self.labels = inputs, labels.to(inputs.device)
+        self.positions = torch.as_tensor(positions).to(inputs.device)
+        self.device, self.prepare = device or inputs.device, prepare
+        self.seed, self.epoch, self.rank, self.world_size = seed, epoch, rank, world_size
+        self.reads_ahead = from_disk and inputs.device.type == "cpu"
+        block = BLOCK_FROM_DISK if self.reads_ahead else BLOCK
+        self.size = batch_size * (block if in_blocks else 1)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.positions), self.batch_size * self.block)
-        return whole + (1 if rest and not self._drops(rest) else 0)
+        whole, rest = divmod(len(self.positions), self.size)
+        return whole + (1 if rest and not self._is_too_small(rest) else 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        return ahead(self._gathered()) if self.prefetch else self._gathered()
+        for inputs, labels, positions in ahead(self._gathered()) if self.reads_ahead else self._gathered():
+            inputs = inputs.to(self.device, non_blocking=True)
+            prepared = inputs if self.prepare is None else self.prepare(inputs)
+            yield prepared, labels.to(self.device), positions.to(self.device)
 
     def _gathered(self) -> Iterator[Batch]:
-        order, size = self._order(), self.batch_size * self.block
-        for start in range(0, len(order), size):
-            chunk = order[start : start + size]
-            if self._drops(len(chunk)):
+        """Yield batches where the data set is; in page-locked memory where a GPU is to copy them."""
+        order = self._order()
+        for start in range(0, len(order), self.size):
+            chunk = order[start : start + self.size]
+            if self._is_too_small(len(chunk)):
                 return
-            mine = chunk[self.shard.number :: self.shard.count]
+            mine = chunk[self.rank :: self.world_size]
             inputs = self._rows(self.inputs, mine)
-            yield inputs.pin_memory() if self.pin else inputs, self._rows(self.labels, mine), mine
+            pinned = self.reads_ahead and self.device.type == "cuda"
+            yield inputs.pin_memory() if pinned else inputs, self._rows(self.labels, mine), mine
 
     def _rows(self, values: Tensor, which: Tensor) -> Tensor:
-        """Return some rows of a tensor, without OpenMP where a thread reads ahead.
+        """Return some rows of a tensor, without OpenMP in the thread that reads ahead.
 
-        From a few thousand rows on torch would give that thread a team of its own, and where OpenMP has more threads
-        than processors it lets none wait actively. That cost everything in the process a third of its speed.
+        For a few thousand rows or more torch starts an OpenMP team, and the reading thread would get one of its own.
+        With more OpenMP threads than processors no thread waits actively, which cost a third of the speed.
         """
-        return torch.from_numpy(values.numpy()[which.numpy()]) if self.prefetch else values[which]
+        return torch.from_numpy(values.numpy()[which.numpy()]) if self.reads_ahead else values[which]
 
-    def _drops(self, size: int) -> bool:
-        """Tell whether a training batch is too small to give every process an image."""
-        return self.epoch is not None and size < self.shard.count
+    def _is_too_small(self, size: int) -> bool:
+        """Tell whether a training batch has fewer images than there are processes."""
+        return self.epoch is not None and size < self.world_size
 
     def _order(self) -> Tensor:
         if self.epoch is None:
             return self.positions
-        # NumPy's legacy generator mixes seed and epoch and has a frozen stream (NEP 19); torch's would look at 32 bits.
+        # NumPy's legacy generator takes seed and epoch and has a frozen stream (NEP 19); torch's has a 32-bit seed.
         order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))
         return self._rows(self.positions, torch.from_numpy(order).to(self.positions.device))
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    """Yield batches that a thread has gathered meanwhile; at most `depth` of them wait in memory."""
-    waiting: Queue[Batch | BaseException | None] = Queue(depth)
-    left = threading.Event()
-
-    def gather() -> None:
-        try:
-            for batch in batches:
-                waiting.put(batch)
-                if left.is_set():
-                    return
-            waiting.put(None)
-        except BaseException as error:  # whatever it is belongs to the thread that reads
-            waiting.put(error)
-
-    thread = threading.Thread(target=gather, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while (batch := waiting.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
+    """Yield batches while a thread gathers the next `depth` of them."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as reader:
+        waiting = deque(reader.submit(next, batches, None) for _ in range(depth))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(next, batches, None))
             yield batch
-    finally:  # an epoch that is left early must not leave the thread waiting for room
-        left.set()
-        while thread.is_alive():
-            drain(waiting)
-            thread.join(0.01)
 
 
-def drain(waiting: Queue[Batch | BaseException | None]) -> None:
-    """Take out what nobody will read."""
-    while not waiting.empty():
-        waiting.get_nowait()
+def resident(inputs: Tensor, device: torch.device) -> Tensor:
+    """Return inputs on a GPU with enough free memory, else where they are."""
+    if device.type != "cuda" or inputs.device == device:
+        return inputs
+    free, _ = torch.cuda.mem_get_info(device)
+    return inputs.to(device) if inputs.nbytes < DEVICE_SHARE * free else inputs

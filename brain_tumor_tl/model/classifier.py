@@ -1,9 +1,8 @@
-"""TumorClassifier: the LightningModule. A torchvision backbone, a new head, and how they learn."""
+"""TumorClassifier: the LightningModule. A torchvision backbone, a new head, and how they are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -12,40 +11,38 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from brain_tumor_tl.model.backbone import build, new_head
+from brain_tumor_tl.model.backbone import Cut, build, new_head
+from brain_tumor_tl.model.lightning_internals import count_steps
 from brain_tumor_tl.model.metrics import build_metrics, scalars
 from brain_tumor_tl.model.optim import build_optimizer, build_scheduler, check_learning
-from brain_tumor_tl.model.steps import Stepper
+from brain_tumor_tl.model.steps import Blocks, Stepper
 
 Batch = tuple[Tensor, Tensor, Tensor]
 Outputs = tuple[Tensor, Tensor, Tensor]
-HEADLINES = ("loss", "accuracy", "balanced_accuracy", "macro_f1")  # what checkpoints and schedulers can go by
+HEADLINES = ("loss", "accuracy", "balanced_accuracy", "macro_f1")  # for checkpoints and schedulers to go by
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """How to learn from many batches at a time.
+def build_network(name: str, classes: int, weights: str | None, options: Mapping[str, Any] | None = None) -> Cut:
+    """Build a torchvision network with a new last layer.
 
-    Attributes:
-        batch_size: Images in an optimizer step.
-        steps: Optimizer steps in an epoch.
-        prepare: Takes a batch as it is stored to the network's input.
-        graphs: On a GPU, replay steps as a CUDA graph: True, False or "auto".
+    All random weights of a run are drawn here, in this order: those of the network, then those of the new head.
+
+    Args:
+        name: Any classification network of torchvision.models.
+        classes: Number of outputs of the new layer.
+        weights: A torchvision weight name, the path of a state dict, or None for random weights.
+        options: Arguments of torchvision's builder.
     """
-
-    batch_size: int
-    steps: int
-    prepare: Callable[[Tensor], Tensor]
-    graphs: bool | str = False
+    network = build(name, weights, options)
+    return Cut(network.backbone, new_head(network.head, classes))
 
 
 class TumorClassifier(L.LightningModule):
     """A torchvision network with a new last layer.
 
-    With `freeze` the backbone is a fixed function: no gradient, BatchNorm and dropout in eval mode throughout, and
-    nothing of it in the optimizer. It then takes features `(B, D)` in place of images just as well.
+    With `freeze` the backbone is fixed: it has no gradients, its BatchNorm and dropout stay in eval mode, and the
+    optimizer holds the head alone. Features `(B, D)` of the backbone can then take the place of images.
 
     Args:
         name: Any classification network of torchvision.models.
@@ -56,14 +53,16 @@ class TumorClassifier(L.LightningModule):
         optimizer: A class of torch.optim.
         lr: Learning rate.
         optimizer_options: Further arguments of the optimizer.
-        fused: Let the optimizer update all parameters in one kernel where it can.
+        fused: Update all parameters in one kernel if the optimizer can.
         scheduler: A class of torch.optim.lr_scheduler, or None.
         scheduler_interval: "epoch" or "step".
         scheduler_options: Arguments of the scheduler; "auto" stands for the run's number of scheduler steps.
         class_weights: Weight of each class in the loss.
         label_smoothing: Share of the target spread over all classes.
-        monitored: What the Trainer's validation loop looks at: "val", or "test" as in the study.
-        seed: Seed of what is random inside the network in each epoch, such as dropout.
+        monitored: The split that the Trainer's validation loop evaluates: "val", or "test" as in the study.
+        seed: Seed of the random numbers of each epoch, such as those of dropout.
+        blocks: Train on many batches in each training step; None for one.
+        network: What `build_network` returned for the same arguments; None to build it here.
     """
 
     def __init__(
@@ -85,13 +84,15 @@ class TumorClassifier(L.LightningModule):
         label_smoothing: float = 0.0,
         monitored: str = "val",
         seed: int = 0,
+        blocks: Blocks | None = None,
+        network: Cut | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["blocks", "network"])
         self.classes, self.freeze_backbone, self.monitored, self.seed = list(classes), freeze, monitored, seed
         check_learning(optimizer, lr, optimizer_options or {}, scheduler, scheduler_options or {})
-        cut = build(name, weights, options)
-        self.backbone, self.head = cut.backbone, new_head(cut.head, len(classes))
+        network = network or build_network(name, len(classes), weights, options)
+        self.backbone, self.head = network.backbone, network.head
         if freeze:
             self.backbone.requires_grad_(False).eval()
         self.label_smoothing = label_smoothing
@@ -102,15 +103,11 @@ class TumorClassifier(L.LightningModule):
         self._seen: dict[str, list[Outputs]] = {}
         self._outputs: dict[str, Outputs] = {}
         self._summaries: dict[str, dict[str, float]] = {}
-        self._blocks: Blocks | None = None
+        self.blocks, self.automatic_optimization = blocks, blocks is None
         self._stepper: Stepper | None = None
 
-    def learn_in_blocks(self, blocks: Blocks) -> None:
-        """Take many batches in each training step from here on, one optimizer step for each."""
-        self.automatic_optimization, self._blocks = False, blocks
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a CUDA graph made of the optimizer's settings out of checkpoints, which other devices read too."""
+        """Undo what a CUDA graph needs of the optimizer's settings, since other devices load checkpoints too."""
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 if group.get("capturable"):
@@ -134,36 +131,42 @@ class TumorClassifier(L.LightningModule):
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimizer over what learns, and the scheduler if there is one."""
+        """Build the optimizer of the trainable parameters, and the scheduler if there is one."""
         p = self.hparams
         optimizer = build_optimizer(
             p["optimizer"], self.parameters(), p["lr"], p["optimizer_options"] or {}, p["fused"]
         )
-        self._stepper = None
         if p["scheduler"] is None:
             return optimizer
         epochs = self.trainer.max_epochs or 1
         if p["scheduler_interval"] == "epoch":
             steps = epochs
         else:
-            steps = self._blocks.steps * epochs if self._blocks else int(self.trainer.estimated_stepping_batches)
+            steps = self.blocks.steps * epochs if self.blocks else int(self.trainer.estimated_stepping_batches)
         scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
-        if self.automatic_optimization:  # a scheduler that looks at the loss waits where an epoch is not monitored
+        if self.automatic_optimization:  # strict=False: a scheduler of the loss waits if an epoch is not evaluated
             entry |= {"monitor": self._monitor, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
+    def on_train_start(self) -> None:
+        """Prepare to train in blocks, once a resumed run's optimizer has its state."""
+        if self.blocks is not None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            self._stepper = Stepper(self._logits_and_loss, optimizer, self.blocks, lambda: self._step_scheduler("step"))
+
     def on_train_epoch_start(self) -> None:
-        """Seed dropout and its like by epoch, so that a resumed run goes on as an uninterrupted one."""
+        """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch + 7_919 * self.global_rank)
         self._forget("train")
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what the monitored part gave before."""
+        """Forget the outputs of the epoch before."""
         self._forget(self.monitored)
 
     def on_test_epoch_start(self) -> None:
-        """Forget what the test part gave before."""
+        """Forget the outputs of an earlier test."""
         self._forget("test")
 
     @property
@@ -171,29 +174,29 @@ class TumorClassifier(L.LightningModule):
         return f"{self.monitored}/loss"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch; of a block of batches, once it has learnt from it."""
-        return self._step("train", batch) if self._blocks is None else self._learn(self._blocks, batch)
+        """Return the loss of a batch, or of a block after its optimizer steps."""
+        return self._step("train", batch) if self._stepper is None else self._learn(self._stepper, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Look at a batch of the monitored part."""
+        """Evaluate a batch of the monitored split."""
         self._step(self.monitored, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Look at a batch of the test part."""
+        """Evaluate a batch of the test split."""
         self._step("test", batch)
 
     def on_train_epoch_end(self) -> None:
-        """Make the training part's metrics known to checkpoints and schedulers."""
+        """Log the training split's metrics, for checkpoints and schedulers."""
         self._log_summary("train")
         if not self.automatic_optimization:
-            self._step_schedulers("epoch")
+            self._step_scheduler("epoch")
 
     def on_validation_epoch_end(self) -> None:
-        """Make the monitored part's metrics known to checkpoints and schedulers."""
+        """Log the monitored split's metrics, for checkpoints and schedulers."""
         self._log_summary(self.monitored)
 
     def on_test_epoch_end(self) -> None:
-        """Make the test part's metrics known to the Trainer."""
+        """Log the test split's metrics."""
         self._log_summary("test")
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -203,10 +206,8 @@ class TumorClassifier(L.LightningModule):
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
         if stage not in self._outputs:
-            parts = [torch.cat(tensors) for tensors in zip(*self._seen[stage], strict=True)]
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                parts = [torch.cat(gather_all_tensors(part.contiguous())) for part in parts]
-            self._outputs[stage] = (parts[0], parts[1], parts[2])
+            logits, labels, positions = (torch.cat(tensors) for tensors in zip(*self._seen[stage], strict=True))
+            self._outputs[stage] = of_all_processes((logits, labels, positions))
         return self._outputs[stage]
 
     def summarize(self, stage: str) -> dict[str, float]:
@@ -217,7 +218,7 @@ class TumorClassifier(L.LightningModule):
             (metrics,) = self._metrics
             metrics.reset()
             metrics.update(logits.cpu(), labels.cpu())
-            computed = metrics.compute()  # calling it would compute the batch's own values besides
+            computed = metrics.compute()  # calling `metrics` would compute the batch's own values too
             self.confusion[stage] = computed["confusion_matrix"].tolist()
             self._summaries[stage] = {"loss": loss, **scalars(computed, self.classes)}
         return self._summaries[stage]
@@ -228,43 +229,26 @@ class TumorClassifier(L.LightningModule):
         self._seen[stage].append((logits.detach(), labels, positions))
         return self.loss(logits, labels)
 
-    def _learn(self, blocks: Blocks, batch: Batch) -> Tensor:
+    def _learn(self, stepper: Stepper, batch: Batch) -> Tensor:
         inputs, labels, positions = batch
-        if self._stepper is None:
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert isinstance(optimizer, torch.optim.Optimizer)
-            graphs = blocks.graphs if self.device.type == "cuda" else False
-            self._stepper = Stepper(
-                self._logits_and_loss, optimizer, blocks.batch_size, lambda: self._step_schedulers("step"), graphs
-            )
-        logits = self._stepper.learn(inputs, labels)
+        logits = stepper.learn(inputs, labels)
         self._seen["train"].append((logits, labels, positions))
-        self._count_steps(-(-len(inputs) // blocks.batch_size))
+        count_steps(self.trainer, -(-len(inputs) // stepper.batch_size))
         return self.loss(logits, labels)
 
     def _logits_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        assert self._blocks is not None
-        with torch.autocast(self.device.type, enabled=False):  # as outside blocks, where the data module prepares
-            prepared = self._blocks.prepare(inputs)
-        logits = self(prepared)
+        logits = self(inputs)
         return logits, self.loss(logits, labels)
 
-    def _step_schedulers(self, interval: str) -> None:
-        """Move learning rates on, which Lightning leaves to the module where the module takes the steps."""
-        for entry in self.trainer.lr_scheduler_configs:
-            if entry.interval != interval:
-                continue
-            if not isinstance(entry.scheduler, ReduceLROnPlateau):
-                entry.scheduler.step()
-            elif self._monitor in self.trainer.callback_metrics:
-                entry.scheduler.step(self.trainer.callback_metrics[self._monitor])
-
-    def _count_steps(self, steps: int) -> None:
-        """Tell Lightning of the steps in a block, so that `global_step` counts them all."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        for count in (progress.total, progress.current):
-            count.ready += steps
-            count.completed += steps
+    def _step_scheduler(self, interval: str) -> None:
+        """Change the learning rate, which Lightning leaves to the module if the module takes the optimizer steps."""
+        if self.hparams["scheduler"] is None or self.hparams["scheduler_interval"] != interval:
+            return
+        scheduler: Any = self.lr_schedulers()
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+        elif self._monitor in self.trainer.callback_metrics:
+            scheduler.step(self.trainer.callback_metrics[self._monitor])
 
     def _forget(self, stage: str) -> None:
         self._seen[stage] = []
@@ -275,3 +259,14 @@ class TumorClassifier(L.LightningModule):
         summary = self.summarize(stage)
         values = {f"{stage}/{name}": summary[name] for name in HEADLINES}
         self.log_dict(values, logger=False, batch_size=1)
+
+
+def of_all_processes(outputs: Outputs) -> Outputs:
+    """Return the outputs of all processes of a run, in the order of their ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return outputs
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, tuple(values.cpu() for values in outputs))  # sizes may differ
+    device = outputs[0].device
+    logits, labels, positions = (torch.cat(values).to(device) for values in zip(*shares, strict=True))
+    return logits, labels, positions

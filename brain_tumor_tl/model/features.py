@@ -1,83 +1,78 @@
-"""Features: a frozen backbone over all images, once, kept on disk for every later run with the same key."""
+"""Features: the output of a frozen backbone for all images, computed once and cached for later runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
 from brain_tumor_tl.cache import CacheEntry, load_or_build, new_array
 from brain_tumor_tl.model.fusion import fuse_norms
 
-Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+Batches = Iterable[tuple[Tensor, Tensor, Tensor]]
 
 
 def load_features(
     backbone: nn.Module,
-    chunks: Chunks,
-    count: int,
-    width: int,
+    batches: Batches,
+    shape: tuple[int, int],
     *,
     key: str,
     cache_dir: Path,
     precision: AbstractContextManager[Any],
-    total: int | None = None,
     fuse: bool = False,
 ) -> CacheEntry:
     """Compute the features of all images, or open them from the cache.
 
     Args:
-        backbone: On its device; it is held in eval mode meanwhile.
-        chunks: Gives `(positions, images)` over the whole data set, images ready for the backbone.
-        count: Number of images.
-        width: Features of an image.
+        backbone: On its device; in eval mode while it computes.
+        batches: `(images, labels, positions)` over the whole data set, images as the backbone takes them.
+        shape: Number of images, and features of an image.
         key: Digest of all that the features depend on: pixels, normalisation, weights, precision.
-        cache_dir: Where features are kept.
-        precision: The context that the run computes in, such as autocast.
-        total: Number of chunks, for the progress bar.
-        fuse: Whether to work batch normalisation into convolutions: faster, and the same to float32's rounding.
+        cache_dir: The cache's folder.
+        precision: The context that the backbone computes in, such as autocast.
+        fuse: Whether to fuse batch normalisation into convolutions: faster, and equal up to float32's rounding.
 
     Returns:
-        float32 `(count, width)`.
+        float32 `(N, D)`.
     """
 
     def build(path: Path) -> dict[str, Any]:
-        features = new_array(path, np.float32, (count, width))
+        features = new_array(path, np.float32, shape)
         with precision:
-            compute_into(features, backbone, track(chunks(), "Computing features", total=total, transient=True), fuse)
+            compute_into(features, backbone, track(batches, "Computing features", transient=True), fuse)
         features.flush()
         return {}
 
     return load_or_build(cache_dir, "features", key, build)
 
 
-def compute_into(
-    features: Any, backbone: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], fuse: bool = False
-) -> None:
+def compute_into(features: NDArray[np.float32], backbone: nn.Module, batches: Batches, fuse: bool = False) -> None:
     """Write each image's features to its row.
 
     Args:
         features: float32 `(N, D)`, written in place.
         backbone: Its training mode is restored.
-        chunks: `(positions, images)`; every position exactly once.
-        fuse: Whether to work batch normalisation into convolutions.
+        batches: `(images, labels, positions)`; every position exactly once.
+        fuse: Whether to fuse batch normalisation into convolutions.
 
     Raises:
-        RuntimeError: A position was missed or came twice.
+        RuntimeError: A position is missing or came twice.
     """
     seen = np.zeros(len(features), dtype=np.int64)
     training = backbone.training
     backbone.eval()
     network = fuse_norms(backbone) if fuse else backbone
     with torch.inference_mode():
-        for positions, images in chunks:
-            rows = positions.numpy()
+        for images, _, positions in batches:
+            rows = positions.cpu().numpy()
             features[rows] = network(images).float().cpu().numpy()
             seen[rows] += 1
     backbone.train(training)

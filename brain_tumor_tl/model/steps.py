@@ -1,7 +1,7 @@
-"""Steps: many optimizer steps over one block of the training part, with nothing between them but the next step.
+"""Steps: the optimizer steps of one block of training batches, without the Trainer between them.
 
-Lightning spends 1 to 2 ms on a step of its own. That is nothing beside a network on a processor, but many times what
-the step of a linear head takes, and as much as a small network's on a large GPU. A block passes Lightning once.
+Lightning takes 1 to 2 ms for a step. That is negligible for a network on a processor, but many times the step of a
+linear head, and as long as the step of a small network on a large GPU. A block passes Lightning once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,33 +18,44 @@ from torch.optim import Optimizer
 
 log = logging.getLogger("brain_tumor_tl")
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-WARM_UP = 3  # real steps before a CUDA graph is taken, as PyTorch's notes on CUDA graphs advise
+WARM_UP = 3  # real steps before a CUDA graph is captured, as PyTorch's notes on CUDA graphs advise
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How to train on many batches at a time.
+
+    Attributes:
+        batch_size: Images in an optimizer step.
+        steps: Optimizer steps in an epoch.
+        prepare: Takes a batch as it is stored to the network's input; None if it is one already.
+        graphs: On a GPU, replay steps as a CUDA graph: True, False, or "auto" to continue without if CUDA refuses.
+    """
+
+    batch_size: int
+    steps: int
+    prepare: Callable[[Tensor], Tensor] | None = None
+    graphs: bool | str = False
 
 
 class Stepper:
-    """Learns from blocks of the training part, batch after batch.
+    """Trains on blocks, batch after batch.
 
     Args:
         forward: Takes inputs `(B, ...)` and labels `(B,)`, returns logits `(B, classes)` and the loss `()`.
-        optimizer: Holds what learns.
-        batch_size: Images in a step.
+        optimizer: Holds the trainable parameters.
+        blocks: What a block consists of.
         after_step: Called after each step, for schedulers that go by steps.
-        graphs: Replay whole batches from a CUDA graph: True, False, or "auto" to go on without where CUDA refuses.
     """
 
-    def __init__(
-        self,
-        forward: Forward,
-        optimizer: Optimizer,
-        batch_size: int,
-        after_step: Callable[[], None],
-        graphs: bool | str = False,
-    ) -> None:
-        self.forward, self.optimizer, self.batch_size, self.after_step = forward, optimizer, batch_size, after_step
-        self.graphs = graphs if can_be_captured(optimizer) else False
+    def __init__(self, forward: Forward, optimizer: Optimizer, blocks: Blocks, after_step: Callable[[], None]) -> None:
+        self.forward, self.optimizer, self.after_step = forward, optimizer, after_step
+        self.batch_size, self.prepare = blocks.batch_size, blocks.prepare
+        on_gpu = optimizer.param_groups[0]["params"][0].device.type == "cuda"
+        self.graphs = blocks.graphs if on_gpu and can_be_captured(optimizer) else False
         self._warmed = 0
         self._graph: GraphedStep | None = None
-        self._baked: list[dict[str, Any]] = []
+        self._captured: list[dict[str, Any]] = []
         self._side: torch.cuda.Stream | None = None
         if self.graphs:
             make_capturable(optimizer)
@@ -52,7 +64,7 @@ class Stepper:
         """Take one step for each batch of a block.
 
         Args:
-            inputs: Images or features, `(N, ...)`.
+            inputs: What `prepare` takes, `(N, ...)`.
             labels: `(N,)`.
 
         Returns:
@@ -66,14 +78,14 @@ class Stepper:
         return torch.cat(logits)
 
     def _take(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Take one step, by the graph where it is a whole batch and there is one."""
+        """Take one step, by the graph if there is one and the batch is whole."""
         if not self.graphs or len(inputs) < self.batch_size:
             return self.step(inputs, labels)
         now = constants(self.optimizer)
-        if self._warmed and now != self._baked:
-            self._go_on_without("a scheduler changes more than the learning rate")
+        if self._warmed and now != self._captured:
+            self._stop_graphs("a scheduler changes more than the learning rate")
             return self.step(inputs, labels)
-        self._baked = now
+        self._captured = now
         if self._warmed < WARM_UP:
             self._warmed += 1
             self._side = self._side or torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
@@ -84,8 +96,12 @@ class Stepper:
     def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Take one step, operation by operation; return the logits."""
         self.optimizer.zero_grad(set_to_none=True)
+        device = inputs.device.type
+        if self.prepare is not None:
+            with torch.autocast(device, enabled=False):  # as batches are prepared outside blocks
+                inputs = self.prepare(inputs)
         logits, loss = self.forward(inputs, labels)
-        with torch.autocast(loss.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         self.optimizer.step()
         torch.clear_autocast_cache()  # it holds 16-bit copies of weights that have just changed
@@ -97,11 +113,11 @@ class Stepper:
         except RuntimeError as error:
             if self.graphs is True:
                 raise
-            self._go_on_without(str(error).splitlines()[0])
+            self._stop_graphs(str(error).splitlines()[0])
             return None
 
-    def _go_on_without(self, reason: str) -> None:
-        log.warning(f"Training steps can't be a CUDA graph, so they run one by one: {reason}.")
+    def _stop_graphs(self, reason: str) -> None:
+        log.warning(f"Training steps can't be a CUDA graph and run one by one: {reason}.")
         self.graphs, self._graph = False, None
 
 
@@ -110,7 +126,7 @@ class GraphedStep:
 
     Args:
         step: Takes a step from inputs and labels, and returns logits.
-        optimizer: What `step` moves; its state must exist already, and it must be capturable.
+        optimizer: Used by `step`; its state must exist already, and it must be capturable.
         inputs: A whole batch.
         labels: Its labels.
     """
@@ -135,7 +151,7 @@ class GraphedStep:
 
 
 def on_side_stream(side: torch.cuda.Stream, work: Callable[[], Tensor]) -> Tensor:
-    """Run on another CUDA stream than the current one, as warming up for a graph must."""
+    """Run on another CUDA stream than the current one, as the warm-up for a graph must."""
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         result = work()
@@ -146,25 +162,25 @@ def on_side_stream(side: torch.cuda.Stream, work: Callable[[], Tensor]) -> Tenso
 def can_be_captured(optimizer: Optimizer) -> bool:
     """Tell whether a CUDA graph can hold the optimizer's step.
 
-    It must be able to keep its step count on the GPU, and must not go parameter by parameter, for then some of torch's
-    optimizers read the learning rate on the processor.
+    It must be able to keep its step count on the GPU, and must not loop over single parameters, since some of torch's
+    optimizers then read the learning rate on the processor.
     """
     single = any(group.get("foreach") is False and not group.get("fused") for group in optimizer.param_groups)
     return "capturable" in inspect.signature(type(optimizer)).parameters and not single
 
 
 def constants(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return what a CUDA graph of the optimizer's step holds fixed: all settings but the learning rate."""
+    """Return the settings that a CUDA graph of the optimizer's step holds fixed: all but the learning rate."""
     moving = ("params", "lr")
     return [{key: value for key, value in group.items() if key not in moving} for group in optimizer.param_groups]
 
 
 def make_capturable(optimizer: Optimizer) -> None:
-    """Let the optimizer keep step count and learning rate on the GPU, where a graph reads them anew at each replay."""
+    """Let the optimizer keep step count and learning rate on the GPU, where a graph reads them at each replay."""
     for group in optimizer.param_groups:
         device = group["params"][0].device
         group["capturable"] = True
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
-    for parameter, state in optimizer.state.items():  # a resumed run's count may still be on the processor
+    for parameter, state in optimizer.state.items():  # the count of a resumed run may still be on the processor
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].to(parameter.device, torch.float32)

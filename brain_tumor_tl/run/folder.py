@@ -1,8 +1,7 @@
-"""Folder: whether a run's folder is new, cut, finished, or another run's."""
+"""Folder: whether a run's folder is new, or holds an interrupted, a finished or another run."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,29 +18,13 @@ OF_A_RUN = (
 FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
 State = Literal["new", "cut", "done"]
 
-# Keys, and tables of keys, that change where a run is kept and what is shown of it, but no number that it gives.
+# Keys and tables of keys that none of a run's numbers depends on.
 WITHOUT_EFFECT = (
     "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
     "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly", "launcher",
     "search",
 )  # fmt: skip
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """Return the digest of the settings that a run's figures depend on.
-
-    Args:
-        config: The run's settings, resolved, as plain dicts and lists.
-    """
-    content = json.loads(json.dumps(config))
-    for path in WITHOUT_EFFECT:
-        *tables, key = path.split(".")
-        table = content
-        for name in tables:
-            table = table.get(name) if isinstance(table, dict) else None
-        if isinstance(table, dict):
-            table.pop(key, None)
-    return digest_of(content)
+SPLIT_KEYS = ("data.split", "data.fold_by")  # older runs have "runs" here, which is now called "series"
 
 
 def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> State:
@@ -50,10 +33,10 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
     Args:
         folder: The run's folder; it may be absent.
         config: The settings of the run that is to start.
-        force: Train anew whatever is there.
+        force: Whether to train anew in any case.
 
     Returns:
-        "new" to start, "cut" to go on from `checkpoints/last.ckpt`, "done" where `results.json` is there.
+        "new" to start, "cut" to resume from `checkpoints/last.ckpt`, "done" if there is a `results.json`.
 
     Raises:
         FileExistsError: The folder holds a run with other settings.
@@ -66,17 +49,17 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         clear(folder)
         return "new"
     before = read_settings(folder / "config.yaml")
-    if before is None or config_digest(before) != config_digest(config):
-        what = "its config.yaml can't be read" if before is None else ", ".join(differences(before, config))
+    changed = ["its config.yaml can't be read"] if before is None else differences(before, config)
+    if changed:
         raise FileExistsError(
-            f"The folder {folder} holds a run with other settings ({what}). Nothing was changed. "
+            f"The folder {folder} holds a run with other settings ({', '.join(changed)}). Nothing was changed. "
             "Give this run another name, name=NAME, or train anew in its place with force=true."
         )
     return "done" if done else "cut"
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings of an earlier run, None where its file is absent or holds something else."""
+    """Return the settings of an earlier run; None if its file is absent or can't be read."""
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -85,9 +68,9 @@ def read_settings(path: Path) -> dict[str, Any] | None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier run wrote, `results.json` first, so that no half of it looks finished.
+    """Remove the files of an earlier run, `results.json` first, so that a half-cleared run never looks finished.
 
-    `train.log` stays, for the run that is to start writes to it, and so does whatever no run has written.
+    `train.log` stays, since the run that is about to start writes to it, and so do files that no run writes.
     """
     for name in OF_A_RUN:
         (folder / name).unlink(missing_ok=True)
@@ -95,20 +78,30 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def differences(before: Any, after: Mapping[str, Any], most: int = 5) -> list[str]:
-    """Return the first few settings that differ, as `key: before -> after`."""
-    old, new = flat(before), flat(after)
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and has_effect(key)]
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return the digest of the settings that a run's numbers depend on.
+
+    Args:
+        config: The run's settings, resolved, as plain dicts and lists.
+    """
+    return digest_of(settings_with_effect(config))
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], most: int = 5) -> list[str]:
+    """Return the first settings with an effect that differ, as `key: before -> after`."""
+    old, new = settings_with_effect(before), settings_with_effect(after)
+    keys = [key for key in {**old, **new} if repr(old.get(key)) != repr(new.get(key))]  # one batch, 1, is not all, 1.0
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
 
 
 def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return as one table the settings that a run's figures depend on."""
-    return {key: value for key, value in flat(config).items() if has_effect(key)}
+    """Return the settings that a run's numbers depend on, as one table with dotted keys."""
+    table = {key: value for key, value in flat(config).items() if has_effect(key)}
+    return table | {key: "series" for key in SPLIT_KEYS if table.get(key) == "runs"}
 
 
 def has_effect(key: str) -> bool:
-    """Tell whether a run's figures depend on a key.
+    """Tell whether a run's numbers depend on a key.
 
     >>> has_effect("seed"), has_effect("force"), has_effect("launcher.jobs")
     (True, False, False)

@@ -1,15 +1,20 @@
-"""Hardware: device, precision and layout where the configuration leaves them open, and memory as steps like it."""
+"""Hardware: device, precision and layout where the configuration says auto, and allocator settings for training."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>: memory to keep at the heap's end, -1 for all; blocks to map
+M_TRIM_THRESHOLD, M_MMAP_MAX = (
+    -1,
+    -4,
+)  # of <malloc.h>: free memory to keep at the end of the heap, -1 for all; mapped blocks
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -34,7 +39,7 @@ def resolve_accelerator(accelerator: str) -> str:
 
 
 def is_further_process(environment: Mapping[str, str]) -> bool:
-    """Tell whether this is not the first process of a run on several devices, started by Lightning or by SLURM.
+    """Tell whether this is a further process of a run on several devices, started by Lightning or by SLURM.
 
     Args:
         environment: The process's environment.
@@ -44,7 +49,7 @@ def is_further_process(environment: Mapping[str, str]) -> bool:
 
 
 def computes_bfloat16(accelerator: str) -> bool:
-    """Tell whether the device multiplies bfloat16 itself: AMX or AVX512-BF16, or an Ampere GPU and newer."""
+    """Tell whether the device multiplies bfloat16 in hardware: AMX or AVX512-BF16, or an Ampere GPU or newer."""
     if accelerator == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
     if accelerator == "cpu":
@@ -53,13 +58,13 @@ def computes_bfloat16(accelerator: str) -> bool:
 
 
 def cpu_flags() -> set[str]:
-    """Return what the processor can do, as Linux names it; empty on other systems."""
+    """Return the processor's feature flags as Linux names them; empty on other systems."""
     lines = cpu_fields("flags", "Features")
     return set(lines[0].split()) if lines else set()
 
 
 def cpu_fields(*names: str) -> list[str]:
-    """Return the values of some fields of Linux's /proc/cpuinfo, none on other systems."""
+    """Return the values of fields of Linux's /proc/cpuinfo; none on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -74,22 +79,30 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
 
 
-def resolve_channels_last(setting: bool | str, precision: str, accelerator: str) -> bool:
-    """Return whether images are laid out with channels last; "auto": where it is faster.
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context that Lightning's precision plugin runs a forward pass in."""
+    if precision == "32-true":
+        return nullcontext()
+    half = precision == "16-mixed" and device.type != "cpu"  # Lightning takes bfloat16 on a processor
+    return torch.autocast(device.type, torch.float16 if half else torch.bfloat16)
 
-    That is in 16-bit precisions, and on processors in float32 too: on two cores with AVX2 four of the study's
-    networks trained 1.1 to 2 times as fast with channels last as without (benchmarks/README.md, Settings).
+
+def resolve_channels_last(setting: bool | str, precision: str, accelerator: str) -> bool:
+    """Return whether images are laid out with channels last; "auto" chooses what is faster.
+
+    That is channels last in 16-bit precisions, and also in float32 on processors: on two cores with AVX2 four of the
+    study's networks trained 1.1 to 2 times as fast (benchmarks/README.md, Settings).
     """
     return precision != "32-true" or accelerator == "cpu" if setting == "auto" else bool(setting)
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees for what it needs next, from here on; tell whether the C library can.
+    """Make this process keep freed memory for later allocations; tell whether the C library can.
 
-    glibc maps each block above 32 MB anew and gives it back when it is freed, and the system clears every page of it
-    at its first use. A step on a processor frees and takes gigabytes: half a million page faults in each step of
-    MobileNetV2 at batch 32, which took longer than the arithmetic (benchmarks/README.md, Settings). mallopt(3)
-    describes both settings. The peak grows by a few percent to a fifth, by what comes to lie between blocks.
+    glibc maps each block above 32 MB anew and returns it when it is freed, and the system clears each of its pages at
+    the first use. A training step on a processor frees and allocates gigabytes: half a million page faults in each step
+    of MobileNetV2 at batch 32, which took longer than the arithmetic (benchmarks/README.md, Settings). mallopt(3)
+    describes both settings. Fragmentation raises the peak by a few percent to a fifth.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

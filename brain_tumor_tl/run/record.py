@@ -1,4 +1,4 @@
-"""Record: files of a run folder, each written under a temporary name and renamed, so none is ever half."""
+"""Record: the values of a run's files, from plain values."""
 
 from __future__ import annotations
 
@@ -13,28 +13,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from brain_tumor_tl.reporting.protocol_text import leakage_text
+from brain_tumor_tl.reporting.protocol_text import describe_protocol
 
 PACKAGES = (
-    "brain_tumor_tl",
-    "torch",
-    "torchvision",
-    "lightning",
-    "hydra-core",
-    "omegaconf",
-    "torchmetrics",
-    "numpy",
-    "pillow",
-)
+    "brain_tumor_tl", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "pillow",
+)  # fmt: skip
 
 
 def prediction_rows(
     paths: Sequence[str], classes: Sequence[str], probabilities: NDArray[Any], labels: Sequence[int] | NDArray[Any]
 ) -> list[dict[str, Any]]:
-    """Return one row for each image, in the bytewise order of paths: truth, prediction and probabilities.
+    """Return the rows of `predictions.csv`, in the bytewise order of paths: truth, prediction and probabilities.
 
     Args:
-        paths: Of the images, N of them.
+        paths: Path of each image.
         classes: Name of each class.
         probabilities: `(N, classes)`.
         labels: True class of each image.
@@ -54,7 +46,7 @@ def prediction_rows(
 def per_class(
     summary: Mapping[str, float], classes: Sequence[str], confusion: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """Return precision, recall, F1 and number of images of each class; None for a class without images.
+    """Return precision, recall, F1 and number of images of each class; metrics are None for a class without images.
 
     Args:
         summary: Metrics by name, such as `f1/glioma_tumor`.
@@ -74,11 +66,11 @@ def best_epoch(rows: Iterable[Mapping[str, Any]], monitored: str) -> tuple[float
     """Return the best accuracy over the epochs and the first epoch that has it, counted from 1.
 
     Args:
-        rows: One for each epoch, with `epoch`, and `<monitored>/accuracy` where that part was looked at.
-        monitored: The part that was looked at.
+        rows: One for each epoch, with `epoch`, and `<monitored>/accuracy` if the epoch evaluated that split.
+        monitored: The split evaluated after each epoch.
 
     Returns:
-        None twice where no epoch looked at it, as when `trainer.max_time` ends the run before.
+        None twice if no epoch evaluated it, such as when `trainer.max_time` ends the run before.
     """
     seen = [(row[f"{monitored}/accuracy"], -row["epoch"]) for row in rows if f"{monitored}/accuracy" in row]
     if not seen:
@@ -88,51 +80,48 @@ def best_epoch(rows: Iterable[Mapping[str, Any]], monitored: str) -> tuple[float
 
 
 def mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
-    """Return the mean of a column over the rows that have it, None where none does."""
+    """Return the mean of a column over the rows that have it; None if no row has it."""
     values = [float(row[column]) for row in rows if column in row]
     return sum(values) / len(values) if values else None
 
 
 def protocol(
-    split: str,
+    described: Mapping[str, Any],
     counts: Mapping[str, int],
     monitored: str,
     stratify: bool,
     synthetic: bool,
     limited: bool,
-    looked: bool = True,
-    facts: Mapping[str, Any] | None = None,
+    evaluated: bool = True,
 ) -> dict[str, Any]:
-    """Return how the figures came about, in words and in values.
+    """Return `protocol` of `results.json`: how the numbers came about, in values and in words.
 
     Args:
-        split: How the images were split.
-        counts: Images in each part.
-        monitored: The part that was looked at after each epoch.
-        stratify: Whether each part has the same share of every class.
-        synthetic: Whether the images are drawn.
-        limited: Whether only some batches of a part were used.
-        looked: Whether any epoch looked at the monitored part; a run that stops early may end before.
-        facts: What test and training images have in common, which is told too where it is known.
+        described: What is known of the split, as `describe_split` returns it.
+        counts: Images in each split.
+        monitored: The split evaluated after each epoch.
+        stratify: Whether each split has the same share of every class.
+        synthetic: Whether the images are synthetic.
+        limited: Whether only some batches of a split were used.
+        evaluated: Whether any epoch evaluated the monitored split; a run that stops early may end before.
     """
-    weights = "best validation epoch" if monitored == "val" and looked else "last epoch"
-    if not looked:
-        chosen = "There is no best_accuracy: the run ended before it looked at the monitored part."
-        tested = "accuracy is that of the last weights on the test part."
+    weights = "best validation epoch" if monitored == "val" and evaluated else "last epoch"
+    if not evaluated:
+        chosen = "There is no best_accuracy: the run ended before it evaluated the monitored split."
+        tested = "accuracy is that of the last weights on the test split."
     elif monitored == "test":
-        chosen = "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
-        tested = "accuracy is that of the last epoch on the test part."
+        chosen = "best_accuracy is the best epoch ON THE TEST SPLIT, as the study reports it: it is optimistic."
+        tested = "accuracy is that of the last epoch on the test split."
     else:
-        chosen = "best_accuracy is the best epoch on the validation part."
-        tested = "accuracy is that of the best validation epoch's weights on the test part, which was looked at once."
-    notes = [leakage_text(facts) if facts else f"{split} split of single images.", tested, chosen]
+        chosen = "best_accuracy is the best epoch on the validation split."
+        tested = "accuracy is that of the best validation epoch's weights on the test split, which was evaluated once."
+    notes = [describe_protocol(described), tested, chosen]
     if synthetic:
-        notes.insert(0, "SYNTHETIC images: the figures say nothing about MRI.")
+        notes.insert(0, "SYNTHETIC images: the results say nothing about MRI.")
     if limited:
         notes.append("Only some batches were used (trainer.limit_*_batches).")
     return {
-        **(facts or {}),
-        "split": split,
+        **described,
         "stratify": stratify,
         "counts": dict(counts),
         "monitored": monitored,
@@ -145,11 +134,11 @@ def protocol(
 
 
 def environment() -> dict[str, Any]:
-    """Return what is needed to repeat the run on another machine: versions, commit, system, command."""
+    """Return what is needed to repeat a run on another machine: versions, commit, system, command."""
     return {
         "python": platform.python_version(),
         "packages": {name: installed_version(name) for name in PACKAGES},
-        "git_commit": git_commit(Path(__file__).resolve().parent),
+        "git_commit": git_commit(Path(__file__).resolve().parents[2]),
         "system": platform.platform(),
         "processors": os.cpu_count(),
         "command": sys.argv,
@@ -157,7 +146,7 @@ def environment() -> dict[str, Any]:
 
 
 def installed_version(package: str) -> str | None:
-    """Return a package's version, None where it is not installed."""
+    """Return a package's version; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -165,17 +154,12 @@ def installed_version(package: str) -> str | None:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the package's checkout, `-dirty` if changed; None outside a checkout."""
-    if not (folder.parent / ".git").exists():
+    """Return the commit of a checkout, with `-dirty` if it is changed; None if the folder is none."""
+    if not (folder / ".git").exists():
         return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

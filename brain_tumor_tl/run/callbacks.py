@@ -1,0 +1,217 @@
+"""Callbacks: one row for each epoch, in metrics.csv and TensorBoard, and the progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from brain_tumor_tl.console import console, log
+from brain_tumor_tl.files import write_csv
+from brain_tumor_tl.reporting.plots import confusion_figure, pixels
+
+FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
+SAMPLE_SECONDS = 0.5  # between two readings of the running loss; each makes a GPU wait
+
+
+class EpochRecorder(L.Callback):
+    """Keeps loss, metrics, learning rate, time, speed and memory of each epoch, also when a run is resumed.
+
+    The module must have `summarize(stage)`, numbers by name, and `confusion`, a matrix by stage.
+
+    Args:
+        folder: The run's folder.
+        monitored: The split evaluated after each epoch: "val" or "test".
+        classes: Name of each class.
+        confusion_every: Draw the confusion matrix after this many epochs each; 0 for never.
+        note: Added to the title of every figure, such as that the images are synthetic.
+    """
+
+    def __init__(self, folder: Path, monitored: str, classes: list[str], confusion_every: int, note: str = "") -> None:
+        self.folder, self.monitored, self.note = folder, monitored, note
+        self.classes, self.confusion_every = classes, confusion_every
+        self.rows: list[dict[str, Any]] = []
+        self.seconds_before = 0.0  # that the run took before it was interrupted
+        self._began = time.perf_counter()
+        self._started = self._trained = self._validated = self._rate = 0.0
+        self._drawn: Any = None  # stage, epoch and matrix of TensorBoard's newest figure
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, for the checkpoint; as one text, since thousands of small objects are slow to pickle."""
+        return {"rows": json.dumps(self.rows), "seconds": self.seconds_before + time.perf_counter() - self._began}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        self.rows, self.seconds_before = json.loads(state_dict["rows"]), state_dict["seconds"]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the training clock, and note the learning rate before a scheduler changes it."""
+        self._started = self._trained = self._validated = now(pl_module.device)
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the training clock."""
+        self._trained = self._validated = now(pl_module.device)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the evaluation clock."""
+        self._validated = now(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's row."""
+        row = self._row(trainer, pl_module)
+        self.rows.append(row)
+        if not math.isfinite(row["train/loss"]):
+            log.warning(f"The loss of epoch {row['epoch']} is not a finite number; a lower optimizer.lr may help.")
+        if not trainer.is_global_zero:
+            return
+        write_csv(self.folder / "metrics.csv", self.rows)
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
+        evaluated = f"{self.monitored}/accuracy" in row
+        if evaluated and self.confusion_every and row["epoch"] % self.confusion_every == 0:
+            self.draw_confusion(trainer, pl_module, self.monitored, row["epoch"])
+
+    def draw_confusion(self, trainer: L.Trainer, pl_module: Any, stage: str, epoch: int) -> None:
+        """Send the stage's confusion matrix of an epoch to TensorBoard, unless it is there already."""
+        new = stage, epoch, pl_module.confusion.get(stage)
+        if new[-1] is None or self._drawn == new:
+            return
+        self._drawn = new
+        title = f"{stage} split, epoch {epoch}" + (f", {self.note}" if self.note else "")
+        figure = confusion_figure(pl_module.confusion[stage], self.classes, title)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
+
+    def _row(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
+        """Return the epoch's row; without columns of the monitored split if the epoch did not evaluate it."""
+        if self._trained == self._started:
+            self._trained = now(module.device)
+        train_seconds = self._trained - self._started
+        row: dict[str, Any] = {"epoch": trainer.current_epoch + 1}
+        row |= {f"train/{name}": value for name, value in module.summarize("train").items()}
+        if self._validated > self._trained:
+            row |= {f"{self.monitored}/{name}": value for name, value in module.summarize(self.monitored).items()}
+            row[f"seconds/{self.monitored}"] = self._validated - self._trained
+        row["learning_rate"] = self._rate
+        row["seconds/train"] = train_seconds
+        row["images_per_second/train"] = sum(map(sum, module.confusion["train"])) / max(train_seconds, 1e-9)
+        row["memory_megabytes"] = memory_megabytes(module.device)
+        return row
+
+
+class ProgressBar(L.Callback):
+    """Shows epoch, images per second, loss and accuracy: one bar for the run, or a line an epoch without a terminal.
+
+    Lightning's own bars begin anew in each epoch, which for a linear head takes less time than drawing them, and have
+    a console of their own, so that messages would break them.
+
+    Args:
+        recorder: Comes before this callback in the Trainer's list, and has the epoch's row.
+    """
+
+    def __init__(self, recorder: EpochRecorder) -> None:
+        self.recorder = recorder
+        self.bar: Progress | None = None
+        self._task: Any = None
+        self._images = 0  # of the epoch so far, on all devices
+        self._began = self._sampled = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        if not console.is_terminal:
+            return
+        state, left = TextColumn("{task.fields[state]}"), TextColumn("left")
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), state)
+        times = (TimeElapsedColumn(), left, TimeRemainingColumn())
+        self.bar = Progress(*columns, *times, console=console, refresh_per_second=5)
+        batches = int(trainer.num_training_batches)
+        done = trainer.current_epoch * batches
+        self._task = self.bar.add_task("Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state="")
+        self.bar.start()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the epoch's number."""
+        self._began, self._images = time.perf_counter(), 0
+        if self.bar:
+            self.bar.update(self._task, description=f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, and read the loss now and then."""
+        if not self.bar:
+            return
+        self.bar.advance(self._task)
+        self._images += len(batch[0]) * trainer.world_size
+        time_now = time.perf_counter()
+        if time_now - self._sampled > SAMPLE_SECONDS:
+            self._sampled = time_now
+            speed, loss = self._images / (time_now - self._began), float(outputs["loss"])
+            rows, key = self.recorder.rows, f"{self.recorder.monitored}/accuracy"
+            known = [f"  {self.recorder.monitored} accuracy {row[key]:.2%}" for row in rows if key in row][-1:]
+            self.bar.update(self._task, state="".join([f"{speed:,.0f} images/s  loss {loss:.3f}", *known]))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's line if there is no bar."""
+        if self.bar:
+            return
+        row = self.recorder.rows[-1]
+        splits = [split for split in ("train", self.recorder.monitored) if f"{split}/loss" in row]
+        told = [f"{split} loss {row[f'{split}/loss']:.3f} accuracy {row[f'{split}/accuracy']:.2%}" for split in splits]
+        speed = f"{row['images_per_second/train']:,.0f} images/s"
+        log.info("  ".join([f"Epoch {row['epoch']}/{trainer.max_epochs}", speed, *told]))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        if self.bar:
+            self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the error stands below it."""
+        self.on_train_end(trainer, pl_module)
+
+
+def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Send a run's settings and final metrics to TensorBoard's HParams tab, into the event file of its curves.
+
+    Args:
+        logger: The run's.
+        settings: One table with dotted keys.
+        results: The contents of `results.json`.
+    """
+    metrics = {f"final/{name}": results[name] for name in FINAL}
+    metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
+    logger.log_hyperparams(
+        {key: "null" if value is None else value for key, value in settings.items()},
+        {name: value for name, value in metrics.items() if value is not None},
+        step=results["epochs"],
+    )
+
+
+def now(device: torch.device) -> float:
+    """Return seconds on a steady clock, once a GPU has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def memory_megabytes(device: torch.device) -> float:
+    """Return the peak memory so far in 10**6 bytes: a GPU's by PyTorch, else the process's own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
