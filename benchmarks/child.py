@@ -1,4 +1,4 @@
-"""Child: a command in a process of its own, its wall time and peak memory; and the run folder that it leaves."""
+"""Child: run a command in its own process, measure wall time and peak memory, and read the run folder it leaves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TICK = 0.02  # seconds between two looks at a child: the resolution of its wall time
+TICK = 0.02  # seconds between two polls of a child: the resolution of its wall time
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a child took.
+    """Time and memory that a child process took.
 
     Attributes:
-        seconds: Wall time of the whole process, its start included.
-        peak_megabytes: Most memory at once in 10**6 bytes, mapped files included, which the system can drop.
-        own_megabytes: Most of its own memory at once, without mapped files; None where there is no /proc.
+        seconds: Wall time of the whole process, start-up included.
+        peak_megabytes: Peak memory in 10**6 bytes, including mapped files, which the system can evict.
+        own_megabytes: Peak memory without mapped files; None without /proc.
     """
 
     seconds: float
@@ -35,20 +35,20 @@ class Finished:
 
 
 def run(command: Sequence[str], each_tick: Callable[[float], None] | None = None) -> Finished:
-    """Run a command to its end.
+    """Run a command and wait for it.
 
     Args:
         command: Program and arguments.
         each_tick: Called with the seconds since the start, every few hundredths of a second and at the end.
 
     Raises:
-        RuntimeError: It ended with another status than 0; the message has the end of its output.
+        RuntimeError: Its exit status is not 0; the message has the end of its output.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=output, stderr=subprocess.STDOUT)
         try:
-            finished, status = monitored(process.pid, started, each_tick or (lambda _: None))
+            finished, status = wait_for(process.pid, started, each_tick or (lambda _: None))
             process.returncode = status
         finally:
             if process.returncode is None:
@@ -59,8 +59,8 @@ def run(command: Sequence[str], each_tick: Callable[[float], None] | None = None
     return finished
 
 
-def monitored(pid: int, started: float, each_tick: Callable[[float], None]) -> tuple[Finished, int]:
-    """Look at a child until it ends; return what it took, and its status."""
+def wait_for(pid: int, started: float, each_tick: Callable[[float], None]) -> tuple[Finished, int]:
+    """Poll a child until it ends; return its time and memory, and its exit status."""
     own: float | None = None
     while True:
         own = max(filter(None, (own, own_megabytes(pid))), default=None)
@@ -74,13 +74,13 @@ def monitored(pid: int, started: float, each_tick: Callable[[float], None]) -> t
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment with the checkout first among the places that Python imports from."""
+    """Return this process's environment variables with the checkout first in PYTHONPATH."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def own_megabytes(pid: int) -> float | None:
-    """Return a process's memory without mapped files in 10**6 bytes, None where there is no /proc."""
+    """Return a process's memory without mapped files in 10**6 bytes, or None without /proc."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -96,7 +96,7 @@ def train(folder: Path, *overrides: str, each_tick: Callable[[float], None] | No
 
 
 def epochs(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of a run folder's `metrics.csv`, one an epoch; cells without a value are left out."""
+    """Return the rows of a run folder's `metrics.csv`, one per epoch; empty cells are left out."""
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
@@ -108,5 +108,5 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def steady(rows: Sequence[dict[str, float]]) -> Sequence[dict[str, float]]:
-    """Return the epochs without the first, in which caches fill; the first where there is no other."""
+    """Return the epochs without the first, which fills caches; a single epoch is kept."""
     return rows[1:] or rows

@@ -1,9 +1,9 @@
-"""Decode: cold and warm start of the package's decoded images beside Pillow alone.
+"""Decode: the package's cold and warm decoding compared with Pillow alone.
 
     python benchmarks/decode.py --data PATH --repeats 5 --json decode.json
 
-Every file is read once before, so that all ways find the files in the system's memory. Cold and warm are
-`TumorData.setup()`, which digests and verifies beside decoding; Pillow's ways open, convert to grey and resize.
+Every file is read once beforehand, so that all variants find the files in the page cache. Cold and warm are
+`TumorData.setup()`, which also computes and verifies digests; the Pillow variants open, convert to grey and resize.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import images, measure
-from brain_tumor_tl.data import TumorData
+from brain_tumor_tl import TumorData
 from brain_tumor_tl.data.index import EXTENSIONS
 
-WAYS = ["cold", "warm", "pillow", "pillow-threads", "pillow-processes"]
+VARIANTS = ["cold", "warm", "pillow", "pillow-threads", "pillow-processes"]
 
 
 def open_data(root: Path, size: int, cache: Path) -> int:
-    """Make or open the package's decoded images; return how many there are."""
+    """Build or open the package's decoded images; return their number."""
     data = TumorData(
         root, images.known_classes(), image_size=size, batch_size=32, normalize="unit", cache_dir=cache, seed=0
     )
@@ -38,14 +38,14 @@ def open_data(root: Path, size: int, cache: Path) -> int:
 
 
 def decode_file(path: Path, size: int) -> int:
-    """Open, convert and resize one file with Pillow; return a pixel's value, so that none is skipped."""
+    """Open, convert and resize one file with Pillow; return one pixel, so that decoding cannot be skipped."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("L").resize((size, size), Image.Resampling.BILINEAR))
     return int(pixels[0, 0])
 
 
 def decode_in(pool: Executor | None, paths: Sequence[Path], size: int) -> int:
-    """Decode every file, in a pool where there is one; return how many."""
+    """Decode every file, in a pool if one is given; return their number."""
     decode = partial(decode_file, size=size)
     if pool is None:
         return len([decode(path) for path in paths])
@@ -53,8 +53,8 @@ def decode_in(pool: Executor | None, paths: Sequence[Path], size: int) -> int:
         return len(list(pool.map(decode, paths, chunksize=16)))
 
 
-def ways_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], float]]:
-    """Return what measures each way, in seconds."""
+def measurements_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], float]]:
+    """Return a function for each variant that measures it in seconds."""
     paths, caches = files_below(root), count()
     latest = [work / "none"]
 
@@ -69,16 +69,16 @@ def ways_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], floa
         "pillow-threads": lambda: decode_in(ThreadPoolExecutor(options.workers), paths, options.image_size),
         "pillow-processes": lambda: decode_in(processes(options.workers), paths, options.image_size),
     }
-    return {name: partial(measure.seconds_of, actions[name]) for name in options.ways}
+    return {name: partial(measure.seconds_of, actions[name]) for name in options.variants}
 
 
 def processes(workers: int) -> Executor:
-    """Return a pool of forked processes, as PyTorch's DataLoader has them on Linux; others would import torch anew."""
+    """Return a pool of forked processes, as PyTorch's DataLoader has on Linux; spawned ones would import torch."""
     return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
 
 
 def files_below(root: Path) -> list[Path]:
-    """Return every image file below a folder, having read each once."""
+    """Read every image file below a folder once and return the paths."""
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
     for path in paths:
         path.read_bytes()
@@ -86,29 +86,35 @@ def files_below(root: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure each way in turns, print the table."""
+    """Measure the variants in turn and print the table."""
     options = measure.options(
-        __doc__, arguments, ("ways", WAYS, "which ways; `warm` needs `cold` before it"),
+        __doc__, arguments, ("variants", VARIANTS, "variants to measure; `warm` needs `cold` before it"),
         data=None, images=3264, image_size=224, repeats=3, workers=os.cpu_count() or 1,
     )  # fmt: skip
-    if not options.ways or set(options.ways) - set(WAYS) or ("warm" in options.ways and options.ways[0] != "cold"):
-        raise SystemExit(f"Expected --ways among {', '.join(WAYS)}, cold first where warm is one; got {options.ways}.")
-    facts = measure.surroundings()
+    if (
+        not options.variants
+        or set(options.variants) - set(VARIANTS)
+        or ("warm" in options.variants and options.variants[0] != "cold")
+    ):
+        raise SystemExit(
+            f"Expected --variants among {', '.join(VARIANTS)}, cold first where warm is one; got {options.variants}."
+        )
+    environment = measure.environment()
     with images.work_folder() as work:
         root = images.provided(options.data, options.images, options.image_size, work)
         found = len(files_below(root))
-        given = measure.taking_turns(ways_of(options, root, work), options.repeats)
-    first = given[options.ways[0]]
+        given = measure.taking_turns(measurements_of(options, root, work), options.repeats)
+    first = given[options.variants[0]]
     rows: list[dict[str, Any]] = [
         {
-            "way": name,
+            "variant": name,
             "seconds": measure.spread(seconds),
             "milliseconds an image": 1000 * measure.spread(seconds).median / found,
-            f"times as long as {options.ways[0]}": measure.ratios(seconds, first),
+            f"times as long as {options.variants[0]}": measure.ratios(seconds, first),
         }
         for name, seconds in given.items()
     ]
-    measure.report(f"Decoding {found} files to {options.image_size} pixels", rows, options, facts)
+    measure.report(f"Decoding {found} files to {options.image_size} pixels", rows, options, environment)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Frozen: what 100 epochs of a head cost, beside one bare forward pass and beside the same run without its cache.
+"""Frozen: the time of 100 epochs of a head, compared with one bare forward pass and with an uncached run.
 
     python benchmarks/frozen.py --data PATH --repeats 3 --json frozen.json
 
-Seconds of runs are those of whole processes of `brain-tumor-tl train method=frozen`, their start included. Cold: with
-neither decoded images nor features on disk. Uncached: with decoded images and `method.cache_features=false`, a few
-epochs of it measured and the rest projected.
+Runs are whole processes of `brain-tumor-tl train method=frozen`, start-up included. Cold: neither decoded images nor
+features on disk. Uncached: decoded images on disk and `method.cache_features=false`; a few epochs are measured and the
+rest is projected.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch import Tensor
 
 from benchmarks import child, images, measure
 from benchmarks.raw import CLASSES, RawLoop, autocast, layout_of, network
-from brain_tumor_tl.model import TumorClassifier
+from brain_tumor_tl import TumorClassifier
 from brain_tumor_tl.run.hardware import keep_freed_memory
 
 NAMES = [f"class {number}" for number in range(CLASSES)]
-ALLOWED_COLD, ALLOWED_START = 1.3, 15  # cold: at most so many forward passes, and so many seconds
+ALLOWED_COLD, ALLOWED_START = 1.3, 15  # target of a cold run: at most this many forward passes, plus these seconds
 
 
 class Runs:
-    """Runs of the frozen method, each in a folder of its own, and what they are held against.
+    """Runs of the frozen method, each in its own folder, and the baselines that they are compared with.
 
     Args:
         options: The program's options.
@@ -42,37 +42,37 @@ class Runs:
         self._numbers = count()
 
     def cold(self) -> float:
-        """Return the seconds of a run that finds no cache; later runs find its own."""
+        """Return the seconds of a run without a cache; later runs use the cache that it leaves."""
         self.cache = self.work / f"cache{next(self._numbers)}"
         return self._run(self.options.epochs)
 
     def warm(self) -> float:
-        """Return the seconds of a run that finds decoded images and features."""
+        """Return the seconds of a run with decoded images and features in the cache."""
         return self._run(self.options.epochs)
 
     def counted_epoch(self) -> float:
-        """Return the seconds of a usual epoch of the last run as its `metrics.csv` counts them."""
+        """Return the median seconds of an epoch of the last run, from its `metrics.csv`."""
         return measure.spread(epoch_seconds(row) for row in child.steady(child.epochs(self.folder))).median
 
     def short(self) -> float:
-        """Return the seconds of a warm run of few epochs, which tells start-up from epochs."""
+        """Return the seconds of a warm run of few epochs, which separates start-up from epochs."""
         return self._run(self.options.short_epochs)
 
     def uncached(self) -> float:
-        """Return the seconds that a run without cached features takes, projected from its first epochs."""
+        """Return the seconds of a run without cached features, projected from its first epochs."""
         seconds = self._run(self.options.uncached_epochs, "method.cache_features=false")
         return projected(seconds, [epoch_seconds(row) for row in child.epochs(self.folder)], self.options.epochs)
 
     def forward(self) -> float:
-        """Return the seconds of one bare forward pass over as many images, as the last run computed."""
-        plan, counts = child.read(self.folder, "environment.json"), self._counts()
-        chunk = self.options.chunk or (16 if plan["accelerator"] == "cpu" else 256)
-        return forward_seconds(self.options.model, sum(counts.values()), chunk, self.options.image_size, plan)
+        """Return the seconds of one bare forward pass over the same number of images, with the last run's settings."""
+        environment, counts = child.read(self.folder, "environment.json"), self._counts()
+        chunk = self.options.chunk or (16 if environment["accelerator"] == "cpu" else 256)
+        return forward_seconds(self.options.model, sum(counts.values()), chunk, self.options.image_size, environment)
 
     def plain_epoch(self) -> float:
-        """Return the seconds of an epoch of a plain loop over features of the same size, the first dropped."""
-        plan, counts = child.read(self.folder, "environment.json"), self._counts()
-        loop = PlainHead(self.options, counts["train"], counts["test"], torch.device(plan["accelerator"]))
+        """Return the median seconds of an epoch of a plain loop over features of the same size, without the first."""
+        environment, counts = child.read(self.folder, "environment.json"), self._counts()
+        loop = PlainHead(self.options, counts["train"], counts["test"], torch.device(environment["accelerator"]))
         return measure.spread([loop.epoch() for _ in range(self.options.short_epochs + 1)][1:]).median
 
     def _counts(self) -> dict[str, int]:
@@ -90,17 +90,17 @@ class Runs:
 
 
 def epoch_seconds(row: Mapping[str, float]) -> float:
-    """Return the seconds of both parts of an epoch in `metrics.csv`."""
+    """Return the seconds of training and testing of an epoch of `metrics.csv`."""
     return row["seconds/train"] + row["seconds/test"]
 
 
 def projected(seconds: float, epochs: Sequence[float], wanted: int) -> float:
-    """Return the seconds that a run of more epochs would take.
+    """Return the projected seconds of a run with more epochs.
 
     Args:
         seconds: Wall time of the run.
-        epochs: Seconds of each of its epochs; where there are several the first doesn't count as typical.
-        wanted: Number of epochs.
+        epochs: Seconds of each of its epochs; of several, the first is not taken as typical.
+        wanted: Number of epochs to project to.
 
     >>> projected(12.0, [3.0, 2.0], 100)
     207.0
@@ -109,40 +109,40 @@ def projected(seconds: float, epochs: Sequence[float], wanted: int) -> float:
     return seconds - sum(epochs) + wanted * typical
 
 
-def forward_seconds(model: str, count: int, chunk: int, size: int, plan: Mapping[str, Any]) -> float:
-    """Return the seconds in which a network looks at `count` images once.
+def forward_seconds(model: str, count: int, chunk: int, size: int, environment: Mapping[str, Any]) -> float:
+    """Return the seconds of one forward pass of a network over `count` images.
 
     Args:
-        model: Network of torchvision.
+        model: torchvision network.
         count: Number of images.
-        chunk: Images at once.
+        chunk: Images in a batch.
         size: Their height and width in pixels.
-        plan: `environment.json` of a run: device, precision, layout, threads, and whether it keeps freed memory.
+        environment: A run's `environment.json`: device, precision, layout, threads, and whether it keeps freed memory.
     """
-    device = torch.device(plan["accelerator"])
-    if plan["keeps_memory"]:
-        keep_freed_memory()  # from here on, in the plain loop too
-    torch.set_num_threads(plan["threads"])
-    net = network(model, device, plan["channels_last"]).eval()
-    inputs = torch.rand((chunk, 3, size, size), device=device).to(memory_format=layout_of(plan["channels_last"]))
+    device = torch.device(environment["accelerator"])
+    if environment["keeps_memory"]:
+        keep_freed_memory()  # process-wide, so it affects the plain loop too
+    torch.set_num_threads(environment["threads"])
+    net = network(model, device, environment["channels_last"]).eval()
+    inputs = torch.rand((chunk, 3, size, size), device=device).to(memory_format=layout_of(environment["channels_last"]))
 
-    def look() -> None:
+    def forward_pass() -> None:
         for start in range(0, count, chunk):
             net(inputs[: count - start])
 
-    with torch.inference_mode(), autocast(device, plan["precision"]):
+    with torch.inference_mode(), autocast(device, environment["precision"]):
         net(inputs)
-        return measure.seconds_of(look)
+        return measure.seconds_of(forward_pass)
 
 
 class PlainHead:
-    """A plain loop over features in memory: the package's head, batch and optimizer, and nothing else.
+    """A plain loop over features in memory, with the package's head, batch size and optimizer.
 
     Args:
         options: The program's options.
-        train: Images of the training part.
-        test: Images of the test part.
-        device: Where it computes.
+        train: Images of the training split.
+        test: Images of the test split.
+        device: Device to compute on.
     """
 
     def __init__(self, options: Any, train: int, test: int, device: torch.device) -> None:
@@ -159,22 +159,22 @@ class PlainHead:
         self.labels = torch.arange(train + test, device=device) % CLASSES
 
     def epoch(self) -> float:
-        """Return the seconds of an epoch over both parts."""
+        """Return the seconds of an epoch over both splits."""
 
-        def parts() -> None:
+        def both_splits() -> None:
             for batch in torch.randperm(self.train, device=self.labels.device).split(self.batch_size):
                 self.loop.train_step(*self._gathered(batch))
             for batch in torch.arange(self.train, len(self.labels), device=self.labels.device).split(self.batch_size):
                 self.loop.test_step(*self._gathered(batch))
 
-        return measure.seconds_of(parts)
+        return measure.seconds_of(both_splits)
 
     def _gathered(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         return self.features[batch], self.labels[batch]
 
 
 def rows_of(given: Mapping[str, Sequence[float]], options: Any) -> list[dict[str, Any]]:
-    """Return the table's rows: seconds, and how they compare."""
+    """Return the table's rows: seconds, and comparisons."""
     cold, warm, plain, epochs = given["cold"], given["warm"], given["plain epoch"], options.epochs
     allowed = [ALLOWED_COLD * seconds + ALLOWED_START for seconds in given["forward"]]
     more = epochs - options.short_epochs
@@ -199,25 +199,25 @@ def row(what: str, seconds: Sequence[float], beside: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure all of it in turns, print the table."""
+    """Measure everything in turn and print the table."""
     options = measure.options(
         __doc__, arguments,
-        ("chunk", 0, "images at once in the bare forward pass; 0 takes 16 on a processor, 256 on a GPU"),
-        ("short_epochs", 10, "epochs of the short run that the long one's start-up is told by, and of the plain loop"),
-        ("uncached_epochs", 1, "epochs measured without the cache; the rest is projected"),
+        ("chunk", 0, "batch size of the bare forward pass; 0 means 16 on a CPU and 256 on a GPU"),
+        ("short_epochs", 10, "epochs of the short run, which gives the start-up time, and of the plain loop"),
+        ("uncached_epochs", 1, "epochs measured without the feature cache; the rest is projected"),
         data=None, images=3264, image_size=224, batch_size=32, epochs=100, repeats=3, model="mobilenet_v2",
     )  # fmt: skip
     if options.short_epochs >= options.epochs:
         raise SystemExit(f"Expected fewer --short-epochs than --epochs, got {options.short_epochs}.")
-    facts = measure.surroundings()
+    environment = measure.environment()
     with images.work_folder() as work:
         runs = Runs(options, images.provided(options.data, options.images, options.image_size, work), work)
-        ways: dict[str, Callable[[], float]] = {
+        measurements: dict[str, Callable[[], float]] = {
             "cold": runs.cold, "forward": runs.forward, "warm": runs.warm, "counted epoch": runs.counted_epoch,
             "short": runs.short, "plain epoch": runs.plain_epoch, "uncached": runs.uncached,
         }  # fmt: skip
-        given = measure.taking_turns(ways, options.repeats)
-    measure.report(f"Frozen {options.model}", rows_of(given, options), options, facts)
+        given = measure.taking_turns(measurements, options.repeats)
+    measure.report(f"Frozen {options.model}", rows_of(given, options), options, environment)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""GPU grid: the study's seven networks by both methods, 100 epochs each, on one GPU.
+"""GPU grid: the study's seven networks with both methods, 100 epochs each, on one GPU.
 
     python benchmarks/gpu_grid.py --epochs 100 --json gpu_grid.json
 
-It runs `brain-tumor-tl train --config-name grid` with random weights and shows the seconds of an epoch beside those of
-the study's Table 1, whose machine is not named. Without a CUDA device it ends with status 2.
+It runs `brain-tumor-tl train --config-name grid` with random weights and shows the seconds per epoch beside those of
+the study's Table 1, whose machine is not named. Without a CUDA device the exit status is 2.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brain_tumor_tl.reporting.study import row_for
 
 
 def run_grid(options: Any, root: Path, work: Path) -> tuple[list[Path], float]:
-    """Run the whole sweep; return the runs' folders and the seconds in all."""
+    """Run the whole sweep; return the run folders and the total seconds."""
     line = [sys.executable, "-m", "brain_tumor_tl", "train", "--config-name", "grid"]
     line += [f"hydra.sweep.dir={work / 'grid'}", f"model={','.join(options.models)}"]
     line += [f"method={','.join(options.methods)}", "model.weights=null", "data=folder", f"data.root={root}"]
@@ -31,18 +31,18 @@ def run_grid(options: Any, root: Path, work: Path) -> tuple[list[Path], float]:
 
 
 def row_of(folder: Path) -> dict[str, Any]:
-    """Return a run's row, beside the study's seconds of an epoch where it has that network."""
+    """Return a run's row, with the study's seconds per epoch if it has that network."""
     results = child.read(folder, "results.json")
     rows = child.steady(child.epochs(folder))
-    parts = {part: measure.spread(row[f"seconds/{part}"] for row in rows).median for part in ("train", "test")}
-    epoch = sum(parts.values())
+    seconds = {name: measure.spread(row[f"seconds/{name}"] for row in rows).median for name in ("train", "test")}
+    epoch = sum(seconds.values())
     study = (row_for(results["model"], results["method"]) or {}).get("seconds_per_epoch")
     return {
         "model": results["model"],
         "method": results["method"],
         "s an epoch": epoch,
-        "of it train": parts["train"],
-        "of it test": parts["test"],
+        "of it train": seconds["train"],
+        "of it test": seconds["test"],
         "the study's": study,
         "times the study's speed": None if study is None else study / epoch,
         "s of the run": results["seconds_total"],
@@ -50,7 +50,7 @@ def row_of(folder: Path) -> dict[str, Any]:
 
 
 def total(rows: Sequence[dict[str, Any]], seconds: float, epochs: int) -> dict[str, Any]:
-    """Return the last row: everything, process start included, beside the study's seconds of an epoch x epochs."""
+    """Return the last row: the whole grid with process starts, beside the study's seconds per epoch times epochs."""
     theirs = [row["the study's"] for row in rows if row["the study's"] is not None]
     study = epochs * sum(theirs) if len(theirs) == len(rows) else None
     return {
@@ -64,16 +64,16 @@ def total(rows: Sequence[dict[str, Any]], seconds: float, epochs: int) -> dict[s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the grid, print the table; 2 where there is no GPU."""
+    """Run the grid and print the table; return 2 if there is no GPU."""
     options = measure.options(
         __doc__, arguments, ("trainer", "gpu", "`gpu`, or `cpu` to try the program out"),
         data=None, images=3264, image_size=224, batch_size=32, epochs=100, models=measure.SEVEN,
         methods=["frozen", "finetune"],
     )  # fmt: skip
     if options.trainer == "gpu" and not torch.cuda.is_available():
-        print("Expected a CUDA device, PyTorch sees none: the grid's figures are GPU figures.", file=sys.stderr)
+        print("Expected a CUDA device, but PyTorch finds none; this benchmark measures GPUs.", file=sys.stderr)
         return 2
-    facts = measure.surroundings()
+    environment = measure.environment()
     with images.work_folder() as work:
         root = images.provided(options.data, options.images, options.image_size, work)
         folders, seconds = run_grid(options, root, work)
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expected = len(options.models) * len(options.methods)
     if len(rows) != expected:
         raise RuntimeError(f"Expected {expected} finished runs, found {len(rows)}.")
-    measure.report("The study's grid", [*rows, total(rows, seconds, options.epochs)], options, facts)
+    measure.report("The study's grid", [*rows, total(rows, seconds, options.epochs)], options, environment)
     return 0
 
 

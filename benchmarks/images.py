@@ -1,4 +1,4 @@
-"""Images: what a benchmark works on, a folder of the user's or drawn phantoms that disappear afterwards."""
+"""Images: the data of a benchmark, the user's folder or temporary phantoms."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from brain_tumor_tl.data.sources.phantom import CLASSES, NOTICE, NOTICE_FILE, dr
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Give a folder for caches and runs that is removed when the context ends."""
+    """Yield a temporary folder for caches and runs."""
     with tempfile.TemporaryDirectory(prefix="brain-tumor-tl-benchmark-") as folder:
         yield Path(folder)
 
 
 def provided(data: Path | None, images: int, size: int, work: Path) -> Path:
-    """Return `data`, or where it is None a folder of drawn phantoms below `work`.
+    """Return `data`, or if it is None, a folder of phantoms drawn below `work`.
 
     Args:
         data: The user's folder.
-        images: Phantoms to draw, rounded up to whole quarters.
+        images: Number of phantoms, rounded up to a multiple of the number of classes.
         size: Height and width of a phantom in pixels.
-        work: Where phantoms are drawn.
+        work: Folder for the phantoms.
     """
     if data is not None:
         return data
@@ -39,16 +39,16 @@ def provided(data: Path | None, images: int, size: int, work: Path) -> Path:
 
 
 def known_classes() -> list[list[str]]:
-    """Return each class's names as `brain-tumor-tl train` knows them when nothing is overridden."""
+    """Return the class names and aliases of `brain-tumor-tl train` without overrides."""
     return OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml").data.classes)  # type: ignore[return-value]
 
 
 def write_many(root: Path, images: int, size: int, drawings: int = 16) -> None:
-    """Write many different files quickly: a few phantoms of each class, each file with its number in a corner.
+    """Write many distinct files quickly: a few phantoms of each class, with the file's number encoded in a corner.
 
     Args:
-        root: New folder of the class folders.
-        images: Files in all.
+        root: New folder for the class folders.
+        images: Total number of files.
         size: Height and width in pixels.
         drawings: Different phantoms of each class.
     """
@@ -62,7 +62,7 @@ def write_many(root: Path, images: int, size: int, drawings: int = 16) -> None:
 
 
 def numbered(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Return a copy of a picture `(H, W)` with a number below 2**32 in the first four pixels, so that no two agree."""
+    """Return a copy of an image `(H, W)` with a number below 2**32 in its first four pixels, so that all differ."""
     copy = picture.copy()
     copy[0, :4] = np.frombuffer(number.to_bytes(4, "big"), dtype=np.uint8)
     return copy

@@ -1,4 +1,4 @@
-"""Measure: options, clock, spread of repeats, facts about the machine, table and JSON of every benchmark."""
+"""Measure: command-line options, clock, spread of repeats, environment, table and JSON of every benchmark."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 
 SEVEN = ["resnet18", "resnet50", "vgg16", "densenet121", "googlenet", "shufflenet_v2_x1_0", "mobilenet_v2"]
-WIDE = 180  # characters of a line in a file or a pipe, where nothing need wrap
-PEERS = ("timm", "rich")  # packages that the run's own record does not name
+WIDE = 180  # characters a line where the output is a file or a pipe
+PEERS = ("timm", "rich")  # packages that a run's own record leaves out
 
 
 def absolute(text: str) -> Path:
-    """Return a path that holds for child processes too, which run in the checkout."""
+    """Return an absolute path, since child processes run in the checkout."""
     return Path(text).expanduser().absolute()
 
 
 HELP: dict[str, tuple[Callable[[str], Any], str]] = {
     "data": (
         absolute,
-        "folder of images in any layout that data.root takes; without it phantoms are drawn",
+        "folder of images in any layout that data.root accepts; phantoms are drawn if it is not given",
     ),
-    "images": (int, "phantoms to draw where --data is not given"),
+    "images": (int, "phantoms to draw if --data is not given"),
     "image_size": (int, "height and width of an image in pixels"),
     "batch_size": (int, "images in an optimizer step"),
-    "epochs": (int, "passes over the training part"),
-    "repeats": (int, "how often everything is measured, taking turns"),
-    "model": (str, "network of torchvision"),
-    "models": (str, "networks of torchvision"),
+    "epochs": (int, "passes over the training split"),
+    "repeats": (int, "how often everything is measured; the measurements alternate"),
+    "model": (str, "torchvision network"),
+    "models": (str, "torchvision networks"),
     "methods": (str, "frozen, finetune or both"),
-    "workers": (int, "worker processes or threads of what has them"),
+    "workers": (int, "worker processes or threads, where they are used"),
     "set": (str, "further overrides of `brain-tumor-tl train`, KEY=VALUE"),
-    "json": (absolute, "file to write all figures to"),
+    "json": (absolute, "file for all results"),
 }
 
 
@@ -58,10 +58,10 @@ def options(
     """Parse a benchmark's command line.
 
     Args:
-        description: The program's docstring; its first line opens the help.
-        arguments: The command line; None for the process's own.
-        more: Options of this program alone: name, default (which gives the type, a list its first value), meaning.
-        defaults: Default of each option of `HELP` that the program has; one with a list takes several values.
+        description: The program's docstring; its first line is the description in the help.
+        arguments: The command line; None reads the process's.
+        more: Options of this program alone: name, default (whose type, or first element's type, is the option's), help.
+        defaults: Defaults of the options of `HELP` that the program has; a list means several values.
     """
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     known = [(name, default, *HELP[name]) for name, default in {**defaults, "set": [], "json": None}.items()]
@@ -78,14 +78,14 @@ def options(
 
 
 def kind_of(default: Any) -> Callable[[str], Any]:
-    """Return the type of an option's value, or of each of its values."""
+    """Return the type of a default, or of its first element."""
     kind: Callable[[str], Any] = type(default[0] if isinstance(default, list) else default)
     return kind
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median of repeats with the least and the greatest."""
+    """Median, minimum and maximum of repeats."""
 
     median: float
     least: float
@@ -98,7 +98,7 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Return median, least and greatest of at least one value.
+    """Return median, minimum and maximum of at least one value.
 
     >>> spread([3.0, 1.0, 2.0])
     Spread(median=2.0, least=1.0, most=3.0, repeats=3)
@@ -108,7 +108,7 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def ratios(above: Iterable[float], below: Iterable[float]) -> Spread:
-    """Return the spread of ratios of pairs, each measured in one turn, so that the machine's drift cancels.
+    """Return the spread of ratios of pairs, each measured in the same turn, so that drift of the machine cancels.
 
     >>> ratios([1.0, 4.0], [2.0, 4.0]).median
     0.75
@@ -116,33 +116,33 @@ def ratios(above: Iterable[float], below: Iterable[float]) -> Spread:
     return spread(a / b for a, b in zip(above, below, strict=True))
 
 
-def taking_turns(ways: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
-    """Call each of several ways in turn, `repeats` times over, and return what each gave."""
-    given: dict[str, list[T]] = {name: [] for name in ways}
+def taking_turns(functions: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
+    """Call several functions in turn, `repeats` times over, and return the results of each."""
+    results: dict[str, list[T]] = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, way in ways.items():
-            given[name].append(way())
-    return given
+        for name, function in functions.items():
+            results[name].append(function())
+    return results
 
 
 def now() -> float:
-    """Return seconds on a steady clock, once a GPU in use has done what it was given."""
+    """Return seconds on a monotonic clock, after a GPU in use has finished its work."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
+    """Return the duration of a call in seconds."""
     started = now()
     action()
     return now() - started
 
 
-def surroundings() -> dict[str, Any]:
-    """Return machine, versions and date of a measurement."""
-    facts = record.environment()
-    facts["packages"] |= {name: record.installed_version(name) for name in PEERS}
+def environment() -> dict[str, Any]:
+    """Return machine, versions and date for the table and the JSON."""
+    found = record.environment()
+    found["packages"] |= {name: record.installed_version(name) for name in PEERS}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
@@ -150,28 +150,28 @@ def surroundings() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "amx": "amx_bf16" in hardware.cpu_flags(),
         "load_before": os.getloadavg()[0],  # about 0 on a quiet machine
-        **facts,
+        **found,
     }
 
 
 def processor() -> str:
-    """Return the processor's own name where Linux tells it, else its architecture."""
+    """Return the processor's name on Linux, elsewhere its architecture."""
     return next(iter(hardware.cpu_fields("model name")), platform.machine())
 
 
-def report(title: str, rows: Sequence[Row], options: argparse.Namespace, facts: Mapping[str, Any]) -> None:
-    """Print a table of rows with the machine below it, and write everything as JSON where `--json` asks for it.
+def report(title: str, rows: Sequence[Row], options: argparse.Namespace, environment: Mapping[str, Any]) -> None:
+    """Print a table with the environment below it, and write everything as JSON if `--json` names a file.
 
     Args:
-        title: What the table shows.
-        rows: Values by column; the first row's columns are the table's.
-        options: The program's options, which stand in the JSON.
-        facts: What `surroundings` gave before the measurement.
+        title: Title of the table.
+        rows: Values by column; the first row has the table's columns.
+        options: The program's options; they go into the JSON.
+        environment: The result of `environment()` before the measurement.
     """
     console = Console()
     if not console.is_terminal:
         console.width = WIDE
-    table = Table(title=title, caption=caption(facts), caption_justify="left")
+    table = Table(title=title, caption=caption(environment), caption_justify="left")
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -179,21 +179,22 @@ def report(title: str, rows: Sequence[Row], options: argparse.Namespace, facts: 
     console.print(table)
     if options.json is not None:
         chosen = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-        content = {"title": title, "surroundings": facts, "options": chosen, "rows": [plain(row) for row in rows]}
+        content = {"title": title, "environment": environment, "options": chosen, "rows": [plain(row) for row in rows]}
         files.write_json(options.json, content)
 
 
-def caption(facts: Mapping[str, Any]) -> str:
+def caption(environment: Mapping[str, Any]) -> str:
     """Return machine, versions and date in two lines."""
-    versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items() if version)
+    versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
     return (
-        f"{facts['date']}, {facts['device']}, {facts['cores']} cores, load before {facts['load_before']:.1f}\n"
-        f"Python {facts['python']}, {versions}"
+        f"{environment['date']}, {environment['device']}, {environment['cores']} cores, "
+        f"load before {environment['load_before']:.1f}\n"
+        f"Python {environment['python']}, {versions}"
     )
 
 
 def shown(value: object) -> str:
-    """Return a cell's text; a dash for None.
+    """Return the text of a cell, a dash for None.
 
     >>> shown(0.12345), shown(None), shown(3264), shown(2611.4)
     ('0.123', '-', '3264', '2611')

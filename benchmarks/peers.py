@@ -1,10 +1,11 @@
-"""Peers: the same network, batches, epochs and images by the package and as other people write it.
+"""Peers: the same training by the package and by scripts as other people write them.
 
     python benchmarks/peers.py --data PATH --epochs 3 --json peers.json
 
-Each contender is a whole process. Images/s are those after the first epoch; seconds to an accuracy count from the start
-of the process to the end of the first epoch that reaches it. The scripts in `peer_scripts/` compute in float32 as they
-do when nothing is said; `--bf16 yes` lets them compute as the package does on processors that have bfloat16.
+All train the same network on the same images, with the same batches and epochs, each in its own process. Images/s leave
+out the first epoch; the time to an accuracy is from the start of the process to the end of the first epoch that reaches
+it. The scripts in `peer_scripts/` compute in float32, their default; with `--bf16 yes` they compute as the package does
+on CPUs with bfloat16.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ SCRIPTS = {
     "torchvision's loop": "torchvision_loop.py",
     "timm's loop": "timm_loop.py",
 }
-ENTRANTS = {"finetune": list(SCRIPTS), "frozen": ["plain Lightning"]}  # who runs beside the package
+COMPARED = {"finetune": list(SCRIPTS), "frozen": ["plain Lightning"]}  # scripts compared with the package, by method
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contender's process left.
+    """Results of one process.
 
     Attributes:
         rows: Its epochs.
-        at: Seconds from the start of the process at which each row was there.
+        at: Seconds from the start of the process to the appearance of each row.
         seconds: Wall time of the process.
-        images: Number of images by part.
+        images: Number of images by split.
     """
 
     rows: list[dict[str, float]]
@@ -45,38 +46,38 @@ class Outcome:
     seconds: float
     images: dict[str, int]
 
-    def speed(self, part: str) -> float:
-        """Return images/s of a part in a usual epoch."""
-        return self.images[part] / self.usual(f"seconds/{part}")
+    def speed(self, split_name: str) -> float:
+        """Return the median images/s of a split."""
+        return self.images[split_name] / self.usual(f"seconds/{split_name}")
 
     def usual(self, column: str) -> float:
-        """Return a column's median over the epochs, the first left out."""
+        """Return a column's median over the epochs without the first."""
         return measure.spread(row[column] for row in child.steady(self.rows)).median
 
     def best(self) -> float:
-        """Return the best accuracy on the test part."""
+        """Return the best accuracy on the test split."""
         return max(row["test/accuracy"] for row in self.rows)
 
     def seconds_to(self, accuracy: float) -> float | None:
-        """Return the seconds to the first epoch with at least that accuracy, None where none has it."""
+        """Return the seconds to the first epoch with at least this accuracy, or None."""
         reached = (at for row, at in zip(self.rows, self.at, strict=True) if row["test/accuracy"] >= accuracy)
         return next(reached, None)
 
     def projected(self, epochs: int) -> float:
-        """Return the seconds of a process of so many epochs: those measured, and further usual ones."""
+        """Return the seconds of a process with more epochs: those measured plus further median ones."""
         epoch = self.usual("seconds/train") + self.usual("seconds/test")
         return self.seconds + (epochs - len(self.rows)) * epoch
 
 
 class Arrivals:
-    """Notes when each row of a growing `metrics.csv` is first seen."""
+    """Records when each row of a growing `metrics.csv` appears."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.at = folder / "metrics.csv", list[float]()
         self._size = 0
 
     def __call__(self, seconds: float) -> None:
-        """Look, `seconds` after the start."""
+        """Check the file, `seconds` after the start."""
         size = self.file.stat().st_size if self.file.is_file() else 0
         if size != self._size:
             self._size = size
@@ -85,22 +86,22 @@ class Arrivals:
 
 
 class Contest:
-    """Runs each contender on the same images in the same parts.
+    """Runs every contender on the same images and splits.
 
     Args:
         options: The program's options.
         root: Folder of the images.
-        work: Folder for runs, caches and the parts as folders.
+        work: Folder for runs, caches and the splits as image folders.
     """
 
     def __init__(self, options: Any, root: Path, work: Path) -> None:
         self.options, self.root, self.work = options, root, work
-        self.parts = work / "parts"
+        self.splits = work / "splits"
         self.images: dict[str, int] = {}
         self._numbers = count()
 
     def package(self, method: str) -> Outcome:
-        """Run `brain-tumor-tl train` from a cold cache; its first run gives the parts that the others get."""
+        """Run `brain-tumor-tl train` with a cold cache; its first run determines the splits for the scripts."""
         folder, options = self._folder(), self.options
         epochs = options.frozen_epochs if method == "frozen" else options.epochs
         arrivals = Arrivals(folder)
@@ -111,15 +112,15 @@ class Contest:
         )  # fmt: skip
         if not self.images:
             self.images = child.read(folder, "results.json")["protocol"]["counts"]
-            link_parts(folder / "split.csv", self.root, self.parts)
+            link_splits(folder / "split.csv", self.root, self.splits)
         return self._outcome(folder, arrivals, finished.seconds)
 
     def peer(self, script: str, method: str) -> Outcome:
-        """Run a peer's script on the parts of the package's split."""
+        """Run a script on the package's splits."""
         folder, options = self._folder(), self.options
         arrivals = Arrivals(folder)
         line = [
-            sys.executable, str(Path(__file__).parent / "peer_scripts" / script), "--data", str(self.parts),
+            sys.executable, str(Path(__file__).parent / "peer_scripts" / script), "--data", str(self.splits),
             "--out", str(folder), "--model", options.model, "--image-size", str(options.image_size),
             "--batch-size", str(options.batch_size), "--workers", str(options.workers),
             "--epochs", str(options.measured_epochs if method == "frozen" else options.epochs),
@@ -134,29 +135,29 @@ class Contest:
         return Outcome(child.epochs(folder), arrivals.at, seconds, self.images)
 
 
-def link_parts(split: Path, root: Path, parts: Path) -> None:
-    """Make a folder of links PART/CLASS/NUMBER.EXTENSION to the images of a run's `split.csv`."""
-    base = next(folder for folder in (root, *sorted(root.iterdir())) if (folder / first_path(split)).is_file())
-    with split.open(encoding="utf-8", newline="") as file:
+def link_splits(table: Path, root: Path, splits: Path) -> None:
+    """Create links SPLIT/CLASS/NUMBER.EXTENSION to the images of a run's `split.csv`."""
+    base = next(folder for folder in (root, *sorted(root.iterdir())) if (folder / first_path(table)).is_file())
+    with table.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
-            # Class folders in the order of the labels, for ImageFolder numbers them by name.
-            folder = parts / row["part"] / f"{row['label']}-{row['class']}"
+            # ImageFolder numbers the class folders by name, so the names start with the label.
+            folder = splits / row["split"] / f"{row['label']}-{row['class']}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number:07d}{Path(row['path']).suffix}").symlink_to((base / row["path"]).resolve())
 
 
-def first_path(split: Path) -> str:
+def first_path(table: Path) -> str:
     """Return the first path of a `split.csv`."""
-    with split.open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8", newline="") as file:
         return next(csv.DictReader(file))["path"]
 
 
 def row_of(method: str, name: str, outcomes: Sequence[Outcome], ours: Sequence[Outcome], target: float) -> Any:
-    """Return a contender's row; "package" columns say how many times as fast the package is in the same turn."""
+    """Return a contender's row; the "package" columns give the package's speed-up in the same turn."""
     epochs = max(len(outcome.rows) for outcome in ours)
     whole = [outcome.projected(epochs) for outcome in outcomes]
     reached = [seconds for outcome in outcomes if (seconds := outcome.seconds_to(target)) is not None]
-    speeds = {part: [outcome.speed(part) for outcome in outcomes] for part in ("train", "test")}
+    speeds = {name: [outcome.speed(name) for outcome in outcomes] for name in ("train", "test")}
     return {
         "method": method,
         "contender": name,
@@ -172,31 +173,31 @@ def row_of(method: str, name: str, outcomes: Sequence[Outcome], ours: Sequence[O
 
 
 def compare(contest: Contest, method: str, options: Any) -> list[dict[str, Any]]:
-    """Return the rows of a method."""
-    ways: dict[str, Callable[[], Outcome]] = {"brain-tumor-tl": partial(contest.package, method)}
-    ways |= {name: partial(contest.peer, SCRIPTS[name], method) for name in ENTRANTS[method]}
-    given = measure.taking_turns(ways, options.repeats)
+    """Return a method's rows."""
+    measurements: dict[str, Callable[[], Outcome]] = {"brain-tumor-tl": partial(contest.package, method)}
+    measurements |= {name: partial(contest.peer, SCRIPTS[name], method) for name in COMPARED[method]}
+    given = measure.taking_turns(measurements, options.repeats)
     lowest = min(outcome.best() for outcomes in given.values() for outcome in outcomes)
     target = options.target or lowest
     return [row_of(method, name, outcomes, given["brain-tumor-tl"], target) for name, outcomes in given.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure every contender in turns, print the table."""
+    """Measure the contenders in turn and print the table."""
     options = measure.options(
         __doc__, arguments,
-        ("target", 0.0, "accuracy to be reached, as a fraction; 0 takes the best that all of them reach"),
-        ("bf16", "no", "`yes` lets the peers compute in bf16 with channels last, `no` leaves them at float32"),
+        ("target", 0.0, "accuracy to reach, as a fraction; 0 means the best that all of them reach"),
+        ("bf16", "no", "`yes` runs the scripts in bf16 with channels last, `no` in float32"),
         ("frozen_epochs", 100, "epochs of the frozen method"),
-        ("measured_epochs", 2, "how many of those the peer runs; the rest is projected"),
+        ("measured_epochs", 2, "how many of those epochs the script runs; the rest is projected"),
         data=None, images=800, image_size=224, batch_size=32, epochs=3, repeats=3, model="mobilenet_v2",
         methods=["finetune", "frozen"], workers=os.cpu_count() or 1,
     )  # fmt: skip
-    facts = measure.surroundings()
+    environment = measure.environment()
     with images.work_folder() as work:
         contest = Contest(options, images.provided(options.data, options.images, options.image_size, work), work)
         rows = [row for method in options.methods for row in compare(contest, method, options)]
-    measure.report(f"{options.model} by the package and by its peers", rows, options, facts)
+    measure.report(f"{options.model}: the package and its peers", rows, options, environment)
     return 0
 
 

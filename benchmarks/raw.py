@@ -1,4 +1,4 @@
-"""Raw: the limit. torchvision's network and a plain PyTorch loop over batches that lie in memory."""
+"""Raw: the upper limit of speed, a plain PyTorch loop with torchvision's network over batches in memory."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from torchvision import models
 from benchmarks.measure import seconds_of
 
 CLASSES = 4
-POOL = 8  # different batches in memory; more than any processor's cache holds at 224 pixels
+POOL = 8  # distinct batches in memory; more than any CPU cache holds at 224 pixels
 Step = Callable[[Tensor, Tensor], None]
 
 
 def layout_of(channels_last: bool) -> torch.memory_format:
-    """Return PyTorch's name of a layout."""
+    """Return PyTorch's memory format."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def network(name: str, device: torch.device, channels_last: bool) -> nn.Module:
-    """Return a network of torchvision with random weights and four classes, without auxiliary heads."""
+    """Return a torchvision network with random weights and four classes, without auxiliary heads."""
     options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     built: nn.Module = models.get_model(name, weights=None, num_classes=CLASSES, **options)
     return built.to(device).to(memory_format=layout_of(channels_last))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context of one of Lightning's precisions.
+    """Return the autocast context of one of Lightning's precisions.
 
     Raises:
         ValueError: It is neither 32-true nor bf16-mixed.
     """
     if precision not in ("32-true", "bf16-mixed"):
         raise ValueError(f"Expected precision 32-true or bf16-mixed for the raw loop, got {precision}.")
-    # A CUDA graph must not hold casts that autocast keeps between steps.
+    # A CUDA graph must not capture casts that autocast caches between steps.
     return torch.autocast(device.type, torch.bfloat16, enabled=precision != "32-true", cache_enabled=False)
 
 
 def like(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], **more: Any) -> torch.optim.Optimizer:
-    """Return an optimizer of the same class and arguments over other parameters.
+    """Return an optimizer of the same class and arguments for other parameters.
 
     Args:
-        optimizer: Fused or not, as the package has it.
-        parameters: What the new one moves.
-        more: Arguments that come on top where the class takes them.
+        optimizer: The package's optimizer, fused or not.
+        parameters: Parameters of the new one.
+        more: Further arguments, used if the class accepts them.
     """
     taken = inspect.signature(type(optimizer)).parameters
     arguments = {key: value for key, value in {**optimizer.defaults, **more}.items() if key in taken}
@@ -59,15 +59,15 @@ def like(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], *
 
 
 class RawLoop:
-    """Forward, loss, backward and optimizer step, and nothing else.
+    """Forward, loss, backward and optimizer step, nothing else.
 
     Args:
-        network: On its device, in its layout.
-        optimizer: Gives class and arguments of the loop's own.
+        network: The network, on its device and in its layout.
+        optimizer: The loop's own optimizer has the same class and arguments.
         precision: "32-true" or "bf16-mixed".
-        shape: Of a batch, `(B, 3, H, W)` or `(B, D)`; inputs are random, float32 and made beforehand.
-        channels_last: Whether inputs are laid out with channels last.
-        graphed: Whether whole steps over batches of B images are captured as CUDA graphs.
+        shape: Shape of a batch, `(B, 3, H, W)` or `(B, D)`; inputs are random float32 tensors made beforehand.
+        channels_last: Whether inputs have the channels-last layout.
+        graphed: Whether steps over full batches are captured as CUDA graphs.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RawLoop:
 
         Args:
             stage: "train" or "test".
-            sizes: Images of each batch.
+            sizes: Number of images in each batch.
         """
         self.network.train(stage == "train")
         step = self.train_step if stage == "train" else self.test_step
@@ -110,14 +110,14 @@ class RawLoop:
         return seconds_of(epoch)
 
     def train_step(self, images: Tensor, labels: Tensor) -> None:
-        """Learn from a batch."""
+        """Train on a batch."""
         self.optimizer.zero_grad(set_to_none=True)
         self.loss(images, labels).backward()
         self.optimizer.step()
 
     @torch.inference_mode()
     def test_step(self, images: Tensor, labels: Tensor) -> None:
-        """Look at a batch."""
+        """Evaluate a batch."""
         self.loss(images, labels)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -127,16 +127,16 @@ class RawLoop:
         return F.cross_entropy(logits.float(), labels)
 
     def graph(self, stage: str, step: Step) -> Step:
-        """Return the stage's step captured as a CUDA graph, once."""
+        """Return the stage's step as a CUDA graph, captured on first use."""
         if stage not in self.whole:
             self.whole[stage] = captured(step, self.pool[0].clone(), self.labels.clone())
         return self.whole[stage]
 
 
 def captured(step: Step, images: Tensor, labels: Tensor) -> Step:
-    """Capture a step over `images` and `labels` as a CUDA graph; return what copies a batch there and replays it.
+    """Capture a step as a CUDA graph; return a function that copies a batch into its inputs and replays it.
 
-    As PyTorch's notes on CUDA semantics do: three steps on a side stream first, then the capture.
+    Three warm-up steps on a side stream come first, as PyTorch's notes on CUDA semantics require.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -145,7 +145,7 @@ def captured(step: Step, images: Tensor, labels: Tensor) -> Step:
             step(images, labels)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # TensorBoard's thread may do what it likes
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # TensorBoard's thread may call CUDA meanwhile
         step(images, labels)
 
     def replay(new_images: Tensor, new_labels: Tensor) -> None:

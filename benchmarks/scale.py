@@ -1,10 +1,10 @@
-"""Scale: seconds an image and peak memory from 3 thousand to 100 thousand images.
+"""Scale: time per image and peak memory from 3,000 to 100,000 images.
 
     python benchmarks/scale.py --sizes 3000 10000 30000 100000 --json scale.json
 
-Files are small phantoms that differ by a few pixels. Each row is a process of its own: one that decodes alone, one that
-decodes and fine-tunes, one that finds the images decoded and trains a head. Own memory leaves out mapped files, which
-the system takes back at need; it is what must stay bounded.
+Files are small phantoms that differ in a few pixels. Each row is its own process: one only decodes, one decodes and
+fine-tunes, one finds the images decoded and trains a head. Own memory leaves out mapped files, which the system can
+evict; it is what must stay bounded.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from benchmarks import child, images, measure
 
 
 def decode(root: Path, work: Path, size: int) -> tuple[float, child.Finished]:
-    """Decode a folder in a process of its own; return the seconds of decoding, and what the process took."""
-    told = work / "decode.json"
-    line = [sys.executable, str(Path(__file__).parent / "decode.py"), "--data", str(root), "--ways", "cold"]
-    finished = child.run([*line, "--image-size", str(size), "--repeats", "1", "--json", str(told)])
-    return json.loads(told.read_text(encoding="utf-8"))["rows"][0]["seconds"]["median"], finished
+    """Decode a folder in its own process; return the seconds of decoding, and the process's time and memory."""
+    output = work / "decode.json"
+    line = [sys.executable, str(Path(__file__).parent / "decode.py"), "--data", str(root), "--variants", "cold"]
+    finished = child.run([*line, "--image-size", str(size), "--repeats", "1", "--json", str(output)])
+    return json.loads(output.read_text(encoding="utf-8"))["rows"][0]["seconds"]["median"], finished
 
 
 def train(root: Path, work: Path, options: Any, method: str) -> tuple[Path, child.Finished]:
-    """Train on a folder in a process of its own; return the run's folder, and what the process took."""
+    """Train on a folder in its own process; return the run folder, and the process's time and memory."""
     folder = work / f"run-{method}"
     finished = child.train(
         folder, f"method={method}", f"model.name={options.model}", "model.weights=null", "data=folder",
@@ -51,13 +51,13 @@ def row_of(count: int, what: str, seconds: float, finished: child.Finished) -> d
 
 
 def epoch_seconds(folder: Path) -> float:
-    """Return the seconds of both parts of a run's usual epoch."""
+    """Return the median seconds of a run's epochs, training and testing."""
     rows = child.steady(child.epochs(folder))
     return measure.spread(row["seconds/train"] + row["seconds/test"] for row in rows).median
 
 
 def measured(count: int, work: Path, options: Any) -> list[dict[str, Any]]:
-    """Write `count` images, measure, remove them; return the rows."""
+    """Write `count` images, measure and remove them; return the rows."""
     root = work / "images"
     images.write_many(root, count, max(options.image_size, 32))
     seconds, finished = decode(root, work, options.image_size)
@@ -73,17 +73,17 @@ def measured(count: int, work: Path, options: Any) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure each size, print the table."""
+    """Measure each size and print the table."""
     options = measure.options(
         __doc__, arguments, ("sizes", [3_000, 10_000, 30_000, 100_000], "numbers of images"),
         image_size=64, batch_size=256, epochs=2, model="shufflenet_v2_x0_5", methods=["finetune", "frozen"],
     )  # fmt: skip
-    facts = measure.surroundings()
+    environment = measure.environment()
     rows = []
     with images.work_folder() as work:
         for count in options.sizes:
             rows += measured(count, work / str(count), options)
-    measure.report(f"From few images to many, {options.image_size} pixels, {options.model}", rows, options, facts)
+    measure.report(f"Scale, {options.image_size} pixels, {options.model}", rows, options, environment)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Start: the seconds that pass before a run's first optimizer step, and where they go.
+"""Start: the seconds before a run's first optimizer step, and what takes them.
 
     python benchmarks/start.py --data PATH --repeats 5 --json start.json
 
-Each way is a process of its own, its start included: Python alone, imports, `--help`, and runs of each method that end
-as their first step begins. Warm runs find decoded images, and features where the method has them, on disk. "Imports of
-a run" are the modules that any run loads, the rest of a run is what it builds, reads and checks.
+Each row is its own process, start-up included: Python alone, imports, `--help`, and a run of each method that ends when
+its first step begins. The runs find decoded images and features on disk. "Imports of a run" are the modules that any
+run loads; the rest of a run's time goes to what it builds, reads and checks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import lightning as L
 
 from benchmarks import child, images, measure
 from benchmarks.throughput import one_more
-from brain_tumor_tl.cli.command import run_train
+from brain_tumor_tl.cli.train import main as run_train
 
 IMPORTS = {
     "Python alone": "pass",
     "import torch": "import torch",
     "and torchvision, lightning": "import torch, torchvision, lightning",
-    "imports of a run": "from brain_tumor_tl.cli.command import imported_run; imported_run()",
+    "imports of a run": "from brain_tumor_tl.cli.train import import_libraries; import_libraries()",
 }
 UNTIL_STEP = f"""{IMPORTS["imports of a run"]}
 import sys
@@ -36,25 +36,25 @@ start.until_first_step(sys.argv[1:])
 
 
 class EndAtFirstStep(L.Callback):
-    """Ends the process as the first training step begins."""
+    """Ends the process when the first training step begins."""
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """End; Lightning would turn an exception into a message."""
+        """Exit at once; Lightning would catch an exception."""
         sys.stdout.flush()
         os._exit(0)
 
 
 def until_first_step(arguments: list[str]) -> None:
-    """Run `brain-tumor-tl train` up to its first training step, in a process that ends there.
+    """Run `brain-tumor-tl train` up to its first training step, which ends the process.
 
     Raises:
-        RuntimeError: The run ended without a step.
+        RuntimeError: The run ended without a training step.
     """
     with one_more(EndAtFirstStep()):
         run_train(arguments)
-    raise RuntimeError("Expected a training step, the run had none.")
+    raise RuntimeError("Expected a training step, but the run had none.")
 
 
 def run_line(options: Any, root: Path, work: Path, method: str) -> list[str]:
@@ -66,33 +66,35 @@ def run_line(options: Any, root: Path, work: Path, method: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ways_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], float]]:
-    """Return what measures each way, in seconds; a run of each method before that fills the caches."""
+def measurements_of(options: Any, root: Path, work: Path) -> dict[str, Callable[[], float]]:
+    """Return a function for each row that measures it in seconds, after one run of each method to fill the caches."""
 
     def seconds(*arguments: str) -> float:
         return child.run([sys.executable, *arguments]).seconds
 
-    ways: dict[str, Callable[[], float]] = {name: partial(seconds, "-c", code) for name, code in IMPORTS.items()}
-    ways["train --help"] = partial(seconds, "-m", "brain_tumor_tl", "train", "--help")
+    measurements: dict[str, Callable[[], float]] = {
+        name: partial(seconds, "-c", code) for name, code in IMPORTS.items()
+    }
+    measurements["train --help"] = partial(seconds, "-m", "brain_tumor_tl", "train", "--help")
     for method in options.methods:
         line = run_line(options, root, work, method)
-        ways[f"{method}, to its first step"] = partial(seconds, "-c", UNTIL_STEP, *line)
-        ways[f"{method}, to its first step"]()
-    return ways
+        measurements[f"{method}, to its first step"] = partial(seconds, "-c", UNTIL_STEP, *line)
+        measurements[f"{method}, to its first step"]()
+    return measurements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure each way in turns, print the table."""
+    """Measure the rows in turn and print the table."""
     options = measure.options(
         __doc__, arguments,
         data=None, images=3264, image_size=224, repeats=5, model="mobilenet_v2", methods=["frozen", "finetune"],
     )  # fmt: skip
-    facts = measure.surroundings()
+    environment = measure.environment()
     with images.work_folder() as work:
         root = images.provided(options.data, options.images, options.image_size, work)
-        given = measure.taking_turns(ways_of(options, root, work), options.repeats)
+        given = measure.taking_turns(measurements_of(options, root, work), options.repeats)
     rows = [{"what": name, "seconds": measure.spread(seconds)} for name, seconds in given.items()]
-    measure.report(f"Start of a run of {options.model}, warm caches", rows, options, facts)
+    measure.report(f"Start of a run of {options.model}, warm caches", rows, options, environment)
     return 0
 
 

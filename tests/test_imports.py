@@ -207,4 +207,4 @@ def test_import__public_names() -> None:
     for name in brain_tumor_tl.__all__:
         assert getattr(brain_tumor_tl, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
-        _ = brain_tumor_tl.Nonsense  # type: ignore[attr-defined]
+        _ = brain_tumor_tl.Nonsense

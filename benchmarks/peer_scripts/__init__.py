@@ -1,1 +1,1 @@
-"""The same training as other people write it; each script runs alone."""
+"""The same training as other people write it; each script runs on its own."""

@@ -1,8 +1,8 @@
-"""Fine-tune with Lightning as its own tutorials do: ImageFolder, DataLoader with workers, a module, a Trainer.
+"""Fine-tune as Lightning's tutorials do: ImageFolder, DataLoader with workers, a module and a Trainer.
 
     python benchmarks/peer_scripts/lightning_script.py --data FOLDER --out OUT --epochs 3
 
-The Trainer's defaults stay: a logger, a progress bar, a checkpoint an epoch.
+The Trainer keeps its defaults: a logger, a progress bar, a checkpoint per epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.peer_scripts.shared import Epoch, network, options, write
 
 
 class Classifier(L.LightningModule):
-    """A network, its loss and its accuracy."""
+    """A network with its loss and accuracy."""
 
     def __init__(self, model: nn.Module, classes: int) -> None:
         super().__init__()
@@ -40,18 +40,18 @@ class Classifier(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count what is right."""
+        """Log the accuracy."""
         images, labels = batch
         self.accuracy(self.model(images), labels)
         self.log("test/accuracy", self.accuracy, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam over what learns."""
+        """Return Adam over the trainable parameters."""
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=0.001)
 
 
 class Clock(L.Callback):
-    """Writes a row an epoch."""
+    """Writes one row per epoch."""
 
     def __init__(self, out: Path) -> None:
         self.out, self._started, self._trained, self._tested = out, 0.0, 0.0, 0.0
@@ -61,7 +61,7 @@ class Clock(L.Callback):
         self._started = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Training is over."""
+        """Note the end of training."""
         self._trained = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -72,7 +72,7 @@ class Clock(L.Callback):
 
 
 def load(folder: Path, args: Any, training: bool) -> DataLoader[Any]:
-    """Return the loader of a part; its workers stay, as Lightning's own warning advises."""
+    """Return the loader of a split; its workers persist, as Lightning's warning advises."""
     size = (args.image_size, args.image_size)
     dataset = ImageFolder(folder, transforms.Compose([transforms.Resize(size), transforms.ToTensor()]))
     stay, pinned = args.workers > 0, torch.cuda.is_available()
@@ -82,7 +82,7 @@ def load(folder: Path, args: Any, training: bool) -> DataLoader[Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and write a row an epoch."""
+    """Train and write one row per epoch."""
     args = options(__doc__, arguments)
     train, test = load(args.data / "train", args, True), load(args.data / "test", args, False)
     classes = len(train.dataset.classes)  # type: ignore[attr-defined]  # ImageFolder has them

@@ -1,4 +1,4 @@
-"""Shared: options, network and log that the peers' scripts have in common; everything else is each one's own."""
+"""Shared: options, network and log of the peer scripts; everything else is each script's own."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def options(description: str | None, arguments: Sequence[str] | None = None) -> 
     """Parse a script's command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/CLASS/ and test/CLASS/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for metrics.csv and what else a script leaves")
-    parser.add_argument("--model", default="mobilenet_v2", help="network of torchvision")
+    parser.add_argument("--out", type=Path, required=True, help="folder for metrics.csv and other output")
+    parser.add_argument("--model", default="mobilenet_v2", help="torchvision network")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of an image in pixels")
     parser.add_argument("--batch-size", type=int, default=32, help="images in an optimizer step")
-    parser.add_argument("--epochs", type=int, default=1, help="passes over the training part")
+    parser.add_argument("--epochs", type=int, default=1, help="passes over the training split")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes of a DataLoader")
-    parser.add_argument("--frozen", action="store_true", help="train the last layer alone")
+    parser.add_argument("--frozen", action="store_true", help="train only the last layer")
     parser.add_argument("--bf16", action="store_true", help="compute in bf16 autocast with channels last")
     return parser.parse_args(arguments)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: its number from 1, seconds of its parts, share of the test part that was right."""
+    """One epoch: its number from 1, the seconds of training and testing, and the test accuracy."""
 
     epoch: int
     train_seconds: float
@@ -39,7 +39,7 @@ class Epoch:
 
 
 def write(folder: Path, epoch: Epoch) -> None:
-    """Add an epoch to `metrics.csv`, in the columns that a run folder of the package has."""
+    """Append an epoch to `metrics.csv`, with the column names of the package's run folders."""
     folder.mkdir(parents=True, exist_ok=True)
     values = dict(zip(("epoch", "seconds/train", "seconds/test", "test/accuracy"), asdict(epoch).values(), strict=True))
     with (folder / "metrics.csv").open("a", encoding="utf-8", newline="") as file:
@@ -50,7 +50,7 @@ def write(folder: Path, epoch: Epoch) -> None:
 
 
 def network(name: str, classes: int, frozen: bool) -> nn.Module:
-    """Return a network of torchvision with random weights; frozen, its last layer alone gets gradients."""
+    """Return a torchvision network with random weights; if frozen, only its last layer is trainable."""
     options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     built: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     if frozen:

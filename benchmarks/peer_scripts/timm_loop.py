@@ -2,8 +2,8 @@
 
     python benchmarks/peer_scripts/timm_loop.py --data FOLDER --out OUT --epochs 3
 
-Its data set, loader, transform, optimizer factory, meters and accuracy; no augmentation and Adam at 0.001, so that the
-work is that of the study's recipe.
+It uses timm's data set, loader, transform, optimizer factory, meters and accuracy, with no augmentation and Adam at
+0.001, as in the study's recipe.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from torch import nn
 
 from benchmarks.peer_scripts.shared import Epoch, options, write
 
-NAMES = {"mobilenet_v2": "mobilenetv2_100"}  # timm's names of torchvision's networks, where they differ
+NAMES = {"mobilenet_v2": "mobilenetv2_100"}  # timm's names for torchvision's networks, if they differ
 
 
 def load(folder: Path, args: Any, training: bool, device: torch.device) -> Any:
-    """Return the loader of a part; images are squashed to a square and scaled to 0..1."""
+    """Return the loader of a split; images are resized to a square and scaled to 0..1."""
     return create_loader(
         ImageDataset(str(folder)),
         input_size=(3, args.image_size, args.image_size),
@@ -46,10 +46,10 @@ def load(folder: Path, args: Any, training: bool, device: torch.device) -> Any:
 
 
 def create_model(name: str, classes: int, frozen: bool) -> nn.Module:
-    """Return timm's network of that name with random weights.
+    """Return timm's network of this name with random weights.
 
     Raises:
-        SystemExit: timm has none.
+        SystemExit: timm has no such network.
     """
     name = NAMES.get(name, name)
     if not timm.is_model(name):
@@ -63,7 +63,7 @@ def create_model(name: str, classes: int, frozen: bool) -> nn.Module:
 
 
 def train_one_epoch(model: nn.Module, optimizer: Any, loader: Any, device: torch.device, bf16: bool) -> float:
-    """Learn from each batch; return the mean loss."""
+    """Train for one epoch; return the mean loss."""
     model.train()
     losses = AverageMeter()
     for images, labels in loader:
@@ -79,7 +79,7 @@ def train_one_epoch(model: nn.Module, optimizer: Any, loader: Any, device: torch
 
 @torch.inference_mode()
 def validate(model: nn.Module, loader: Any, device: torch.device, bf16: bool) -> float:
-    """Return the share of images whose class is found."""
+    """Return the accuracy."""
     model.eval()
     top1 = AverageMeter()
     for images, labels in loader:
@@ -91,7 +91,7 @@ def validate(model: nn.Module, loader: Any, device: torch.device, bf16: bool) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and write a row an epoch."""
+    """Train and write one row per epoch."""
     args = options(__doc__, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = load(args.data / "train", args, True, device), load(args.data / "test", args, False, device)

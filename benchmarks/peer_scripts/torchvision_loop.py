@@ -1,9 +1,9 @@
-"""Fine-tune as torchvision's reference for classification does, written plainly.
+"""Fine-tune as torchvision's classification reference does, in its plainest form.
 
     python benchmarks/peer_scripts/torchvision_loop.py --data FOLDER --out OUT --epochs 3
 
-ImageFolder, DataLoader with workers, one loop for training and one for evaluation, and a loss that is read each step,
-as its MetricLogger reads it. No augmentation and Adam at 0.001, so that the work is that of the study's recipe.
+It uses ImageFolder, a DataLoader with workers, a loop for training and one for evaluation, and reads the loss in each
+step, as MetricLogger does. No augmentation and Adam at 0.001, as in the study's recipe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Loader = DataLoader[Any]
 
 
 def load(folder: Path, args: Any, training: bool) -> Loader:
-    """Return the loader of a part."""
+    """Return the loader of a split."""
     size = (args.image_size, args.image_size)
     dataset = ImageFolder(folder, transforms.Compose([transforms.Resize(size), transforms.ToTensor()]))
     pinned = torch.cuda.is_available()
@@ -36,7 +36,7 @@ def load(folder: Path, args: Any, training: bool) -> Loader:
 def train_one_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, device: torch.device, bf16: bool
 ) -> float:
-    """Learn from each batch; return the mean loss."""
+    """Train for one epoch; return the mean loss."""
     model.train()
     total = 0.0
     for images, labels in loader:
@@ -52,7 +52,7 @@ def train_one_epoch(
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, loader: Loader, device: torch.device, bf16: bool) -> float:
-    """Return the share of images whose class is found."""
+    """Return the accuracy."""
     model.eval()
     right = count = 0
     for images, labels in loader:
@@ -63,7 +63,7 @@ def evaluate(model: nn.Module, loader: Loader, device: torch.device, bf16: bool)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and write a row an epoch."""
+    """Train and write one row per epoch."""
     args = options(__doc__, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = load(args.data / "train", args, True), load(args.data / "test", args, False)

@@ -1,4 +1,4 @@
-"""A benchmark's own main, at a size of seconds."""
+"""Runs the main function of a benchmark with a small workload."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Figures = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def figures(tmp_path: Path) -> Figures:
-    """Run a benchmark's main with a line of options, and return the rows of its JSON."""
+    """Run a benchmark's main with a line of options; return the rows of its JSON."""
 
     def run(main: Main, line: str) -> list[dict[str, Any]]:
-        told = tmp_path / "figures.json"
-        assert main([*line.split(), "--json", str(told)]) == 0
-        content = json.loads(told.read_text(encoding="utf-8"))
-        assert content["surroundings"]["packages"]["torch"]
+        output = tmp_path / "figures.json"
+        assert main([*line.split(), "--json", str(output)]) == 0
+        content = json.loads(output.read_text(encoding="utf-8"))
+        assert content["environment"]["packages"]["torch"]
         rows: list[dict[str, Any]] = content["rows"]
         return rows
 

@@ -19,7 +19,7 @@ def test_run__wall_time_and_memory() -> None:
     assert seen[-1] == finished.seconds
 
 
-def test_run__failure_tells_the_end_of_the_output() -> None:
+def test_run__failure_shows_the_end_of_the_output() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)ended with status 3.*the reason"):
         child.run([sys.executable, "-c", "import sys; print('the reason'); sys.exit(3)"])
 

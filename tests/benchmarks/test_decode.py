@@ -15,16 +15,16 @@ Draw = Callable[..., Path]
 Figures = Callable[..., list[dict[str, Any]]]
 
 
-def test_main__every_way(figures: Figures) -> None:
+def test_main__every_variant(figures: Figures) -> None:
     rows = figures(decode.main, "--images 12 --image-size 32 --repeats 2 --workers 2")
-    assert [row["way"] for row in rows] == decode.WAYS
+    assert [row["variant"] for row in rows] == decode.VARIANTS
     assert all(row["seconds"]["repeats"] == 2 and row["seconds"]["least"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("ways", ["warm", "warm cold", "quick"])
-def test_main__ways_that_make_no_sense(ways: str) -> None:
-    with pytest.raises(SystemExit, match="Expected --ways among cold, warm"):
-        decode.main(["--ways", *ways.split()])
+@pytest.mark.parametrize("variants", ["warm", "warm cold", "quick"])
+def test_main__impossible_variants(variants: str) -> None:
+    with pytest.raises(SystemExit, match="Expected --variants among cold, warm"):
+        decode.main(["--variants", *variants.split()])
 
 
 def test_decode_in__all_pools_read_every_file(image_folder: Path) -> None:

@@ -12,7 +12,7 @@ from benchmarks import frozen
 Figures = Callable[..., list[dict[str, Any]]]
 
 
-def test_rows_of__how_they_compare() -> None:
+def test_rows_of__comparisons() -> None:
     given = {
         "cold": [60.0], "warm": [20.0], "short": [11.0], "uncached": [600.0], "forward": [50.0],
         "counted epoch": [0.05], "plain epoch": [0.05],
@@ -25,7 +25,7 @@ def test_rows_of__how_they_compare() -> None:
     assert texts["a warm epoch, all of it"] == (pytest.approx(0.1), "2 times the plain loop")
 
 
-def test_plain_head__learns_from_each_training_feature() -> None:
+def test_plain_head__trains() -> None:
     options = argparse.Namespace(model="shufflenet_v2_x0_5", image_size=32, batch_size=8)
     plain = frozen.PlainHead(options, train=20, test=8, device=torch.device("cpu"))
     weight = plain.loop.network.weight
@@ -41,7 +41,7 @@ def test_main__short_run_must_be_shorter() -> None:
         frozen.main(["--epochs", "5", "--short-epochs", "5"])
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_main__every_row(figures: Figures) -> None:
     line = "--model shufflenet_v2_x0_5 --images 40 --image-size 32 --batch-size 8 --epochs 3 --short-epochs 1"
     rows = figures(frozen.main, f"{line} --repeats 1 --set trainer=cpu")

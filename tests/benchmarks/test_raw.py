@@ -19,7 +19,7 @@ def small_loop(channels_last: bool = False) -> RawLoop:
     return RawLoop(net, optimizer, precision="32-true", shape=shape, channels_last=channels_last)
 
 
-def test_raw_loop__a_step_is_that_of_plain_pytorch() -> None:
+def test_raw_loop__steps_as_plain_pytorch() -> None:
     loop = small_loop()
     other = copy.deepcopy(loop.network).train()
     optimizer = torch.optim.Adam(other.parameters(), lr=0.1)

@@ -11,10 +11,11 @@ from benchmarks import settings
 Figures = Callable[..., list[dict[str, Any]]]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the ways differ by a setting of glibc's allocator")
-def test_main__each_way_beside_the_first(figures: Figures) -> None:
+@pytest.mark.benchmark
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variants set options of glibc's allocator")
+def test_main__variants_compared_with_the_first(figures: Figures) -> None:
     rows = figures(settings.main, "--models shufflenet_v2_x0_5 --image-size 64 --batch-size 4 --steps 2")
-    assert [row["way"] for row in rows][:4] == list(settings.WAYS)[:4]
+    assert [row["variant"] for row in rows][:4] == list(settings.VARIANTS)[:4]
     assert rows[0]["train, times as fast"]["median"] == 1.0
     for row in rows:
         assert row["train s a step"]["repeats"] == row["test s a step"]["repeats"] == 2
@@ -22,7 +23,7 @@ def test_main__each_way_beside_the_first(figures: Figures) -> None:
         assert row["peak MB"] > 50
 
 
-def test_row_of__leaves_out_the_first_steps() -> None:
+def test_row_of__drops_the_first_steps() -> None:
     first = {"seconds": 99.0, "faults": 99.0, "peak": 1.0}
     slow = [first, first, {"seconds": 2.0, "faults": 10.0, "peak": 5.0}, {"seconds": 4.0, "faults": 10.0, "peak": 6.0}]
     fast = [first, first, {"seconds": 1.0, "faults": 0.0, "peak": 7.0}, {"seconds": 1.0, "faults": 2.0, "peak": 7.0}]
@@ -33,9 +34,10 @@ def test_row_of__leaves_out_the_first_steps() -> None:
     assert row["peak MB"] == 7.0
 
 
-def test_server__says_that_its_process_ended() -> None:
+@pytest.mark.benchmark
+def test_server__process_that_ended() -> None:
     options = type("Options", (), {"image_size": 64, "batch_size": 4})
-    server = settings.Server("no_such_network", settings.Way(), options)
+    server = settings.Server("no_such_network", settings.Variant(), options)
     with pytest.raises(RuntimeError, match="has ended"):
         server.step("train")
     server.close()

@@ -20,15 +20,15 @@ def test_main__ratio_of_each_turn(figures: Figures) -> None:
     assert row["test raw images/s"] > 0
 
 
-def test_main__one_epoch_is_refused() -> None:
+def test_main__needs_two_epochs() -> None:
     with pytest.raises(SystemExit, match="at least 2 --epochs"):
         throughput.main(["--epochs", "1"])
 
 
-def test_row_of__figures(tmp_path: Any) -> None:
+def test_row_of__speeds_and_ratios(tmp_path: Any) -> None:
     turns = throughput.Turns("net", tmp_path, (3, 8, 8), 8, graphed=False)
     turns.sizes = {"train": [8, 2], "test": [5]}
-    turns.raw = [{"train": 1.0, "test": 0.5}, {"train": 2.0, "test": 1.0}]  # metrics.csv has these seconds too
+    turns.raw = [{"train": 1.0, "test": 0.5}, {"train": 2.0, "test": 1.0}]  # part of the seconds of metrics.csv
     turns.whole = [99.0, 3.0, 4.0]
     rows = [{"seconds/train": 3.0, "seconds/test": 1.0}, {"seconds/train": 4.0, "seconds/test": 5.0}]
     row = throughput.row_of("net", turns, rows)
