@@ -1,4 +1,4 @@
-"""The examples in the docstrings are true."""
+"""Docstrings: their examples are correct."""
 
 from __future__ import annotations
 

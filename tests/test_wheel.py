@@ -1,4 +1,4 @@
-"""Wheel: it carries what it needs, and runs from a venv far from the checkout."""
+"""Wheel: it contains what it needs and runs from a virtual environment outside the checkout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ check(config)
 print(brain_tumor_tl.__file__, conf_dir(), config.model.name, "torch" in sys.modules, sep="\\n")
 """
 
-# What any Hydra program of the environment finds, and what it has to import for it.
+# The launchers that any Hydra program of the environment finds, and what is imported to find them.
 LAUNCHERS = """
 import sys
 from hydra.core.plugins import Plugins
@@ -40,7 +40,7 @@ print([name for name in ("brain_tumor_tl", "torch", "rich") if name in sys.modul
 
 
 def run(*command: str | Path, folder: Path) -> str:
-    """Run a program in a folder, without what this environment says of Python, and return its output."""
+    """Run a program in a folder, without this environment's settings for Python and pip; return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     result = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
@@ -51,7 +51,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built with the build backend that is installed, so that no network is needed."""
+    """The wheel of this checkout, built with the installed build backend, which needs no network."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, CHECKOUT, folder=folder)
     (built,) = folder.iterdir()
@@ -60,38 +60,39 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site_packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site-packages of an empty venv with the wheel; a .pth file lends it this environment's other packages."""
+    """The site-packages of a new venv with the wheel; a .pth file adds the other packages of this environment."""
     venv = tmp_path_factory.mktemp("empty") / "venv"
-    run(sys.executable, "-m", "venv", venv, folder=venv.parent)
-    run(venv / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, folder=venv.parent)
+    run(sys.executable, "-m", "venv", "--without-pip", venv, folder=venv.parent)
+    pip = (sys.executable, "-m", "pip", "--python", venv / "bin" / "python")
+    run(*pip, "install", "--no-deps", "--no-index", wheel, folder=venv.parent)
     (found,) = venv.glob("lib/python*/site-packages")
-    lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (found / "lent.pth").write_text("".join(f"{path}\n" for path in sorted(lent)))
+    added = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (found / "added.pth").write_text("".join(f"{path}\n" for path in sorted(added)))
     return found
 
 
-def test_wheel__carries_the_package_and_its_values(wheel: Path) -> None:
+def test_wheel__contains_every_file_of_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
 
     assert wheel.name.startswith(f"brain_tumor_tl-{__version__}-py3-none-any")
-    assert {"brain_tumor_tl/conf/train.yaml", "brain_tumor_tl/evidence/study_table1.csv"} <= names
-    for folder, inside, least in (("conf", "brain_tumor_tl/conf", 23), ("brain_tumor_tl", "brain_tumor_tl", 30)):
-        kinds = (".yaml", ".py", ".csv", ".css")
-        files = [path for path in (CHECKOUT / folder).rglob("*") if path.suffix in kinds]
+    assert "brain_tumor_tl/conf/train.yaml" in names
+    for folder, inside, least in (("conf", "brain_tumor_tl/conf", 23), ("brain_tumor_tl", "brain_tumor_tl", 80)):
+        paths = [path.relative_to(CHECKOUT / folder) for path in (CHECKOUT / folder).rglob("*") if path.is_file()]
+        files = {f"{inside}/{path.as_posix()}" for path in paths if path.suffix != ".pyc" and path.name[0] != "."}
         assert len(files) >= least
-        assert {f"{inside}/{path.relative_to(CHECKOUT / folder).as_posix()}" for path in files} <= names
+        assert files <= names, "templates, styles, tables and help pages included"
 
 
-def test_wheel__carries_nothing_else(wheel: Path) -> None:
+def test_wheel__contains_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
     top = {"brain_tumor_tl", "hydra_plugins", f"brain_tumor_tl-{__version__}.dist-info"}
     assert {name.split("/")[0] for name in names} == top
     inside = {name for name in names if name.startswith("hydra_plugins/")}
-    doors = {f"hydra_plugins/brain_tumor_tl_{name}.py" for name in ("launcher", "search", "slurm")}
-    assert inside == doors, "an __init__.py would hide other packages' plugins"
+    plugins = {f"hydra_plugins/brain_tumor_tl_{name}.py" for name in ("launcher", "search", "slurm")}
+    assert inside == plugins, "an __init__.py would hide other packages' plugins"
     assert not [name for name in names if Path(name).name.startswith("test_") or "__pycache__" in name]
 
 
