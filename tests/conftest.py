@@ -206,7 +206,7 @@ def make_results() -> MakeResults:
             "counts": {"train": 2611, "val": 0, "test": 653}, "text": "random split of single images.",
         }  # fmt: skip
         return {
-            "schema": 1, "name": name, "model": model, "method": method, "seed": int(seed[1:]), "epochs": 100,
+            "schema": 2, "name": name, "model": model, "method": method, "seed": int(seed[1:]), "epochs": 100,
             "accuracy": accuracy, "best_accuracy": 0.95, "best_epoch": 1, "balanced_accuracy": accuracy,
             "macro_f1": 0.5, "loss": 0.3, "classes": classes, "confusion_matrix": matrix,
             "per_class": {c: {"precision": 1.0, "recall": 0.9, "f1": 0.95, "support": 20} for c in classes},

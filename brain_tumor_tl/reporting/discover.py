@@ -1,9 +1,10 @@
-"""Gather: the runs below some folders, finished or not, read from the folders alone, half-written ones included."""
+"""Discover: find the runs below some folders, finished or not, from the files in them alone."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +14,27 @@ from filelock import FileLock, Timeout
 
 from brain_tumor_tl.files import read_json
 
-SCHEMA = 1  # of results.json; raise it when a key changes its meaning
+SCHEMA = 2  # of results.json; raise it when a key changes its name or meaning, and upgrade older files in `upgrade`
+SCHEMA_1_NAMES = {
+    "watched": "monitored",
+    "groups_on_two_sides": "groups_in_several_splits",
+    "patients_on_two_sides": "patients_in_several_splits",
+}
 SWEEP_FILE = "sweep.json"
-LOGS = ("console.log", "train.log")  # a launcher keeps all that a job prints, tracebacks included; a run its own words
-LOCK = "run.lock"  # held by a run from before its first file to its end
-STARTING = 60  # seconds from a launcher's note of a start to the run's lock, at most: importing takes its time
+LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
+LOCK = "run.lock"  # a run holds it from before its first file to its end
+STARTING = 60  # seconds that a job may take from its start to the run's lock; imports are slow
 INSIDE_A_RUN = ("checkpoints", "tensorboard")
-NEEDED: dict[str, type | tuple[type, ...]] = {
+REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str, "model": str, "method": str, "seed": int, "epochs": int, "accuracy": (int, float),
     "seconds_per_epoch": dict, "protocol": dict,
 }  # fmt: skip
+Job = Mapping[str, Any]  # as sweep.json has it, with `path` and `time` added; empty for a run outside a sweep
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and what its `results.json` holds."""
+    """A finished run: its folder and the content of its `results.json`."""
 
     folder: Path
     results: Mapping[str, Any]
@@ -35,14 +42,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run without results.
+    """A run without usable results.
 
     Attributes:
-            state: `waiting`, `running`, `cut`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`,
-            or `cut or running` where nothing tells which.
-        reason: What went wrong, as far as it is known.
-        epochs: How many whole epochs it has done.
-        log: Its log, None where there is none.
+        name: Its name.
+        state: `waiting`, `running`, `cut`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`,
+            or `cut or running` if neither a sweep nor a lock tells which.
+        folder: Its folder.
+        reason: What went wrong, if known.
+        epochs: Number of completed epochs.
+        log: Its log file, None if there is none.
     """
 
     name: str
@@ -54,42 +63,42 @@ class Unfinished:
 
 
 @dataclass
-class Gathered:
-    """All that is below some folders, each run once."""
+class Discovered:
+    """The runs below some folders, each once."""
 
     runs: list[Run] = field(default_factory=list)
     unfinished: list[Unfinished] = field(default_factory=list)
 
     def state(self) -> str:
-        """Return how far all of it is.
+        """Return how many runs are in which state.
 
-        >>> Gathered(unfinished=[Unfinished("a", "failed", Path("a"))]).state()
+        >>> Discovered(unfinished=[Unfinished("a", "failed", Path("a"))]).state()
         '0 of 1 runs done, 1 failed'
         """
-        states = [run.state for run in self.unfinished]
-        counts = [f"{states.count(state)} {state}" for state in sorted(set(states))]
-        return ", ".join([f"{len(self.runs)} of {len(self.runs) + len(states)} runs done", *counts])
+        counts = sorted(Counter(run.state for run in self.unfinished).items())
+        done = f"{len(self.runs)} of {len(self.runs) + len(self.unfinished)} runs done"
+        return ", ".join([done, *(f"{count} {state}" for state, count in counts)])
 
 
-def gather(folders: Sequence[Path]) -> Gathered:
-    """Return every run below some folders, at any depth.
+def discover_runs(folders: Sequence[Path]) -> Discovered:
+    """Return all runs below some folders, at any depth.
 
     Raises:
-        ValueError: A folder is absent, or there is no run below any.
+        ValueError: A folder doesn't exist, or no run was found.
     """
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
-        raise ValueError(f"Expected folders of runs, these are none: {', '.join(absent)}.")
-    found, seen = Gathered(), set()
-    jobs: dict[Path, dict[str, Any]] = {}
+        raise ValueError(f"Expected folders of runs, these don't exist: {', '.join(absent)}.")
+    found = Discovered()
     places = sorted({path for folder in folders for path in walk(folder)})
+    jobs: dict[Path, Job] = {}
     for sweep in (place for place in places if (place / SWEEP_FILE).is_file()):
         jobs |= read_jobs(sweep, found)
-    for folder in [*places, *(job["place"] for job in jobs.values())]:
-        resolved = folder.resolve()
-        if resolved not in seen:
-            seen.add(resolved)
-            look(folder, jobs.get(resolved), found)
+    candidates: dict[Path, Path] = {}  # by resolved path, so that each run counts once
+    for folder in [*places, *(job["path"] for job in jobs.values())]:
+        candidates.setdefault(folder.resolve(), folder)
+    for resolved, folder in candidates.items():
+        add_run(folder, jobs.get(resolved, {}), found)
     if not found.runs and not found.unfinished:
         raise ValueError(
             f"Expected a run (a folder with results.json or config.yaml) below {', '.join(map(str, folders))}, "
@@ -99,112 +108,114 @@ def gather(folders: Sequence[Path]) -> Gathered:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield a folder and those below it, in the order of their names, but none that is a part of a run."""
+    """Yield a folder and its subfolders, but not the subfolders of a run."""
     for place, below, _ in os.walk(folder):
         below[:] = sorted(name for name in below if name not in INSIDE_A_RUN and not name.startswith("."))
         yield Path(place)
 
 
-def read_jobs(sweep: Path, found: Gathered) -> dict[Path, dict[str, Any]]:
-    """Return the jobs that a sweep's launcher has noted, by folder; an unreadable note is listed as such."""
+def read_jobs(sweep: Path, found: Discovered) -> dict[Path, Job]:
+    """Return the jobs in a sweep's `sweep.json` by folder; an unreadable file is added to `found`."""
     try:
         jobs = read_json(sweep / SWEEP_FILE)["jobs"]
-        noted = (sweep / SWEEP_FILE).stat().st_mtime
-        return {
-            (sweep / job["folder"]).resolve(): {**job, "place": sweep / job["folder"], "noted": noted} for job in jobs
-        }
+        extra = {"time": (sweep / SWEEP_FILE).stat().st_mtime}
+        return {(sweep / job["folder"]).resolve(): {**job, **extra, "path": sweep / job["folder"]} for job in jobs}
     except (OSError, ValueError, KeyError, TypeError) as error:
         found.unfinished.append(Unfinished(SWEEP_FILE, "unreadable", sweep, str(error)))
         return {}
 
 
-def look(folder: Path, job: Mapping[str, Any] | None, found: Gathered) -> None:
-    """Add what a folder holds: a finished run, a job that is not, or nothing."""
-    noted = str((job or {}).get("state", ""))
-    problem = ""
+def add_run(folder: Path, job: Job, found: Discovered) -> None:
+    """Add the run in a folder, if there is one; `job` is the sweep's entry for it."""
+    state, problem = str(job.get("state") or ""), ""
     if (folder / "results.json").is_file():
         try:
-            results = read_json(folder / "results.json")
-            problem = fault(results)
+            found.runs.append(Run(folder, read_results(folder / "results.json")))
         except ValueError as error:
-            problem = str(error)
-        if not problem:
-            found.runs.append(Run(folder, results))
-    if problem:
-        found.unfinished.append(unfinished(folder, job, "unreadable", problem))
-    elif (folder / "results.json").is_file():
-        if noted in ("failed", "interrupted"):  # such as one that was refused because another run is in its folder
-            found.unfinished.append(unfinished(folder, job, noted, "an earlier run's results are in the folder"))
-    elif noted == "done":
-        found.unfinished.append(unfinished(folder, job, "missing", "noted as done, but there is no results.json"))
-    elif noted or any((folder / name).is_file() for name in ("config.yaml", *LOGS)):
-        found.unfinished.append(unfinished(folder, job, standing(folder, job), ""))
+            state, problem = "unreadable", str(error)
+        else:
+            if state not in ("failed", "interrupted"):
+                return
+            problem = "an earlier run's results are in the folder"  # the job was refused because of them
+    elif state == "done":
+        state, problem = "missing", "sweep.json says done, but there is no results.json"
+    elif state or any((folder / name).is_file() for name in ("config.yaml", *LOGS)):
+        state = current_state(folder, job)
+    else:
+        return
+    found.unfinished.append(unfinished_run(folder, job, state, problem))
 
 
-def standing(folder: Path, job: Mapping[str, Any] | None) -> str:
-    """Return how a run without results stands: its launcher's word, but for runs that a killed launcher left behind."""
-    noted = str((job or {}).get("state", "")) or "cut or running"
-    if noted not in ("running", "cut or running") or (job and time.time() - job["noted"] < STARTING):
-        return noted
-    held = is_held(folder / LOCK)
-    return noted if held is None else "running" if held else "cut"
-
-
-def is_held(path: Path) -> bool | None:
-    """Tell whether a process holds a lock, None where that can't be told: there is no such file, or no right to it."""
-    if not path.is_file():
-        return None
+def current_state(folder: Path, job: Job) -> str:
+    """Return the state of a run without results: the sweep's entry, corrected if a killed launcher left it behind."""
+    state, lock = str(job.get("state") or "cut or running"), folder / LOCK
+    starting = job and time.time() - job["time"] < STARTING
+    if state not in ("running", "cut or running") or starting or not lock.is_file():
+        return state
     try:
-        with FileLock(path, timeout=0):
-            return False
+        with FileLock(lock, timeout=0):
+            return "cut"
     except Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        return None
+        return "running"
+    except (OSError, NotImplementedError):  # no permission, or a file system without locks
+        return state
 
 
-def unfinished(folder: Path, job: Mapping[str, Any] | None, state: str, problem: str) -> Unfinished:
-    """Return a run without results, with what its launcher and its folder tell of it."""
-    job = job or {}
-    parts = [str(job.get("reason") or ""), problem]
-    if job.get("exit_status") not in (None, 0) and not parts[0]:
-        parts.insert(0, f"exit status {job['exit_status']}")
-    logs = [folder / name for name in LOGS if (folder / name).is_file()]
-    return Unfinished(
-        name=str(job.get("name") or folder.name),
-        state=state,
-        folder=folder,
-        reason="; ".join(part for part in parts if part),
-        epochs=epochs_done(folder / "metrics.csv"),
-        log=logs[0] if logs else None,
-    )
+def unfinished_run(folder: Path, job: Job, state: str, problem: str) -> Unfinished:
+    """Return a run without usable results, with what its sweep and its folder say about it."""
+    status = job.get("exit_status")
+    reason = str(job.get("reason") or (f"exit status {status}" if status else ""))
+    metrics = folder / "metrics.csv"
+    epochs = max(metrics.read_bytes().count(b"\n") - 1, 0) if metrics.is_file() else 0
+    log = next((folder / name for name in LOGS if (folder / name).is_file()), None)
+    name = str(job.get("name") or folder.name)
+    return Unfinished(name, state, folder, "; ".join(filter(None, (reason, problem))), epochs, log)
 
 
-def epochs_done(path: Path) -> int:
-    """Return how many rows a run's `metrics.csv` has, 0 where it is absent."""
-    try:
-        return max(path.read_bytes().count(b"\n") - 1, 0)
-    except OSError:
-        return 0
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the content of a `results.json` in the current schema.
 
-
-def fault(results: Mapping[str, Any]) -> str:
-    """Return what makes a results file unusable here, an empty string where nothing does."""
-    if results.get("schema") != SCHEMA:
-        return f"results.json is of another version or program: expected schema {SCHEMA}, got {results.get('schema')}"
-    wrong = [key for key, kind in NEEDED.items() if not isinstance(results.get(key), kind)]
+    Raises:
+        ValueError: It can't be read, is of an unknown schema or lacks a required key.
+    """
+    results = read_json(path)
+    if results.get("schema") not in (1, SCHEMA):
+        raise ValueError(
+            f"results.json is of another version or program: expected schema {SCHEMA} or 1, got {results.get('schema')}"
+        )
+    wrong = [key for key, kind in REQUIRED.items() if not isinstance(results.get(key), kind)]
     wrong += [f"protocol.{key}" for key in ("synthetic", "text") if key not in (results.get("protocol") or {})]
-    return f"results.json lacks {', '.join(wrong)}" if wrong else ""
+    if wrong:
+        raise ValueError(f"results.json lacks {', '.join(wrong)}")
+    return upgrade(results) if results["schema"] == 1 else results
+
+
+def upgrade(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results of schema 1 in schema 2, which renamed keys of `protocol` and `runs` of file numbers to `series`.
+
+    >>> upgrade({"protocol": {"watched": "val", "split": "runs", "title": "k-fold split of whole runs"}})["protocol"]
+    {'monitored': 'val', 'split': 'series', 'title': 'k-fold split of whole series'}
+    """
+    protocol = {SCHEMA_1_NAMES.get(key, key): value for key, value in results["protocol"].items()}
+    config = dict(results.get("config") or {})
+    if "title" in protocol:
+        protocol["title"] = protocol["title"].replace("runs", "series")
+    if "data" in config:
+        config["data"] = runs_to_series(config["data"])
+    return {**results, "schema": SCHEMA, "protocol": runs_to_series(protocol), "config": config}
+
+
+def runs_to_series(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the value `runs`, of `split` and `fold_by`, replaced by `series`."""
+    return {key: "series" if value == "runs" else value for key, value in settings.items()}
 
 
 def last_lines(path: Path | None, count: int = 15) -> str:
-    """Return the last lines of a log, an empty string where it can't be read."""
+    """Return the last lines of a log, an empty string if it can't be read."""
     if path is None:
         return ""
     try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - 200 * count, 0))
-            text = file.read().decode("utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return "".join(deque(file, count)).rstrip("\n")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-count:])

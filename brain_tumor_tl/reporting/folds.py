@@ -1,4 +1,4 @@
-"""Foldruns: the finished folds of one cross-validation, read from their folders: joined, or what keeps them apart."""
+"""Folds: join the finished folds of a cross-validation from their folders, or tell why they can't be joined."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from brain_tumor_tl.reporting.predictions import common_groups, read_groups, rea
 
 @dataclass(frozen=True)
 class Folds:
-    """How far a cross-validation is, and what its folds say together.
+    """The folds of one cross-validation.
 
     Attributes:
-        count: Folds that it has.
+        count: Number of folds that it should have.
         missing: Folds without a finished run.
-        joined: Predictions of all folds, None while they can't be joined.
+        joined: Predictions of all folds, None if they can't be joined.
         interval: 95 % interval of the joined accuracy.
-        unit: What the interval takes for independent: `group` or `image`.
-        problem: Why they aren't joined, an empty string where they are.
+        unit: What the interval takes as independent: `group` or `image`.
+        problem: Why the folds are not joined, an empty string if they are.
     """
 
     count: int
@@ -37,44 +37,34 @@ class Folds:
 
 
 def fold_of(results: Mapping[str, Any]) -> int | None:
-    """Return which fold of a cross-validation a run was tested on, None where it has no part in one."""
+    """Return the fold that a run was tested on, None if it is no run of a cross-validation."""
     fold: int | None = (results.get("protocol") or {}).get("fold")
     return fold
 
 
 def read_folds(runs: Sequence[Run]) -> Folds | None:
-    """Return what the runs of a group say together where they are folds of one cross-validation, None where not.
+    """Return the folds that some runs are, None if they are no runs of a cross-validation.
 
     Args:
-        runs: Runs that differ in their fold alone, each fold at most once.
+        runs: Runs that differ only in their fold, at most one of each fold.
     """
     found = {fold for run in runs if (fold := fold_of(run.results)) is not None}
     if not found:
         return None
     count = int(runs[0].results["protocol"].get("folds") or max(found) + 1)
-    missing = tuple(sorted(set(range(count)) - found))
+    missing = tuple(fold for fold in range(count) if fold not in found)
     if missing:
         return Folds(count, missing, problem=f"fold {', '.join(map(str, missing))} missing")
     try:
         joined = join_folds([(run.results, list(read_predictions(run.folder).values())) for run in runs])
-        interval, unit = joined_interval(joined, read_groups(runs[0].folder))
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # of a run that was made by hand
+        groups = common_groups(read_groups(runs[0].folder), [str(row["path"]) for row in joined.rows])
+        hits = tuple(int(row["correct"]) == 1 for row in joined.rows)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # files that were edited or damaged
         return Folds(count, problem=f"not joined: {error}")
-    return Folds(count, (), joined, interval, unit)
+    return Folds(count, (), joined, *interval_of(hits, tuple(groups) if groups else None))
 
 
-def joined_interval(joined: Joined, groups: Mapping[str, str]) -> tuple[Interval | None, str]:
-    """Return the interval of the joined accuracy, and whether it takes groups or images for independent.
-
-    Args:
-        joined: Predictions of all folds.
-        groups: Group of each image by path, empty where none are known.
-    """
-    known = common_groups(groups, [str(row["path"]) for row in joined.rows])
-    return interval_of(tuple(int(row["correct"]) == 1 for row in joined.rows), None if known is None else tuple(known))
-
-
-@lru_cache(maxsize=64)  # a sweep writes its report anew after each job, and resamples of 3264 images take 0.3 s
+@lru_cache(maxsize=64)  # a sweep rewrites its report after each job, and resampling 3264 images takes 0.3 s
 def interval_of(hits: tuple[bool, ...], groups: tuple[str, ...] | None) -> tuple[Interval | None, str]:
-    """Return `accuracy_interval` of these images."""
+    """Return `accuracy_interval` of these images, cached."""
     return accuracy_interval(np.array(hits), groups)

@@ -1,58 +1,39 @@
-"""Leaderboard: Table 1 of the study from finished runs, ours beside the published figures."""
+"""Leaderboard: the study's Table 1 from finished runs, beside the published figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
-from brain_tumor_tl.reporting.aggregate import Group, Spread
+from brain_tumor_tl.reporting.aggregate import RunGroup, Spread
 from brain_tumor_tl.reporting.study import EPOCHS
-from brain_tumor_tl.reporting.table import Table
+from brain_tumor_tl.reporting.table import Table, compact_table
 
 DASH = "-"
-LONGEST = 300  # characters of a set's settings on a terminal; the files have them all
-Value = Callable[[Mapping[str, Any]], float | None]
+LONGEST = 300  # characters of a set's settings on a terminal; the files contain all of them
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of the leaderboard.
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Return a fraction as percent, a dash for None.
 
-    Attributes:
-        title: Its name where there is room; empty to leave it out there.
-        short: Its name on a terminal of 80 columns; empty to leave it out there.
-        text: Gives a group's cell.
-        needed: Whether any of the groups has something to show in it.
+    >>> percent(0.8897), percent(0.8897, digits=0)
+    ('88.97', '89')
     """
-
-    title: str
-    short: str
-    text: Callable[[Group], str]
-    needed: Callable[[Sequence[Group]], bool] = lambda groups: True
+    return DASH if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
-def percent(fraction: float | None) -> str:
-    """Return a fraction as percent with two digits, a dash for None.
+def difference(ours: float | None, study: float | None) -> str:
+    """Return our fraction minus the study's in percentage points, a dash if either is missing.
 
-    >>> percent(0.8897)
-    '88.97'
-    """
-    return DASH if fraction is None else f"{100 * fraction:.2f}"
-
-
-def beside(ours: float | None, study: float | None) -> str:
-    """Return our fraction's difference from the study's in percentage points, a dash where either is missing.
-
-    >>> beside(0.90, 0.8897)
+    >>> difference(0.90, 0.8897)
     '+1.03'
     """
     return DASH if ours is None or study is None else f"{100 * (ours - study):+.2f}"
 
 
 def with_std(found: Spread | None, factor: float = 100) -> str:
-    """Return mean and, of several values, sample standard deviation, with two digits.
+    """Return the mean and, for several values, the sample standard deviation, with two digits.
 
     >>> with_std(Spread(0.8968, 0.0120, 3)), with_std(Spread(1.5, None, 1), factor=1), with_std(None)
     ('89.68 ± 1.20', '1.50', '-')
@@ -72,172 +53,148 @@ def between(interval: Sequence[float] | None) -> str:
     return DASH if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
-def mean_accuracy(group: Group) -> float | None:
-    """Return a group's accuracy without its std."""
-    return group.accuracy.mean if group.accuracy else None
-
-
-def how_sure(group: Group) -> str:
-    """Return in few characters the interval of the accuracy, or where there is none its std over the runs."""
+def std_or_interval(group: RunGroup) -> str:
+    """Return the interval of the accuracy in few characters, or its standard deviation over the runs, or nothing."""
     interval, _ = group.interval
     if interval is not None:
-        return f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
-    std = group.accuracy.std if group.accuracy else None
-    return DASH if std is None else f"±{100 * std:.2f}"
-
-
-def some_interval(groups: Sequence[Group]) -> bool:
-    """Return whether any group's accuracy has an interval."""
-    return any(group.interval[0] is not None for group in groups)
-
-
-def somehow_sure(groups: Sequence[Group]) -> bool:
-    """Return whether it is known of any group how far its accuracy may be off."""
-    return any(how_sure(group) != DASH for group in groups)
+        return f"{percent(interval[0], 1)}-{percent(interval[1], 1)}"
+    return "" if group.accuracy.std is None else f"±{percent(group.accuracy.std)}"
 
 
 def best_accuracy(results: Mapping[str, Any]) -> float | None:
-    """Return the best accuracy over the epochs, where it was chosen on the test part as the study did."""
+    """Return the best accuracy over the epochs if it was chosen on the test split, as in the study."""
     best: float | None = results.get("best_accuracy")
     return best if results["protocol"].get("best_chosen_on") == "test" else None
 
 
 def seconds_per_epoch(results: Mapping[str, Any]) -> float | None:
-    """Return the mean seconds of an epoch's training part."""
+    """Return the mean training time of an epoch."""
     seconds: float | None = results["seconds_per_epoch"].get("train")
     return seconds
 
 
-def mean(group: Group, value: Value) -> float | None:
-    """Return a value's mean over a group, None where no run has it."""
-    found = group.spread(value)
-    return None if found is None else found.mean
-
-
-def epochs(group: Group) -> str:
-    """Return the number of epochs, or the least and the most where runs differ."""
+def epochs(group: RunGroup) -> str:
+    """Return the number of epochs, or the smallest and largest number if runs differ."""
     counts = sorted({run.results["epochs"] for run in group.runs})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def study_seconds(group: Group) -> str:
-    """Return the study's seconds per epoch."""
-    return with_std(Spread(group.study["seconds_per_epoch"], None, 1), 1) if group.study else DASH
+def study_figure(key: str, text: Callable[[float], str] = percent) -> Callable[[RunGroup], str]:
+    """Return the function that returns the study's figure `key` for a group, an empty string if it has none."""
+    return lambda group: text(group.study[key]) if group.study else ""
 
 
-def beside_study(groups: Sequence[Group]) -> bool:
-    """Return whether any group stands beside the study's figures."""
-    return any(group.study for group in groups)
+def study_difference(group: RunGroup, ours: Spread | None, key: str) -> str:
+    """Return the difference of a mean from the study's figure `key`, an empty string if it has none."""
+    return difference(ours.mean if ours else None, group.study[key]) if group.study else ""
 
 
-def several_settings(groups: Sequence[Group]) -> bool:
-    """Return whether groups differ in more than model and method."""
-    return any(group.number for group in groups)
+class Column(NamedTuple):
+    """One column of the leaderboard; it is left out if all its cells are empty.
+
+    Attributes:
+        title: Its header; empty if only the narrow table has it.
+        short: Its header in the narrow table; empty if only the wide table has it.
+        text: Returns a group's cell.
+    """
+
+    title: str
+    short: str
+    text: Callable[[RunGroup], str]
 
 
 COLUMNS = (
     Column("network", "network", lambda group: group.model),
     Column("method", "method", lambda group: group.method),
-    Column("settings", "", lambda group: group.label, several_settings),
-    Column("set", "set", lambda group: str(group.number), several_settings),
+    Column("settings", "", lambda group: group.label),
+    Column("set", "set", lambda group: str(group.number or "")),
     Column("runs", "n", lambda group: group.repeats),
     Column("epochs", "ep.", epochs),
     Column("accuracy", "accuracy", lambda group: with_std(group.accuracy)),
-    Column("95 % interval", "", lambda group: between(group.interval[0]), some_interval),
-    Column("", "sd, 95 %", how_sure, somehow_sure),
-    Column("study", "study", lambda group: percent(group.study.get("accuracy")), beside_study),
-    Column(
-        "difference", "diff.", lambda group: beside(mean_accuracy(group), group.study.get("accuracy")), beside_study,
-    ),
+    Column("95 % interval", "", lambda group: between(group.interval[0]) if group.interval[0] else ""),
+    Column("", "sd, 95 %", std_or_interval),
+    Column("study", "study", study_figure("accuracy")),
+    Column("difference", "diff.", lambda group: study_difference(group, group.accuracy, "accuracy")),
     Column("best accuracy", "best", lambda group: with_std(group.spread(best_accuracy))),
-    Column("study, best", "", lambda group: percent(group.study.get("best_accuracy")), beside_study),
-    Column(
-        "difference, best", "",
-        lambda group: beside(mean(group, best_accuracy), group.study.get("best_accuracy")),
-        beside_study,
-    ),
+    Column("study, best", "", study_figure("best_accuracy")),
+    Column("difference, best", "", lambda g: study_difference(g, g.spread(best_accuracy), "best_accuracy")),
     Column("seconds per epoch", "s/ep.", lambda group: with_std(group.spread(seconds_per_epoch), 1)),
-    Column("study, seconds", "", study_seconds, beside_study),
-)  # fmt: skip
+    Column("study, seconds", "", study_figure("seconds_per_epoch", "{:.2f}".format)),
+)
 
 
-def leaderboard(groups: Sequence[Group], narrow: bool = False) -> Table:
+def leaderboard(groups: Sequence[RunGroup], narrow: bool = False) -> Table:
     """Return Table 1: one row for each group.
 
     Args:
-        groups: Finished runs, put together.
-        narrow: Keep to 80 columns: fewer columns, std or interval of the accuracy alone, settings by number.
+        groups: Finished runs, grouped.
+        narrow: Keep to 80 columns: fewer columns, only one of interval and standard deviation, settings by number.
     """
-    columns = [column for column in COLUMNS if column.needed(groups) and (column.short if narrow else column.title)]
+    columns = [column for column in COLUMNS if (column.short if narrow else column.title)]
     rows = [[column.text(group) for column in columns] for group in groups]
-    if narrow:
-        rows = [[text.partition(" ±")[0] for text in row] for row in rows]
-    headers = tuple(column.short if narrow else column.title for column in columns)
-    legend = sorted({(group.number, group.label) for group in groups if group.number}) if narrow else []
-    notes = tuple(shorten(f"set {number}: {label}", LONGEST, placeholder=" ...") for number, label in legend)
-    return Table(title(groups), headers, tuple(map(tuple, rows)), notes)
+    if not narrow:
+        return compact_table(title(groups), [column.title for column in columns], rows)
+    rows = [[text.partition(" ±")[0] for text in row] for row in rows]
+    legend = sorted({(group.number, group.label) for group in groups if group.number})
+    notes = [shorten(f"set {number}: {label}", LONGEST, placeholder=" ...") for number, label in legend]
+    return compact_table(title(groups), [column.short for column in columns], rows, notes)
 
 
-def title(groups: Sequence[Group]) -> str:
-    """Return what stands above the leaderboard; synthetic images can't be overlooked."""
+def title(groups: Sequence[RunGroup]) -> str:
+    """Return the title of the leaderboard, which says clearly if images are synthetic."""
     if any(group.synthetic for group in groups):
-        return "Accuracy on the test part of SYNTHETIC images, percent; not to be compared with the study"
-    return f"Accuracy on the test part, percent; study = Kazemi 2023 after {EPOCHS} epochs"
+        return "Accuracy on the test split of SYNTHETIC images, percent; not comparable with the study"
+    return f"Accuracy on the test split, percent; study = Kazemi 2023 after {EPOCHS} epochs"
 
 
-def notes(groups: Sequence[Group]) -> list[str]:
-    """Return what has to be known beside the leaderboard."""
+def notes(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what a reader of the leaderboard must know."""
     found = []
-    reasons = {group.apart for group in groups if group.apart}
+    reasons = {group.incomparable for group in groups} - {""}
     if reasons:
-        found.append(f"No figures of the study stand beside runs that it can't be compared with: {listed(reasons)}.")
-    if any(len(group.runs) > 1 and not group.folds for group in groups):
-        found.append("Mean ± sample standard deviation over the runs, which differ in their seed alone.")
-    found += [*fold_notes(groups), *interval_notes(groups)]
-    if any(group.study and epochs(group) != str(EPOCHS) for group in groups):
-        found.append(f"The study trained {EPOCHS} epochs; the column epochs says how many these are.")
-    cached = [run for group in groups for run in group.runs if (run.results.get("features") or {}).get("cached")]
-    if cached:
-        found.append("Seconds per epoch of runs on cached features leave out the one pass of the frozen backbone.")
-    devices = {(run.results.get("environment") or {}).get("device") for group in groups for run in group.runs} - {None}
-    if len(devices) > 1:
-        found.append(f"The seconds are of different devices: {listed(devices)}.")
-    if any(group.study for group in groups):
-        found.append("The study's seconds are of its author's machine, which it does not name.")
-    return found
-
-
-def fold_notes(groups: Sequence[Group]) -> list[str]:
-    """Return how the figures of folds were put together, and which folds are missing."""
-    found = []
-    folded = [group for group in groups if group.folds]
-    if folded:
         found.append(
-            "Accuracy of folds is that of all their predictions joined, each image predicted once by a run that did "
-            "not learn from it; ± and all other figures are mean and sample standard deviation over the folds."
+            f"The study's figures are not shown for runs that differ from its protocol: {'; '.join(sorted(reasons))}."
         )
-    for group in folded:
-        if group.folds and group.folds.problem:
-            name = ", ".join(part for part in (group.model, group.method, group.label) if part)
-            found.append(f"{name}: {group.folds.problem}; its accuracy is the mean over the folds that are there.")
+    if any(len(group.runs) > 1 and not group.folds for group in groups):
+        found.append("Mean ± sample standard deviation over the runs, which differ only in their seed.")
+    found += [*fold_notes(groups), *interval_notes(groups)]
+    compared = [group for group in groups if group.study]
+    if any(epochs(group) != str(EPOCHS) for group in compared):
+        found.append(f"The study trained {EPOCHS} epochs; the column epochs says how many these runs trained.")
+    results = [run.results for group in groups for run in group.runs]
+    if any((one.get("features") or {}).get("cached") for one in results):
+        found.append("Seconds per epoch of runs on cached features don't include the one pass of the frozen backbone.")
+    devices = {(one.get("environment") or {}).get("device") for one in results} - {None}
+    if len(devices) > 1:
+        found.append(f"The times are from different devices: {'; '.join(sorted(map(str, devices)))}.")
+    if compared:
+        found.append("The study's times are from its author's machine, which it doesn't name.")
     return found
 
 
-KINDS = {
-    "group": "over resamples of whole groups where copies of images are known (bootstrap)",
-    "image": "Wilson's, which takes images for independent",
+def fold_notes(groups: Sequence[RunGroup]) -> list[str]:
+    """Return how the folds were combined, and which folds are missing."""
+    folded = [(group, group.folds.problem) for group in groups if group.folds]
+    combined = (
+        "Accuracy of a cross-validation is that of all its predictions joined, each image predicted once by a run that "
+        "did not train on it; ± and all other figures are mean and sample standard deviation over the folds."
+    )
+    found = [combined] if folded else []
+    for group, problem in folded:
+        if problem:
+            name = ", ".join(filter(None, (group.model, group.method, group.label)))
+            found.append(f"{name}: {problem}; its accuracy is the mean over the finished folds.")
+    return found
+
+
+INTERVALS = {
+    "group": "bootstrap of whole groups where copies of images are known",
+    "image": "Wilson's, which assumes independent images",
 }
 
 
-def interval_notes(groups: Sequence[Group]) -> list[str]:
-    """Return which interval stands beside which accuracy; docs/statistics.md says why."""
+def interval_notes(groups: Sequence[RunGroup]) -> list[str]:
+    """Return which kinds of interval are shown; docs/statistics.md gives the reasons."""
     units = {unit for group in groups for interval, unit in [group.interval] if interval is not None}
-    if not units:
-        return []
-    kinds = ", else ".join(text for unit, text in KINDS.items() if unit in units)
-    return [f"95 % intervals: {kinds}. They say how far an accuracy may move on other images drawn in the same way."]
-
-
-def listed(texts: set[Any]) -> str:
-    """Return texts in one order, whatever order they came in."""
-    return "; ".join(sorted(map(str, texts)))
+    kinds = ", else ".join(text for unit, text in INTERVALS.items() if unit in units)
+    return [f"95 % intervals: {kinds}. They show how much an accuracy may vary with the choice of test images."] if units else []

@@ -1,119 +1,90 @@
-"""Leakage: in words, what test and training images of a split have in common, and what a look-up alone reaches."""
+"""Protocol text: in words, what test and training images have in common, and how well 1-NN does on the split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Facts = Mapping[str, Any]
+Protocol = Mapping[str, Any]  # `protocol` of results.json, or the part of it that describes the split
+COPIES = ("identical_in_training", "copies_in_training")
 
 
-def leakage_text(facts: Facts) -> str:
-    """Return the sentences that stand beside every figure of a split.
+def describe_protocol(protocol: Protocol) -> str:
+    """Return the sentences that are shown beside every result on a split."""
+    title = str(protocol["title"])
+    sentences = [f"{title[:1].upper()}{title[1:]}.", describe_copies(protocol), describe_groups(protocol)]
+    missing = protocol.get("missing_classes") or {}
+    sentences += [f"The {name} split has no image of {' or '.join(classes)}." for name, classes in missing.items()]
+    sentences += [f"{protocol['left_out']} image(s) are left out."] if protocol.get("left_out") else []
+    sentences.append(describe_baseline(protocol))
+    if protocol.get("shuffled_labels"):
+        sentences.append("CONTROL: trained on permuted labels, so accuracy must be at chance level.")
+    return " ".join(filter(None, sentences))
 
-    Args:
-        facts: `protocol` of `results.json`, or what the data module tells of its split.
-    """
-    told = [f"{capitalized(facts['title'])}.", copies_text(facts), sides_text(facts), absent_text(facts)]
-    told += [left_out_text(facts), nearest_neighbour_text(facts)]
-    if facts.get("shuffled_labels"):
-        told.append("CONTROL: trained on permuted labels, so accuracy must land at chance.")
-    return " ".join(sentence for sentence in told if sentence)
 
-
-def copies_text(facts: Facts) -> str:
-    """Return how many test images have a copy in the training part."""
-    total, identical, near = (facts.get(key) for key in ("test_images", "identical_in_training", "copies_in_training"))
+def describe_copies(protocol: Protocol) -> str:
+    """Return how many test images have a copy in the training split."""
+    total, identical, near = (protocol.get(key) for key in ("test_images", *COPIES))
     if identical is None:
-        return "How many test images have a copy in the training part is not known (data.find_copies=true looks)."
+        return "Copies of test images in the training split were not searched for (data.find_copies=true does)."
+    first = f"{identical} of {total} test images have a pixel-identical copy in the training split"
     if near is None:
-        return (
-            f"{identical} of {total} test images have a twin of identical pixels in the training part; near copies "
-            "were not looked for (data.find_copies=true looks)."
-        )
-    return (
-        f"{identical} of {total} test images have a twin of identical pixels in the training part, {near} a copy, "
-        "near ones included."
-    )
+        return f"{first}; near copies were not searched for (data.find_copies=true does)."
+    return f"{first}, {near} an identical or near copy."
 
 
-def sides_text(facts: Facts) -> str:
-    """Return how many groups of copies, and patients where they are known, are in more than one part."""
-    groups, patients = facts.get("groups_on_two_sides"), facts.get("patients_on_two_sides")
-    told = f"{groups} group(s) of copies are on two sides. " if groups else ""
+def describe_groups(protocol: Protocol) -> str:
+    """Return how many groups of copies, and patients if they are known, are in several splits."""
+    groups, patients = (protocol.get(f"{key}_in_several_splits") for key in ("groups", "patients"))
+    first = f"{groups} group(s) of copies are in several splits. " if groups else ""
     if patients is None:
-        return told + "Patients are not known."
-    return told + (f"{patients} patient(s) are on two sides." if patients else "No patient is on two sides.")
+        return f"{first}Patients are not known."
+    return first + (f"{patients} patient(s) are in several splits." if patients else "No patient is in several splits.")
 
 
-def absent_text(facts: Facts) -> str:
-    """Return which classes a part has no image of, an empty string where there are none."""
-    missing = facts.get("missing_classes") or {}
-    return " ".join(f"There is no {' and no '.join(names)} in the {part} part." for part, names in missing.items())
+def describe_baseline(protocol: Protocol) -> str:
+    """Return the accuracy of the nearest-neighbour baseline, an empty string if it is not known."""
+    found = protocol.get("nearest_neighbour")
+    return "" if found is None else f"A nearest-neighbour (1-NN) baseline on thumbnails scores {100 * found:.2f} %."
 
 
-def left_out_text(facts: Facts) -> str:
-    """Return how many images are in no part, an empty string for none."""
-    return f"{facts['left_out']} image(s) are left out." if facts.get("left_out") else ""
-
-
-def nearest_neighbour_text(facts: Facts) -> str:
-    """Return what a look-up of the nearest training image reaches, an empty string where that isn't known."""
-    accuracy = facts.get("nearest_neighbour")
-    if accuracy is None:
-        return ""
-    return f"A look-up of the nearest training thumbnail, which learns nothing, scores {100 * accuracy:.2f} %."
-
-
-def capitalized(text: str) -> str:
-    """Return a text with its first letter large and the others as they are."""
-    return text[:1].upper() + text[1:]
-
-
-def summary_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each kind of split among some runs: copies in training, and the look-up's accuracy.
+def summarize_splits(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each kind of split of some runs: copies in the training split, and the 1-NN baseline.
 
     Args:
         runs: Contents of `results.json`.
 
-    >>> facts = {"title": "random split", "test_images": 9, "copies_in_training": 3, "nearest_neighbour": 0.5}
-    >>> summary_lines([{"protocol": facts}, {"protocol": facts | {"copies_in_training": 2}}])
-    ['random split: 2 to 3 of 9 test images have a copy in training; nearest thumbnail 50.00 %']
+    >>> protocol = {"title": "random split", "test_images": 9, "copies_in_training": 3, "nearest_neighbour": 0.5}
+    >>> summarize_splits([{"protocol": protocol}, {"protocol": protocol | {"copies_in_training": 2}}])
+    ['random split: 2 to 3 of 9 test images have a copy in training; 1-NN baseline 50.00 %']
     """
-    kinds: dict[str, list[Facts]] = {}
-    for run in runs:
-        facts = run["protocol"]
-        if "title" in facts:
-            kinds.setdefault(facts["title"].partition(", fold ")[0], []).append(facts)
-    return [f"{title}: {'; '.join(kind_texts(facts))}" for title, facts in kinds.items()]
+    kinds: dict[str, list[Protocol]] = {}
+    for protocol in (run["protocol"] for run in runs):
+        if "title" in protocol:
+            kinds.setdefault(protocol["title"].partition(", fold ")[0], []).append(protocol)
+    return [f"{title}: {summarize_kind(protocols)}" for title, protocols in kinds.items()]
 
 
-def kind_texts(kind: Sequence[Facts]) -> list[str]:
-    """Return what is told of runs with the same kind of split."""
-    total = span([facts.get("test_images") for facts in kind], "d")
-    near = span([facts.get("copies_in_training") for facts in kind], "d")
-    if near is None:
-        near = span([facts.get("identical_in_training") for facts in kind], "d")
-        copies = f"{near} of {total} test images have a twin in training" if near else "copies were not looked for"
-    else:
-        copies = f"{near} of {total} test images have a copy in training"
-    accuracies = [facts.get("nearest_neighbour") for facts in kind]
-    lookup = span([None if value is None else 100 * value for value in accuracies], ".2f")
-    missing = [(facts.get("missing_classes") or {}).get("test", []) for facts in kind]
-    absent = ", ".join(sorted({name for names in missing for name in names}))
-    told = [copies, f"nearest thumbnail {lookup} %" if lookup else "", f"no test image of {absent}" if absent else ""]
-    told.append("CONTROL with permuted labels" if any(facts.get("shuffled_labels") for facts in kind) else "")
-    return [text for text in told if text]
+def summarize_kind(protocols: Sequence[Protocol]) -> str:
+    """Return the line on runs with the same kind of split."""
+    total, identical, near = (span([one.get(key) for one in protocols]) for key in ("test_images", *COPIES))
+    parts = ["copies were not searched for"]
+    if near or identical:
+        kind = "a copy" if near else "a pixel-identical copy"
+        parts = [f"{near or identical} of {total} test images have {kind} in training"]
+    accuracy = span([one.get("nearest_neighbour") for one in protocols], lambda fraction: f"{100 * fraction:.2f}")
+    missing = {name for one in protocols for name in (one.get("missing_classes") or {}).get("test", [])}
+    parts += [f"1-NN baseline {accuracy} %"] if accuracy else []
+    parts += [f"no test image of {', '.join(sorted(missing))}"] if missing else []
+    parts += ["CONTROL with permuted labels"] if any(one.get("shuffled_labels") for one in protocols) else []
+    return "; ".join(parts)
 
 
-def span(values: Sequence[float | None], form: str) -> str | None:
-    """Return the least and the greatest of the values that are there, one where they are equal, None for none.
+def span(values: Sequence[float | None], text: Callable[[float], str] = str) -> str | None:
+    """Return the smallest and largest known value as text, one if they are equal, None if none is known.
 
-    >>> span([1, None, 3], "d"), span([2.0], ".1f"), span([None], "d")
-    ('1 to 3', '2.0', None)
+    >>> span([1, None, 3]), span([2, 2]), span([None])
+    ('1 to 3', '2', None)
     """
-    there = [value for value in values if value is not None]
-    if not there:
-        return None
-    low, high = format(min(there), form), format(max(there), form)
-    return low if low == high else f"{low} to {high}"
+    known = [value for value in values if value is not None]
+    return " to ".join(dict.fromkeys((text(min(known)), text(max(known))))) if known else None

@@ -1,39 +1,39 @@
-"""Contenders: runs on the same test images, and which of them can't be told apart from the best."""
+"""Significance: which runs on the same test images are not significantly different from the best of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from brain_tumor_tl.reporting.aggregate import Group
+from brain_tumor_tl.evaluation.comparison import compare_with_best
+from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.leaderboard import DASH, percent
-from brain_tumor_tl.reporting.predictions import Rows, compare_set, read_groups, read_predictions, sets_of_tables
-from brain_tumor_tl.reporting.table import Table
+from brain_tumor_tl.reporting.predictions import Rows, common_groups, common_hits, read_groups, read_predictions
+from brain_tumor_tl.reporting.table import Table, compact_table
 
 FEW = 3  # names on a line of the terminal
-METHOD = (
-    "Image by image, each pair by an exact test (McNemar's, or by whole groups of copies where these are known), the "
-    "p-values corrected by Holm for all pairs of a table at the level of 5 %. Not to be told apart is no proof of "
-    "being alike."
+TEST_NOTE = (
+    "Each pair is compared image by image with an exact test (McNemar's, or an exchange test of whole groups of "
+    "copies where these are known); p-values are Holm-corrected for all pairs of a table, at a level of 5 %. Not "
+    "significantly different doesn't mean equal."
 )
+Entry = tuple[RunGroup, Run, Rows]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A run, or all folds of one cross-validation, beside others on the same test images.
+class ComparedRun:
+    """A run, or all folds of one cross-validation, compared with others on the same test images.
 
     Attributes:
-        group: Whose it is.
-        run: Its run; of folds the first.
+        group: The group of the run.
+        run: The run; for folds the first.
         accuracy: On these images.
-        p_value: Of being as good as the best, corrected; None for the best itself.
-        tied_with_best: Whether it can't be told apart from the best.
+        p_value: Of the difference from the best, corrected; None for the best itself.
+        tied_with_best: Whether it is not significantly different from the best.
     """
 
-    group: Group
+    group: RunGroup
     run: Run
     accuracy: float
     p_value: float | None
@@ -41,65 +41,60 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Network, method, and the number of the settings where other groups have others."""
+        """Network, method, and the number of its settings if groups differ in them."""
         number = f" set {self.group.number}" if self.group.number else ""
         return f"{self.group.model} {self.group.method}{number}"
 
 
 @dataclass(frozen=True)
-class Field:
-    """Contenders on the same images, the best first.
+class ComparisonSet:
+    """Runs on the same test images, the best first.
 
     Attributes:
-        contenders: Two or more, of more than one group.
+        runs: Two or more, of at least two groups.
         images: Number of test images.
     """
 
-    contenders: tuple[Contender, ...]
+    runs: tuple[ComparedRun, ...]
     images: int
 
     @property
     def label(self) -> str:
-        """What their split has in common."""
-        protocol = self.contenders[0].run.results["protocol"]
+        """The split and the seeds of the runs."""
+        protocol = self.runs[0].run.results["protocol"]
         split = str(protocol.get("title", f"{protocol.get('split', 'unknown')} split")).partition(", fold ")[0]
         return f"{split}, {self.seeds}"
 
     @property
     def seeds(self) -> str:
         """The seeds of the runs."""
-        seeds = sorted({contender.run.results["seed"] for contender in self.contenders})
-        return f"seed {', '.join(map(str, seeds))}"
+        return f"seed {', '.join(map(str, sorted({one.run.results['seed'] for one in self.runs})))}"
 
 
-def fields_of(groups: Sequence[Group]) -> tuple[list[Field], list[str]]:
-    """Return the runs on the same test images, set by set, and why runs are in none though they should be.
+def comparison_sets(groups: Sequence[RunGroup]) -> tuple[list[ComparisonSet], list[str]]:
+    """Return the sets of runs on the same test images, and why runs with predictions are in none.
 
-    Runs of one group alone are no field: seeds don't compete.
+    Runs of a single group are no set, since seeds don't compete. Of an incomplete cross-validation no fold is compared:
+    each would be a small test set of its own.
     """
-    owners: dict[Path, tuple[Group, Run]] = {}
-    tables: dict[Path, Rows] = {}
+    found: dict[frozenset[tuple[str, str]], list[Entry]] = {}
     problems = []
     for group in groups:
-        for run in group.runs[:1] if group.folds and group.folds.joined else group.runs:
+        for run in group.runs[:1] if group.folds else group.runs:
             try:
-                if table := predictions_of(group, run):
-                    owners[run.folder], tables[run.folder] = (group, run), table
+                table = predictions_of(group, run)
             except ValueError as error:
                 problems.append(f"Not compared: {run.results['name']}: {error}")
-    found = []
-    for folders in sets_of_tables(tables):
-        if len({id(owners[folder][0]) for folder in folders}) > 1:
-            own = {folder: tables[folder] for folder in folders}
-            rows = compare_set(own, groups_in(folders[0]))
-            found.append(make_field(rows, owners, len(tables[folders[0]])))
-    return found, problems
+                continue
+            if table:
+                truth = frozenset((path, row["label"]) for path, row in table.items())
+                found.setdefault(truth, []).append((group, run, table))
+    several = [entries for entries in found.values() if len({id(group) for group, _, _ in entries}) > 1]
+    return [compare_set(entries) for entries in several], problems
 
 
-def predictions_of(group: Group, run: Run) -> Rows:
-    """Return the predictions of a run, or of all folds of its cross-validation; empty where it has none.
-
-    Folds that are not all there are not compared: each would be a small test of its own.
+def predictions_of(group: RunGroup, run: Run) -> Rows:
+    """Return the predictions of a run, or of all folds of its cross-validation; empty if it has none.
 
     Raises:
         ValueError: They can't be read.
@@ -110,36 +105,37 @@ def predictions_of(group: Group, run: Run) -> Rows:
     return read_predictions(run.folder) if (run.folder / "predictions.csv").is_file() else {}
 
 
-def groups_in(folder: Path) -> dict[str, str]:
-    """Return the group of each image by path, empty where the run's folder doesn't tell."""
+def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
+    """Return runs on the same test images, each compared with the best of them."""
+    paths, hits = common_hits({run.folder: table for _, run, table in entries})
     try:
-        return read_groups(folder)
-    except ValueError:
-        return {}
-
-
-def make_field(rows: Mapping[Path, Mapping[str, Any]], owners: Mapping[Path, tuple[Group, Run]], images: int) -> Field:
-    """Return compared runs as a field."""
-    contenders = [
-        Contender(*owners[folder], row["accuracy"], row["p_value"], row["tied_with_best"])
-        for folder, row in rows.items()
+        groups = common_groups(read_groups(entries[0][1].folder), paths)
+    except ValueError:  # without split.csv the images are taken as independent
+        groups = None
+    names = [str(run.folder) for _, run, _ in entries]
+    verdicts = compare_with_best(dict(zip(names, hits, strict=True)), groups).values()
+    runs = [
+        ComparedRun(group, run, row["accuracy"], row["p_value"], row["tied_with_best"])
+        for (group, run, _), row in zip(entries, verdicts, strict=True)
     ]
-    ranked = sorted(contenders, key=lambda one: (-one.accuracy, one.p_value is not None, not one.tied_with_best))
-    return Field(tuple(ranked), images)
+    ranked = sorted(runs, key=lambda one: (-one.accuracy, one.p_value is not None, not one.tied_with_best))
+    return ComparisonSet(tuple(ranked), len(paths))
 
 
-def field_table(field: Field) -> Table:
-    """Return a row for each contender: its accuracy on the common images, and how it stands to the best."""
-    several_seeds = len({contender.run.results["seed"] for contender in field.contenders}) > 1
-    several = any(contender.group.number for contender in field.contenders)
-    names = ["network", "method", *(["settings"] if several else []), *(["seed"] if several_seeds else [])]
-    rows = []
-    for one in field.contenders:
-        cells = [one.group.model, one.group.method, *([one.group.label] if several else [])]
-        cells += [str(one.run.results["seed"])] if several_seeds else []
-        rows.append((*cells, percent(one.accuracy), p_text(one.p_value), verdict(one)))
-    title = f"{field.label}: {len(field.contenders)} runs on the same {field.images} test images"
-    return Table(title, (*names, "accuracy", "p, corrected", "beside the best"), tuple(rows))
+def comparison_table(compared: ComparisonSet) -> Table:
+    """Return a row for each run: its accuracy on the common images, and how it compares with the best."""
+    several_seeds = len({one.run.results["seed"] for one in compared.runs}) > 1
+    headers = ("network", "method", "settings", "seed", "accuracy", "p, corrected", "against the best")
+    rows = [
+        (
+            *(one.group.model, one.group.method, one.group.label),
+            str(one.run.results["seed"]) if several_seeds else "",
+            *(percent(one.accuracy), p_text(one.p_value), verdict(one)),
+        )
+        for one in compared.runs
+    ]
+    title = f"{compared.label}: {len(rows)} runs on the same {compared.images} test images"
+    return compact_table(title, headers, rows)
 
 
 def p_text(value: float | None) -> str:
@@ -153,20 +149,20 @@ def p_text(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def verdict(one: Contender) -> str:
-    """Return how a contender stands to the best."""
+def verdict(one: ComparedRun) -> str:
+    """Return how a run compares with the best."""
     if one.p_value is None:
         return "the best"
-    return "can't be told apart" if one.tied_with_best else "worse"
+    return "not significantly different" if one.tied_with_best else "worse"
 
 
-def field_line(field: Field) -> str:
-    """Return in one line which contenders can't be told apart from the best."""
-    best, *others = field.contenders
-    alike = [one.name for one in others if one.tied_with_best]
-    how = field.contenders[0].run.results["protocol"].get("split", "unknown")
-    told = f"{how} split, {field.seeds}, {field.images} images: best {best.name} ({percent(best.accuracy)} %), "
-    if not alike:
-        return f"{told}better than {'the other' if len(others) == 1 else f'all {len(others)} others'} (Holm, 5 %)"
-    named = ", ".join(alike[:FEW]) + (f" and {len(alike) - FEW} more" if len(alike) > FEW else "")
-    return f"{told}not told apart from {len(alike)} of {len(others)} others (Holm, 5 %): {named}"
+def comparison_line(compared: ComparisonSet) -> str:
+    """Return in one line which runs are not significantly different from the best."""
+    best, *others = compared.runs
+    tied = [one.name for one in others if one.tied_with_best]
+    split = best.run.results["protocol"].get("split", "unknown")
+    line = f"{split} split, {compared.seeds}, {compared.images} images: best {best.name} ({percent(best.accuracy)} %), "
+    if not tied:
+        return f"{line}better than {'the other' if len(others) == 1 else f'all {len(others)} others'} (Holm, 5 %)"
+    names = ", ".join(tied[:FEW]) + (f" and {len(tied) - FEW} more" if len(tied) > FEW else "")
+    return f"{line}not significantly different from {len(tied)} of {len(others)} others (Holm, 5 %): {names}"

@@ -39,7 +39,7 @@ def test_train__copies_stand_in_the_protocol(run_train: Train, tmp_path: Path) -
     protocol = results["protocol"]
     assert (protocol["split"], protocol["copies_in_training"], protocol["groups_on_two_sides"]) == ("grouped", 0, 0)
     assert 0 <= protocol["nearest_neighbour"] <= 1
-    assert "A look-up of the nearest training thumbnail" in protocol["text"]
+    assert "A nearest-neighbour (1-NN) baseline" in protocol["text"]
     assert len({row["group"] for row in rows(tmp_path / "split.csv")}) > 40
 
 

@@ -1,4 +1,4 @@
-"""Groups: seeds go together, anything else keeps runs apart and is named."""
+"""Aggregate: seeds and folds are grouped; any other difference separates runs and is named."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def grouped(*results: dict[str, Any]) -> tuple[list[Any], list[Run]]:
 
 def test_group_runs__seeds_together(make_results: MakeResults) -> None:
     accuracies = [0.9, 0.8, 0.85]
-    groups, again = grouped(*(make_results(f"resnet18-frozen-s{i}", a) for i, a in enumerate(accuracies)))
+    groups, repeated = grouped(*(make_results(f"resnet18-frozen-s{i}", a) for i, a in enumerate(accuracies)))
 
-    assert (len(groups), again) == (1, [])
+    assert (len(groups), repeated) == (1, [])
     found = groups[0].spread(lambda results: results["accuracy"])
     assert found.mean == pytest.approx(statistics.mean(accuracies))
     assert found.std == pytest.approx(statistics.stdev(accuracies))
     assert (found.count, groups[0].label, groups[0].number) == (3, "", 0)
 
 
-def test_group_runs__other_settings_apart_and_named(make_results: MakeResults) -> None:
+def test_group_runs__other_settings_are_separate_and_named(make_results: MakeResults) -> None:
     groups, _ = grouped(
         make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s1"),
         make_results("resnet18-frozen-s0", config=lr(0.1)),
@@ -73,7 +73,7 @@ def test_short__of_a_digest_the_first() -> None:
     assert short("5ffbc22cea0af7e0" * 4) == "5ffbc22cea0a"
 
 
-def test_group_runs__a_methods_own_rate_is_named_but_no_variant(make_results: MakeResults) -> None:
+def test_group_runs__a_methods_own_rate_is_named_but_is_no_variant(make_results: MakeResults) -> None:
     groups, _ = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-finetune-s0", config=lr(1e-4)))
 
     assert [(group.label, group.variant) for group in groups] == [
@@ -82,23 +82,22 @@ def test_group_runs__a_methods_own_rate_is_named_but_no_variant(make_results: Ma
 
 
 def test_group_runs__same_seed_twice_counts_once(make_results: MakeResults) -> None:
-    groups, again = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0"))
+    groups, repeated = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0"))
 
     assert [len(group.runs) for group in groups] == [1]
-    assert [run.folder for run in again] == [Path("1")]
+    assert [run.folder for run in repeated] == [Path("1")]
 
 
 def test_group_runs__folds_together_in_their_order(make_results: MakeResults) -> None:
     folds = [
         make_results("resnet18-frozen-s0", 0.5 + fold / 10, protocol={"fold": fold, "folds": 4}) for fold in (2, 0, 1)
     ]
-    (group,), again = grouped(*folds, folds[0])
+    (group,), repeated = grouped(*folds, folds[0])
 
     assert [run.results["protocol"]["fold"] for run in group.runs] == [0, 1, 2]
-    assert [run.folder for run in again] == [Path("3")]
+    assert [run.folder for run in repeated] == [Path("3")]
     assert group.repeats == "3/4 folds"
-    assert group.accuracy is not None
-    assert group.accuracy.mean == pytest.approx(0.6)  # of the folds that are there; nothing is joined yet
+    assert group.accuracy.mean == pytest.approx(0.6)  # the mean over the finished folds
     assert group.interval == (None, "image")
 
 
@@ -120,12 +119,17 @@ def test_group_runs__order_of_the_study(make_results: MakeResults) -> None:
     assert [f"{group.model}-{group.method}-s0" for group in groups] == [*reversed(names[1:]), names[0]]
 
 
-def test_spread__one_value_has_no_deviation() -> None:
-    found = spread([0.5, None])
+def test_spread__one_value_has_no_std() -> None:
+    found = spread([0.5])
 
-    assert found is not None
     assert (found.mean, found.std, found.count) == (0.5, None, 1)
-    assert spread([None]) is None
+
+
+def test_group__spread_of_the_runs_that_have_a_value(make_results: MakeResults) -> None:
+    (group,), _ = grouped(make_results("resnet18-frozen-s0", best_accuracy=None), make_results("resnet18-frozen-s1"))
+
+    assert group.spread(lambda results: results["best_accuracy"]) == spread([0.95])
+    assert group.spread(lambda results: results.get("absent")) is None
 
 
 @pytest.mark.parametrize(
@@ -137,17 +141,17 @@ def test_spread__one_value_has_no_deviation() -> None:
         ({"split": "grouped"}, {}, "grouped split, not the study's random one"),
         ({"counts": {"train": 80, "test": 20}}, {}, "100 images, not the study's 3264"),
         ({"counts": {"train": 2605, "test": 650}}, {}, ""),
-        ({"counts": {"train": 1632, "test": 1632}}, {}, "50% of the images in the test part, not the study's 20%"),
+        ({"counts": {"train": 1632, "test": 1632}}, {}, "50% of the images in the test split, not the study's 20%"),
         ({"shuffled_labels": True}, {}, "trained on permuted labels"),
-        ({"drop_conflicts": True}, {}, "without the pictures that stand under two labels"),
-        ({}, {"config": {"data": {"labels": "/a.csv"}}}, "labels of another source than the folders"),
+        ({"drop_conflicts": True}, {}, "images with conflicting labels were dropped"),
+        ({}, {"config": {"data": {"labels": "/a.csv"}}}, "labels from another source than the folders"),
         ({}, {"classes": ["no_tumor", "tumor"]}, "other classes than the study's"),
     ],
 )
-def test_group__the_study_stands_beside_its_own_protocol_alone(
+def test_group__compared_with_the_study_only_under_its_protocol(
     protocol: dict[str, Any], other: dict[str, Any], reason: str, make_results: MakeResults
 ) -> None:
     (group,), _ = grouped(make_results("resnet18-frozen-s0", protocol=protocol, **other))
 
-    assert group.apart == reason
+    assert group.incomparable == reason
     assert (group.study == {}) == bool(reason)

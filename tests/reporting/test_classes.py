@@ -6,20 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from brain_tumor_tl.reporting.aggregate import Group, group_runs
+from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.classes import class_tables, summed
 from brain_tumor_tl.reporting.discover import Run
 
 MakeResults = Callable[..., dict[str, Any]]
 
 
-def groups_of(*results: dict[str, Any]) -> list[Group]:
+def groups_of(*results: dict[str, Any]) -> list[RunGroup]:
     """Return the groups of some runs that differ in model, method and seed alone."""
     runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
     return group_runs(runs, lambda content: {})[0]
 
 
-def test_class_sheets__one_for_each_network_beside_the_study(make_results: MakeResults) -> None:
+def test_class_tables__one_for_each_network_beside_the_study(make_results: MakeResults) -> None:
     names = ("resnet18-frozen-s0", "resnet18-finetune-s0", "vgg16-frozen-s0")
     tables = class_tables(groups_of(*map(make_results, names)))
 
@@ -34,13 +34,13 @@ def test_class_sheets__one_for_each_network_beside_the_study(make_results: MakeR
     assert tables["vgg16"].headers == ("method", "class", "precision", "recall", "F1")
 
 
-def test_class_sheets__synthetic_images_stand_alone(make_results: MakeResults) -> None:
+def test_class_tables__synthetic_images_are_not_compared(make_results: MakeResults) -> None:
     (table,) = class_tables(groups_of(make_results(synthetic=True))).values()
 
     assert "study" not in table.headers
 
 
-def test_class_sheets__mean_over_seeds(make_results: MakeResults) -> None:
+def test_class_tables__mean_over_seeds(make_results: MakeResults) -> None:
     other = {name: {"precision": 0.5, "recall": None, "f1": 0.95} for name in ("no_tumor", "glioma_tumor")}
     results = [make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s1", per_class=other)]
     (table,) = class_tables(groups_of(*results)).values()
@@ -54,7 +54,7 @@ def test_summed__over_seeds(make_results: MakeResults) -> None:
     assert summed(group) == [[36, 4, 0, 0], [0, 40, 0, 0], [0, 0, 40, 0], [0, 0, 0, 40]]
 
 
-def test_summed__matrices_that_do_not_fit_are_left_out(make_results: MakeResults) -> None:
+def test_summed__matrices_that_dont_fit_are_left_out(make_results: MakeResults) -> None:
     odd = [make_results(f"resnet18-frozen-s{i}", confusion_matrix=m) for i, m in enumerate(([[1]], None))]
 
     assert [summed(group) for group in groups_of(*odd)] == [None]

@@ -1,4 +1,4 @@
-"""Foldruns: folds of one cross-validation read from their folders, joined where all are there."""
+"""Folds: the folds of a cross-validation are read from their folders and joined if all are finished."""
 
 from __future__ import annotations
 

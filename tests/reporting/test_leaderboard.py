@@ -1,4 +1,4 @@
-"""Leaderboard: Table 1, ours beside the study's where they compare."""
+"""Leaderboard: Table 1, with the study's figures for comparable runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.reporting.aggregate import Group, group_runs
+from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.leaderboard import beside, fold_notes, interval_notes, leaderboard, notes, percent
+from brain_tumor_tl.reporting.leaderboard import difference, fold_notes, interval_notes, leaderboard, notes, percent
 
 MakeResults = Callable[..., dict[str, Any]]
 
 
-def groups_of(*results: dict[str, Any]) -> list[Group]:
+def groups_of(*results: dict[str, Any]) -> list[RunGroup]:
     """Return the groups of some runs, their learning rate being all that their figures depend on."""
     runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
     return group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})[0]
@@ -36,8 +36,8 @@ def test_percent__two_digits(fraction: float | None, text: str) -> None:
         (None, 0.5, "-"), (0.5, None, "-"),
     ],
 )  # fmt: skip
-def test_beside__percentage_points(ours: float | None, study: float | None, text: str) -> None:
-    assert beside(ours, study) == text
+def test_difference__percentage_points(ours: float | None, study: float | None, text: str) -> None:
+    assert difference(ours, study) == text
 
 
 def test_leaderboard__beside_the_study(make_results: MakeResults) -> None:
@@ -52,19 +52,19 @@ def test_leaderboard__beside_the_study(make_results: MakeResults) -> None:
     assert "Kazemi 2023" in table.title
 
 
-def test_leaderboard__mean_and_deviation_over_seeds(make_results: MakeResults) -> None:
+def test_leaderboard__mean_and_std_over_seeds(make_results: MakeResults) -> None:
     results = [make_results(f"resnet18-finetune-s{i}", a) for i, a in enumerate((0.9, 0.94))]
     row = dict(zip(*(lambda s: (s.headers, s.rows[0]))(leaderboard(groups_of(*results))), strict=True))
 
     assert (row["runs"], row["accuracy"], row["difference"]) == ("2", "92.00 ± 2.83", "-5.86")
 
 
-def test_leaderboard__synthetic_images_stand_alone(make_results: MakeResults) -> None:
+def test_leaderboard__synthetic_images_are_not_compared(make_results: MakeResults) -> None:
     table = leaderboard(groups_of(make_results(synthetic=True)))
 
     assert not [header for header in table.headers if "study" in header or "difference" in header]
     assert "SYNTHETIC images" in table.title
-    assert "not to be compared with the study" in table.title
+    assert "not comparable with the study" in table.title
 
 
 def test_leaderboard__dashes_for_synthetic_beside_real(make_results: MakeResults) -> None:
@@ -90,7 +90,7 @@ def test_leaderboard__what_is_missing_is_a_dash(make_results: MakeResults) -> No
     assert (row["best accuracy"], row["difference, best"], row["seconds per epoch"]) == ("-", "-", "-")
 
 
-def test_leaderboard__best_on_a_validation_part_is_no_best_of_the_study(make_results: MakeResults) -> None:
+def test_leaderboard__best_on_a_validation_split_is_not_compared(make_results: MakeResults) -> None:
     table = leaderboard(groups_of(make_results(protocol={"best_chosen_on": "val"})))
 
     assert table.rows[0][table.headers.index("best accuracy")] == "-"
@@ -109,7 +109,7 @@ def test_leaderboard__differing_settings_are_a_column_or_a_legend(make_results: 
 INTERVALS = {"unit": "image", "accuracy": [0.8785, 0.9239], "accuracy_bootstrap": [0.87, 0.93]}
 
 
-def test_leaderboard__interval_of_single_runs_deviation_of_several(make_results: MakeResults) -> None:
+def test_leaderboard__interval_of_single_runs_std_of_several(make_results: MakeResults) -> None:
     groups = groups_of(
         make_results("resnet18-frozen-s0", intervals=INTERVALS),
         *(make_results(f"vgg16-frozen-s{seed}", 0.8 + seed / 10, intervals=INTERVALS) for seed in (0, 1)),
@@ -119,7 +119,7 @@ def test_leaderboard__interval_of_single_runs_deviation_of_several(make_results:
     assert [row[wide.headers.index("95 % interval")] for row in wide.rows] == ["87.85 to 92.39", "-"]
     assert [row[narrow.headers.index("sd, 95 %")] for row in narrow.rows] == ["87.8-92.4", "±7.07"]
     assert all(all(table.headers) for table in (wide, narrow))
-    assert all(table.numbers()[table.headers.index("accuracy") + 1] for table in (wide, narrow))
+    assert all(table.numeric[table.headers.index("accuracy") + 1] for table in (wide, narrow))
 
 
 def test_interval_notes__which_kind(make_results: MakeResults) -> None:
@@ -129,7 +129,7 @@ def test_interval_notes__which_kind(make_results: MakeResults) -> None:
     assert "Wilson" in interval_notes(groups_of(wilson))[0]
     assert "bootstrap" not in interval_notes(groups_of(wilson))[0]
     assert "Wilson" not in interval_notes(groups_of(bootstrap))[0]
-    assert "(bootstrap), else Wilson" in interval_notes(groups_of(wilson, bootstrap))[0]
+    assert "are known, else Wilson" in interval_notes(groups_of(wilson, bootstrap))[0]
     assert interval_notes(groups_of(make_results())) == []
 
 

@@ -1,4 +1,4 @@
-"""Winners: the better method of each network, and the study's beside it."""
+"""Method comparison: the better method of each network, here and in the study."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from brain_tumor_tl.reporting.aggregate import Group, group_runs
+from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.method_comparison import conclusion, winner, winner_table
+from brain_tumor_tl.reporting.method_comparison import best_method, conclusion, method_table
 
 MakeResults = Callable[..., dict[str, Any]]
 
 
-def groups_of(*results: dict[str, Any]) -> list[Group]:
+def groups_of(*results: dict[str, Any]) -> list[RunGroup]:
     """Return the groups of some runs, their learning rate being all that their figures depend on."""
     runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
     return group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})[0]
 
 
-def test_winner_sheet__beside_the_study(make_results: MakeResults) -> None:
-    table = winner_table(
+def test_method_table__beside_the_study(make_results: MakeResults) -> None:
+    table = method_table(
         groups_of(
             make_results("resnet18-frozen-s0", 0.875), make_results("resnet18-finetune-s0", 0.96875),
             make_results("vgg16-frozen-s0", 0.75), make_results("vgg16-finetune-s0", 0.875),
@@ -28,7 +28,7 @@ def test_winner_sheet__beside_the_study(make_results: MakeResults) -> None:
         )
     )  # fmt: skip
 
-    assert table.headers == ("network", "frozen", "finetune", "ahead", "by", "ahead in the study", "by")
+    assert table.headers == ("network", "frozen", "finetune", "better", "by", "better in the study", "by")
     assert table.rows == (
         ("resnet18", "87.50", "96.88", "finetune", "9.38", "finetune", "8.73"),
         ("resnet50", "50.00", "-", "-", "-", "finetune", "6.74"),
@@ -36,7 +36,7 @@ def test_winner_sheet__beside_the_study(make_results: MakeResults) -> None:
     )
 
 
-def test_conclusion__tells_where_the_study_differs(make_results: MakeResults) -> None:
+def test_conclusion__names_where_the_study_differs(make_results: MakeResults) -> None:
     first, second, third = conclusion(
         groups_of(
             make_results("resnet18-frozen-s0", 0.8), make_results("resnet18-finetune-s0", 0.9),
@@ -44,11 +44,8 @@ def test_conclusion__tells_where_the_study_differs(make_results: MakeResults) ->
         )
     )  # fmt: skip
 
-    assert first == "Method ahead, of 2 networks with both done: finetune for 2."
-    assert (
-        second
-        == "The same method as in the study for 1 of 2; other than there for vgg16 (frozen there, finetune here)."
-    )
+    assert first == "Better method, of 2 networks with both finished: finetune for 2."
+    assert second == "The study agrees for 1 of 2; it differs for vgg16 (frozen there, finetune here)."
     assert third.startswith("Single runs can't tell")
 
 
@@ -56,16 +53,16 @@ def test_conclusion__synthetic_images_say_nothing_of_the_study(make_results: Mak
     pair = [make_results(f"resnet18-{method}-s0", synthetic=True) for method in ("frozen", "finetune")]
 
     assert not any("study" in sentence for sentence in conclusion(groups_of(*pair)))
-    assert "ahead in the study" not in winner_table(groups_of(*pair)).headers
+    assert "better in the study" not in method_table(groups_of(*pair)).headers
 
 
 def test_conclusion__one_method_alone(make_results: MakeResults) -> None:
     assert conclusion(groups_of(make_results())) == []
 
 
-def test_winner_sheet__same_settings_are_held_against_each_other(make_results: MakeResults) -> None:
+def test_method_table__methods_are_compared_under_the_same_settings(make_results: MakeResults) -> None:
     other = {"optimizer": {"lr": 0.1}}
-    table = winner_table(
+    table = method_table(
         groups_of(
             make_results("resnet18-frozen-s0", 0.9), make_results("resnet18-finetune-s0", 0.8),
             make_results("resnet18-frozen-s0", 0.6, config=other),
@@ -79,5 +76,5 @@ def test_winner_sheet__same_settings_are_held_against_each_other(make_results: M
     ]
 
 
-def test_winner__rounding_is_no_lead() -> None:
-    assert winner({"frozen": 0.1 + 0.2, "finetune": 0.3}) == ("tie", 0.0)
+def test_best_method__rounding_errors_are_a_tie() -> None:
+    assert best_method({"frozen": 0.1 + 0.2, "finetune": 0.3}) == ("tie", 0.0)

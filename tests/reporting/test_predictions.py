@@ -1,4 +1,4 @@
-"""Folders: two runs compared from what they left, and refused where that doesn't compare."""
+"""Predictions: two runs are compared by the files in their folders, unless they were tested on other images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_tumor_tl.evaluation.comparison import difference_interval, compare_with_best, mcnemar_exact
+from brain_tumor_tl.evaluation.comparison import difference_interval, mcnemar_exact
 from brain_tumor_tl.files import write_csv
-from brain_tumor_tl.reporting.predictions import common_groups, compare_runs, read_groups, sets_of_runs, tell_apart
+from brain_tumor_tl.reporting.predictions import common_groups, compare_runs, read_groups
 
 FIRST = [True] * 60 + [True] * 9 + [False] * 2 + [False] * 9
 SECOND = [True] * 60 + [False] * 9 + [True] * 2 + [False] * 9
 
 
-def leave(folder: Path, hits: Sequence[bool], groups: Sequence[object] | None = None, start: int = 0) -> Path:
-    """Write what a run leaves that has these images right, from image number `start`; return its folder."""
+def write_run(
+    folder: Path, hits: Sequence[bool], groups: Sequence[object] | None = None, start: int = 0, column: str = "split"
+) -> Path:
+    """Write the CSV files of a run that predicts these images correctly, from image number `start`.
+
+    Args:
+        folder: The run's folder, which is returned.
+        hits: Which images it predicts correctly.
+        groups: The group of each image.
+        start: Number of the first image.
+        column: Name of the column of split.csv that holds the split; it was `part` before schema 2.
+    """
     folder.mkdir(parents=True)
     paths = [f"glioma_tumor/gg ({start + number}), é.jpg" for number in range(len(hits))]
     label = [number % 4 for number in range(len(hits))]
@@ -26,15 +36,15 @@ def leave(folder: Path, hits: Sequence[bool], groups: Sequence[object] | None = 
         for path, true, hit in zip(paths, label, hits, strict=True)
     ]
     write_csv(folder / "predictions.csv", predictions)
-    split = [{"path": path, "label": true, "part": "test"} for path, true in zip(paths, label, strict=True)]
+    split = [{"path": path, "label": true, column: "test"} for path, true in zip(paths, label, strict=True)]
     if groups is not None:
         split = [{**row, "group": group} for row, group in zip(split, groups, strict=True)]
-    write_csv(folder / "split.csv", [{"path": "other.jpg", "label": 0, "part": "train"}, *split])
+    write_csv(folder / "split.csv", [{"path": "other.jpg", "label": 0, column: "train"}, *split])
     return folder
 
 
 def test_compare_runs__by_image(tmp_path: Path) -> None:
-    result = compare_runs(leave(tmp_path / "a", FIRST), leave(tmp_path / "b", SECOND))
+    result = compare_runs(write_run(tmp_path / "a", FIRST), write_run(tmp_path / "b", SECOND))
 
     assert (result["images"], result["unit"], result["units"], result["only_right"]) == (80, "image", 80, [9, 2])
     assert result["accuracy"] == [69 / 80, 62 / 80]
@@ -46,7 +56,7 @@ def test_compare_runs__by_image(tmp_path: Path) -> None:
 
 def test_compare_runs__by_group(tmp_path: Path) -> None:
     groups = [number // 8 for number in range(80)]
-    result = compare_runs(leave(tmp_path / "a", FIRST, groups), leave(tmp_path / "b", SECOND, groups))
+    result = compare_runs(write_run(tmp_path / "a", FIRST, groups), write_run(tmp_path / "b", SECOND, groups))
 
     assert (result["unit"], result["units"], result["test"]) == ("group", 10, "exchange by group, exact")
     assert result["interval"] == difference_interval(np.array(FIRST), np.array(SECOND), groups)
@@ -54,7 +64,7 @@ def test_compare_runs__by_group(tmp_path: Path) -> None:
 
 
 def test_compare_runs__rows_in_another_order(tmp_path: Path) -> None:
-    one, other = leave(tmp_path / "a", FIRST), leave(tmp_path / "b", SECOND)
+    one, other = write_run(tmp_path / "a", FIRST), write_run(tmp_path / "b", SECOND)
     before = compare_runs(one, other)
     header, *rows = (other / "predictions.csv").read_text(encoding="utf-8").splitlines()
     (other / "predictions.csv").write_text("\n".join([header, *rows[::-1]]) + "\n", encoding="utf-8")
@@ -63,14 +73,14 @@ def test_compare_runs__rows_in_another_order(tmp_path: Path) -> None:
 
 
 def test_compare_runs__other_images(tmp_path: Path) -> None:
-    one, other = leave(tmp_path / "a", FIRST), leave(tmp_path / "b", SECOND, start=30)
+    one, other = write_run(tmp_path / "a", FIRST), write_run(tmp_path / "b", SECOND, start=30)
 
     with pytest.raises(ValueError, match=r"80 images in .*a and 80 in .*b, 50 of them in both"):
         compare_runs(one, other)
 
 
 def test_compare_runs__other_labels(tmp_path: Path) -> None:
-    one, other = leave(tmp_path / "a", FIRST), leave(tmp_path / "b", SECOND)
+    one, other = write_run(tmp_path / "a", FIRST), write_run(tmp_path / "b", SECOND)
     text = (other / "predictions.csv").read_text(encoding="utf-8")
     (other / "predictions.csv").write_text(text.replace(",3,x", ",2,x", 1), encoding="utf-8")
 
@@ -79,51 +89,29 @@ def test_compare_runs__other_labels(tmp_path: Path) -> None:
 
 
 BAD = {
-    "absent": (None, r"predictions.csv can't be read"),
+    "absent": (None, r"Expected CSV in .*predictions.csv, it can't be read"),
     "empty": ("", "Expected path, label and correct of each test image"),
     "other-columns": ("path,label\na,0\n", "Expected path, label and correct of each test image"),
-    "twice": ("path,label,correct\na,0,1\na,0,0\n", "each image once .* got a more than once"),
+    "twice": ("path,label,correct\na,0,1\na,0,0\n", "each image once .* got a 2 times"),
 }
 
 
 @pytest.mark.parametrize(("content", "match"), BAD.values(), ids=BAD)
 def test_compare_runs__bad_file(content: str | None, match: str, tmp_path: Path) -> None:
-    one, other = leave(tmp_path / "a", FIRST), leave(tmp_path / "b", SECOND)
+    one, other = write_run(tmp_path / "a", FIRST), write_run(tmp_path / "b", SECOND)
     (other / "predictions.csv").unlink() if content is None else (other / "predictions.csv").write_text(content)
 
     with pytest.raises(ValueError, match=match):
         compare_runs(one, other)
 
 
-def test_read_groups__absent_column_and_gaps(tmp_path: Path) -> None:
-    plain = read_groups(leave(tmp_path / "a", [True, False]))
-    known = read_groups(leave(tmp_path / "b", [True, False], ["g1", "g2"]))
+@pytest.mark.parametrize("column", ["split", "part"])
+def test_read_groups__absent_column_and_gaps(column: str, tmp_path: Path) -> None:
+    plain = read_groups(write_run(tmp_path / "a", [True, False], column=column))
+    known = read_groups(write_run(tmp_path / "b", [True, False], ["g1", "g2"], column=column))
 
     assert plain == {}
     assert list(known.values()) == ["g1", "g2"]
     assert common_groups(plain, list(known)) is None
     assert common_groups(known, list(known)[::-1]) == ["g2", "g1"]
     assert common_groups(known, [*known, "unknown.jpg"]) is None
-
-
-def test_tell_apart__each_split_by_itself(tmp_path: Path) -> None:
-    folders = [
-        leave(tmp_path / "s0" / "good", FIRST),
-        leave(tmp_path / "s1" / "good", FIRST, start=500),
-        leave(tmp_path / "s0" / "bad", [False] * 80),
-        leave(tmp_path / "s1" / "close", SECOND, start=500),
-        leave(tmp_path / "s2" / "alone", FIRST, start=900),
-    ]
-    (tmp_path / "unfinished").mkdir()
-
-    table = tell_apart([*folders, tmp_path / "unfinished"])
-
-    good0, good1, bad, close, _ = folders
-    assert sets_of_runs(folders) == [[good0, bad], [good1, close]]
-    assert {folder: row["tied_with_best"] for folder, row in table.items()} == {
-        good0: True, bad: False, good1: True, close: True,
-    }  # fmt: skip
-    assert table[close]["best_run"] == good1
-    assert table[close]["runs"] == 2
-    expected = compare_with_best({"a": np.array(FIRST), "b": np.array(SECOND)})["b"]["p_value"]
-    assert table[close]["p_value"] == expected

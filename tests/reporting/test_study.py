@@ -1,4 +1,4 @@
-"""Study: the published figures, as they stand in the paper's Table 1."""
+"""Study: the published figures are the paper's, and consistent in themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brain_tumor_tl.reporting.study import per_class, row_for, table1
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "table1.csv"
 TEST_IMAGES = 653
-LAST_DIGIT = 1e-4  # the paper rounds most of its percentages and cuts some: 595 / 653 stands as 91.11
+LAST_DIGIT = 1e-4  # the paper rounds most percentages and truncates some: 595 / 653 is printed as 91.11
 
 
 def test_table1__the_papers() -> None:
@@ -56,7 +56,7 @@ def test_row_for__not_in_the_study(model: str, method: str) -> None:
 
 
 CLASSES = {"no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"}
-AS_PRINTED = ("resnet50", "finetune", "glioma_tumor")  # the one row that contradicts itself, see study_per_class.csv
+AS_PRINTED = ("resnet50", "finetune", "glioma_tumor")  # the one row that contradicts itself, see study.py
 
 
 def test_per_class__the_papers() -> None:

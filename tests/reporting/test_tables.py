@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from brain_tumor_tl.reporting.aggregate import group_runs
 from brain_tumor_tl.reporting.discover import Run, Unfinished
 from brain_tumor_tl.reporting.leaderboard import between, percent
 from brain_tumor_tl.reporting.study import table1
+from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import (
-    class_table,
+    run_table,
     summary_of,
     summary_table,
     unfinished_lines,
@@ -28,8 +28,7 @@ MakeResults = Callable[..., dict[str, Any]]
 
 def rows(table: Table) -> list[list[str]]:
     """Return a table's cells, row by row, its header first."""
-    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
-    return [list(row) for row in zip(*columns, strict=True)]
+    return [list(row) for row in (table.headers, *table.rows)]
 
 
 def printed(table: Table, width: int = 80) -> str:
@@ -39,14 +38,14 @@ def printed(table: Table, width: int = 80) -> str:
     return file.getvalue()
 
 
-def test_class_table__percent(make_results: MakeResults) -> None:
+def test_run_table__percent(make_results: MakeResults) -> None:
     per_class = {
         "no_tumor": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 100},
         "glioma_tumor": {"precision": 1.0, "recall": 0.0, "f1": 0.0, "support": 7},
     }
-    table = class_table(make_results(per_class=per_class))
+    table = run_table(make_results(per_class=per_class))
 
-    assert table.title == "resnet18-finetune-s0: test part, percent"
+    assert table.title == "resnet18-finetune-s0: test split, percent"
     assert rows(table) == [
         ["class", "precision", "recall", "F1", "images"],
         ["no_tumor", "50.00", "25.00", "33.33", "100"],
@@ -54,8 +53,8 @@ def test_class_table__percent(make_results: MakeResults) -> None:
     ]
 
 
-def test_class_table__synthetic_images_are_named(make_results: MakeResults) -> None:
-    assert "SYNTHETIC" in str(class_table(make_results(synthetic=True)).title)
+def test_run_table__synthetic_images_are_named(make_results: MakeResults) -> None:
+    assert "SYNTHETIC" in str(run_table(make_results(synthetic=True)).title)
 
 
 UNCERTAINTY: dict[str, Any] = {
@@ -81,8 +80,8 @@ def test_between__ends() -> None:
     assert between(None) == "-"
 
 
-def test_class_table__intervals(make_results: MakeResults) -> None:
-    table = class_table(make_results(**UNCERTAINTY))
+def test_run_table__intervals(make_results: MakeResults) -> None:
+    table = run_table(make_results(**UNCERTAINTY))
 
     assert [row[2:5] for row in rows(table)] == [
         ["recall", "95 %", "F1"], ["25.00", "17.55 to 34.30", "33.33"], ["0.00", "-", "0.00"],
@@ -94,12 +93,12 @@ def test_class_table__intervals(make_results: MakeResults) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_class_table__groups_temperature_and_absent_classes(make_results: MakeResults) -> None:
+def test_run_table__groups_temperature_and_absent_classes(make_results: MakeResults) -> None:
     intervals = UNCERTAINTY["intervals"] | {"unit": "group", "units": 90, "absent": ["glioma_tumor"]}
     calibrated = {"temperature": 1.5, "calibrated": {"calibration_error": 0.02}}
 
     text = printed(
-        class_table(
+        run_table(
             make_results(
                 **UNCERTAINTY | {"intervals": intervals, "probabilities": UNCERTAINTY["probabilities"] | calibrated}
             )
@@ -155,7 +154,7 @@ UNFINISHED = [
 ]
 
 
-def test_unfinished_sheet__one_row_each() -> None:
+def test_unfinished_table__one_row_each() -> None:
     assert unfinished_table(UNFINISHED, str).rows == (
         ("c", "failed", "3", "exit status -9", "sweep/c/train.log"),
         ("a", "waiting", "0", "-", "sweep/a"),

@@ -1,25 +1,23 @@
-"""Trade-off: the right points, told apart without colour, and names that cover nothing."""
+"""Trade-off: the right points; shape and fill tell them apart without colour."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation, Text
 
-from brain_tumor_tl.reporting.aggregate import Group, group_runs
+from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.study import table1
-from brain_tumor_tl.reporting.tradeoff import Point, overlap, points, tradeoff_figure
+from brain_tumor_tl.reporting.tradeoff import Point, points, tradeoff_figure
 
 MakeResults = Callable[..., dict[str, Any]]
 
 
-def groups_of(*results: dict[str, Any]) -> list[Group]:
+def groups_of(*results: dict[str, Any]) -> list[RunGroup]:
     """Return the groups of some runs that differ in model, method and seed alone."""
     runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
     return group_runs(runs, lambda content: {})[0]
@@ -35,19 +33,23 @@ def grid() -> list[Point]:
     return found
 
 
-def names(axes: Axes) -> list[Annotation]:
-    """Return the names that stand in a plot."""
-    return [text for text in axes.texts if isinstance(text, Annotation)]
+def markers(axes: Axes) -> dict[tuple[float, float], tuple[str, bool]]:
+    """Return each point's shape, and whether it is filled, by place."""
+    lines = [container.lines[0] for container in cast("list[Any]", axes.containers)]
+    return {
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])): (line.get_marker(), line.get_fillstyle() == "full")
+        for line in lines
+    }
 
 
 def test_points__ours_and_the_study(make_results: MakeResults) -> None:
     seeds = [make_results(f"resnet18-frozen-s{i}", a) for i, a in enumerate((0.9, 0.92))]
     ours, study = points(groups_of(*seeds))
 
-    assert (ours.label, ours.seconds, ours.study) == ("resnet18", 1.5, False)
+    assert (ours.model, ours.seconds, ours.study) == ("resnet18", 1.5, False)
     assert ours.percent == pytest.approx(91)
     assert ours.std == pytest.approx(1.4142, abs=1e-4)
-    assert (study.label, study.seconds, study.study) == ("resnet18", 6.59, True)
+    assert (study.model, study.seconds, study.study) == ("resnet18", 6.59, True)
     assert study.percent == pytest.approx(89.13)
 
 
@@ -57,7 +59,7 @@ def test_points__no_study_beside_synthetic_images_and_none_without_seconds(make_
         make_results("vgg16-frozen-s0", synthetic=True, seconds_per_epoch={"train": None}),
     )
 
-    assert [(point.label, point.study) for point in points(groups)] == [("resnet18", False)]
+    assert [(point.model, point.study) for point in points(groups)] == [("resnet18", False)]
 
 
 def test_points__a_plot_for_each_set_of_settings(make_results: MakeResults) -> None:
@@ -66,35 +68,38 @@ def test_points__a_plot_for_each_set_of_settings(make_results: MakeResults) -> N
         runs = [Run(Path(str(i)), content) for i, content in enumerate(results)]
         return points(group_runs(runs, lambda content: {"optimizer.lr": content["config"]["optimizer"]["lr"]})[0])
 
-    assert [(point.panel, point.label, point.study) for point in found(2)] == [
+    assert [(point.panel, point.model, point.study) for point in found(2)] == [
         ("frozen, set 1", "resnet18", False), ("frozen, set 2", "resnet18", False),
         ("frozen, set 1", "resnet18", True), ("frozen, set 2", "resnet18", True),
     ]  # fmt: skip
-    assert {(point.panel, point.label) for point in found(13)} == {("frozen", "")}
+    assert {(point.panel, point.model) for point in found(13)} == {("frozen", "resnet18")}
 
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
-def test_tradeoff_figure__names_cover_neither_each_other_nor_the_edge(method: str) -> None:
+def test_tradeoff_figure__a_shape_for_each_network_hollow_for_the_study(method: str) -> None:
     figure = tradeoff_figure(grid(), method)
+    found = markers(figure.axes[0])
+    (legend,) = figure.legends
+    shapes = {line.get_label(): line.get_marker() for line in legend.get_lines()}
+
+    own = [point for point in grid() if point.panel == method]
+    assert len(own) == len(found) == 14
+    for point in own:
+        assert found[point.seconds, point.percent] == (shapes[point.model], not point.study)
+    networks = list(dict.fromkeys(model for model, _ in table1()))
+    assert list(shapes) == [*networks, "the study (hollow)", "these runs (filled)"]
+    assert len({shapes[name] for name in networks}) == len(networks)
+
+
+def test_tradeoff_figure__many_networks() -> None:
+    drawn = [Point(f"network{i}", "frozen", 1.0 + i, 50.0, 0, False) for i in range(80)]
+    figure = tradeoff_figure(drawn, "frozen")
     figure.draw_without_rendering()
-    (axes,) = figure.axes
 
-    boxes = [Text.get_window_extent(text) for text in names(axes)]  # without the line to the marker
-    assert sorted(text.get_text() for text in names(axes)) == sorted([model for model, _ in table1()])
-    assert sum(overlap(one, other) for one, other in itertools.combinations(boxes, 2)) == 0
-    assert sum(box.width * box.height - overlap(box, axes.get_window_extent()) for box in boxes) < 1
-
-
-def test_tradeoff_figure__shapes_and_fill_tell_the_study_apart() -> None:
-    figure = tradeoff_figure(grid(), "frozen")
-    (axes,) = figure.axes
-
-    containers: list[Any] = list(axes.containers)
-    marks = {container.get_label(): container.lines[0] for container in containers}
-    assert set(marks) == {"these runs", "the study"}
-    assert (marks["these runs"].get_marker(), marks["the study"].get_marker()) == ("o", "s")
-    assert marks["the study"].get_markerfacecolor() == "none"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["these runs", "the study"]
+    styles = {(line.get_marker(), line.get_color()) for line in figure.legends[0].get_lines()[:80]}
+    assert len(styles) == 80
+    assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+    assert figure.legends[0].get_window_extent().y0 >= 0
 
 
 def test_tradeoff_figure__same_axes_for_every_method() -> None:
@@ -105,6 +110,6 @@ def test_tradeoff_figure__same_axes_for_every_method() -> None:
 
 
 def test_tradeoff_figure__one_point() -> None:
-    figure = tradeoff_figure([Point("resnet18", "frozen", 1.0, 50.0, 0, False)], "frozen", "SYNTHETIC images")
+    figure = tradeoff_figure([Point("resnet18", "frozen", 1.0, 50.0, 0, False)], "frozen", ", SYNTHETIC images")
 
     assert figure.axes[0].get_title() == "frozen, SYNTHETIC images"
