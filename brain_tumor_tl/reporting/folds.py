@@ -12,7 +12,7 @@ import numpy as np
 from brain_tumor_tl.evaluation.crossval import Joined, join_folds
 from brain_tumor_tl.evaluation.intervals import Interval, accuracy_interval
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.predictions import common_groups, read_groups, read_predictions
+from brain_tumor_tl.reporting.predictions import read_groups, read_predictions
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_folds(runs: Sequence[Run]) -> Folds | None:
         return Folds(count, missing, problem=f"fold {', '.join(map(str, missing))} missing")
     try:
         joined = join_folds([(run.results, list(read_predictions(run.folder).values())) for run in runs])
-        groups = common_groups(read_groups(runs[0].folder), [str(row["path"]) for row in joined.rows])
+        groups = read_groups(runs[0].folder, [str(row["path"]) for row in joined.rows])
         hits = tuple(int(row["correct"]) == 1 for row in joined.rows)
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # files that were edited or damaged
         return Folds(count, problem=f"not joined: {error}")

@@ -23,15 +23,6 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return DASH if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
-def difference(ours: float | None, study: float | None) -> str:
-    """Return our fraction minus the study's in percentage points, a dash if either is missing.
-
-    >>> difference(0.90, 0.8897)
-    '+1.03'
-    """
-    return DASH if ours is None or study is None else f"{100 * (ours - study):+.2f}"
-
-
 def with_std(found: Spread | None, factor: float = 100) -> str:
     """Return the mean and, for several values, the sample standard deviation, with two digits.
 
@@ -85,8 +76,10 @@ def study_figure(key: str, text: Callable[[float], str] = percent) -> Callable[[
 
 
 def study_difference(group: RunGroup, ours: Spread | None, key: str) -> str:
-    """Return the difference of a mean from the study's figure `key`, an empty string if it has none."""
-    return difference(ours.mean if ours else None, group.study[key]) if group.study else ""
+    """Return a mean minus the study's figure `key` in percentage points, an empty string if the study has none."""
+    if not group.study:
+        return ""
+    return DASH if ours is None else f"{100 * (ours.mean - group.study[key]):+.2f}"
 
 
 class Column(NamedTuple):
@@ -187,14 +180,10 @@ def fold_notes(groups: Sequence[RunGroup]) -> list[str]:
     return found
 
 
-INTERVALS = {
-    "group": "bootstrap of whole groups where copies of images are known",
-    "image": "Wilson's, which assumes independent images",
-}
-
-
 def interval_notes(groups: Sequence[RunGroup]) -> list[str]:
     """Return which kinds of interval are shown; docs/statistics.md gives the reasons."""
     units = {unit for group in groups for interval, unit in [group.interval] if interval is not None}
-    kinds = ", else ".join(text for unit, text in INTERVALS.items() if unit in units)
-    return [f"95 % intervals: {kinds}. They show how much an accuracy may vary with the choice of test images."] if units else []
+    kinds = ["bootstrap of whole groups where copies of images are known"] if "group" in units else []
+    kinds += ["Wilson's, which assumes independent images"] if "image" in units else []
+    meaning = "They show how much an accuracy may vary with the choice of test images."
+    return [f"95 % intervals: {', else '.join(kinds)}. {meaning}"] if units else []

@@ -28,7 +28,7 @@ def compare_runs(first: Path, second: Path, level: float = LEVEL) -> dict[str, A
         ValueError: A folder has no predictions, or the runs were tested on other images.
     """
     paths, (one, other) = common_hits({folder: read_predictions(folder) for folder in (first, second)})
-    groups = common_groups(read_groups(first), paths)
+    groups = read_groups(first, paths)
     return {
         "runs": [str(first), str(second)],
         "images": len(paths),
@@ -81,15 +81,11 @@ def read_predictions(folder: Path) -> Rows:
     return {row["path"]: row for row in rows}
 
 
-def read_groups(folder: Path) -> dict[str, str]:
-    """Return the group of each image by path from a run's `split.csv`, empty if it has no groups.
+def read_groups(folder: Path, paths: Sequence[str]) -> list[str] | None:
+    """Return the group of each image from a run's `split.csv`, None if the group of any is not known.
 
     Raises:
-        ValueError: It can't be read.
+        ValueError: The file can't be read.
     """
-    return {row["path"]: row["group"] for row in read_csv(folder / "split.csv") if row.get("group")}
-
-
-def common_groups(groups: Mapping[str, str], paths: Sequence[str]) -> list[str] | None:
-    """Return the group of each image, None if the group of any is not known."""
-    return [groups[path] for path in paths] if groups and all(path in groups for path in paths) else None
+    groups = {row["path"]: row["group"] for row in read_csv(folder / "split.csv") if row.get("group")}
+    return [groups[path] for path in paths] if all(path in groups for path in paths) else None

@@ -9,7 +9,7 @@ from brain_tumor_tl.evaluation.comparison import compare_with_best
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.leaderboard import DASH, percent
-from brain_tumor_tl.reporting.predictions import Rows, common_groups, common_hits, read_groups, read_predictions
+from brain_tumor_tl.reporting.predictions import Rows, common_hits, read_groups, read_predictions
 from brain_tumor_tl.reporting.table import Table, compact_table
 
 FEW = 3  # names on a line of the terminal
@@ -59,16 +59,9 @@ class ComparisonSet:
     images: int
 
     @property
-    def label(self) -> str:
-        """The split and the seeds of the runs."""
-        protocol = self.runs[0].run.results["protocol"]
-        split = str(protocol.get("title", f"{protocol.get('split', 'unknown')} split")).partition(", fold ")[0]
-        return f"{split}, {self.seeds}"
-
-    @property
-    def seeds(self) -> str:
+    def seeds(self) -> list[str]:
         """The seeds of the runs."""
-        return f"seed {', '.join(map(str, sorted({one.run.results['seed'] for one in self.runs})))}"
+        return [str(seed) for seed in sorted({one.run.results["seed"] for one in self.runs})]
 
 
 def comparison_sets(groups: Sequence[RunGroup]) -> tuple[list[ComparisonSet], list[str]]:
@@ -109,7 +102,7 @@ def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
     """Return runs on the same test images, each compared with the best of them."""
     paths, hits = common_hits({run.folder: table for _, run, table in entries})
     try:
-        groups = common_groups(read_groups(entries[0][1].folder), paths)
+        groups = read_groups(entries[0][1].folder, paths)
     except ValueError:  # without split.csv the images are taken as independent
         groups = None
     names = [str(run.folder) for _, run, _ in entries]
@@ -124,17 +117,18 @@ def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
 
 def comparison_table(compared: ComparisonSet) -> Table:
     """Return a row for each run: its accuracy on the common images, and how it compares with the best."""
-    several_seeds = len({one.run.results["seed"] for one in compared.runs}) > 1
     headers = ("network", "method", "settings", "seed", "accuracy", "p, corrected", "against the best")
     rows = [
         (
             *(one.group.model, one.group.method, one.group.label),
-            str(one.run.results["seed"]) if several_seeds else "",
+            str(one.run.results["seed"]) if len(compared.seeds) > 1 else "",
             *(percent(one.accuracy), p_text(one.p_value), verdict(one)),
         )
         for one in compared.runs
     ]
-    title = f"{compared.label}: {len(rows)} runs on the same {compared.images} test images"
+    protocol = compared.runs[0].run.results["protocol"]
+    split = str(protocol.get("title", f"{protocol.get('split', 'unknown')} split")).partition(", fold ")[0]
+    title = f"{split}, seed {', '.join(compared.seeds)}: {len(rows)} runs on the same {compared.images} test images"
     return compact_table(title, headers, rows)
 
 
@@ -161,7 +155,8 @@ def comparison_line(compared: ComparisonSet) -> str:
     best, *others = compared.runs
     tied = [one.name for one in others if one.tied_with_best]
     split = best.run.results["protocol"].get("split", "unknown")
-    line = f"{split} split, {compared.seeds}, {compared.images} images: best {best.name} ({percent(best.accuracy)} %), "
+    setting = f"{split} split, seed {', '.join(compared.seeds)}, {compared.images} images"
+    line = f"{setting}: best {best.name} ({percent(best.accuracy)} %), "
     if not tied:
         return f"{line}better than {'the other' if len(others) == 1 else f'all {len(others)} others'} (Holm, 5 %)"
     names = ", ".join(tied[:FEW]) + (f" and {len(tied) - FEW} more" if len(tied) > FEW else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.console import config_tree, console, log
+from brain_tumor_tl.data.batches import Batches, resident
 from brain_tumor_tl.data.index import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.evaluation.calibration import run_probabilities
@@ -26,7 +27,7 @@ from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.discover import SCHEMA
-from brain_tumor_tl.reporting.predictions import common_groups, read_groups
+from brain_tumor_tl.reporting.predictions import read_groups
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.study import row_for
 from brain_tumor_tl.run import factory, hardware, record
@@ -85,13 +86,8 @@ class TrainingRun:
         """Fit, test, and write the run's folder; `results.json` comes last. Return its contents."""
         if self.trainer.is_global_zero:
             self.describe()
-        features, how = self.kept_features() if self.compute.caches_features else (None, {"cached": False})
-        batches = partial(self.data.batches, trainer=self.trainer, kept=features)
-        many = factory.monitored_batch_size(
-            self.settings["trainer"], self.data.batch_size, self.compute, len(self.data.index)
-        )
-        training = batches("train", in_blocks=self.blocks is not None)
-        monitored, test = (batches(name, batch_size=many) for name in (self.data.monitored, "test"))
+        kept, features = self.kept_features() if self.compute.caches_features else (None, {"cached": False})
+        training, monitored, test = self.sources(kept)
         last = self.checkpoints.last_path
         if self.resume:
             log.info(f"Resume    from {last}")
@@ -110,8 +106,8 @@ class TrainingRun:
         outputs = self.outputs("test")
         validation = self.outputs("val")[:2] if self.data.monitored == "val" else None
         if not self.trainer.is_global_zero:
-            return self.results(test_seconds, how, {})
-        results = self.results(test_seconds, how, self.uncertainty(outputs, validation))
+            return self.results(test_seconds, features, {})
+        results = self.results(test_seconds, features, self.uncertainty(outputs, validation))
         self.write_evidence(outputs, results)
         files.write_json(self.folder / "results.json", results)
         return results
@@ -188,9 +184,10 @@ class TrainingRun:
             self.settings["model"]["options"], self.weights_digest, self.compute.precision, self.compute.channels_last,
             self.compute.accelerator, torch.__version__, *(["fused 1"] if self.compute.fuses_norms else []),
         )  # fmt: skip
+        images = self.data.batches(self.data.pixels, self.trainer, self.data.normalize, from_disk=True)
         found = load_features(
             self.model.backbone.to(device),
-            self.data.all_images(device, CPU_CHUNK if device.type == "cpu" else GPU_CHUNK),
+            replace(images, batch_size=CPU_CHUNK if device.type == "cpu" else GPU_CHUNK, rank=0, world_size=1),
             (len(self.data.index), self.width),
             key=key,
             cache_dir=self.data.cache_dir,
@@ -201,6 +198,27 @@ class TrainingRun:
         how = "computed once" if found.built else "opened from the cache"
         log.info(f"Features  {how} in {seconds:.1f} s, {found.megabytes():.0f} MB in {found.path}")
         return torch.from_numpy(found.array), {"cached": True, "computed_now": found.built, "seconds": seconds}
+
+    def sources(self, kept: Tensor | None) -> tuple[Batches, Batches, Batches]:
+        """Return the training, the monitored and the test split as the Trainer gets them.
+
+        Args:
+            kept: Features of all images, to train on in their place; None for images, augmented in training.
+        """
+        data, split = self.data, self.data.split
+        prepare, augment = (data.normalize, data.prepare_training) if kept is None else (None, None)
+        inputs = resident(data.pixels if kept is None else kept, self.trainer.strategy.root_device)
+        everything = data.batches(inputs, self.trainer, prepare, from_disk=kept is None)
+        many = factory.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
+        in_blocks = self.blocks is not None  # then the steps of a block prepare its batches
+        training = everything.of(
+            split.train,
+            prepare=None if in_blocks else augment,
+            epoch=lambda: int(self.trainer.current_epoch),
+            in_blocks=in_blocks,
+        )
+        monitored = everything.of(getattr(split, data.monitored), batch_size=many)
+        return training, monitored, everything.of(split.test, batch_size=many)
 
     def complete_checkpoints(self) -> None:
         """Add the frozen backbone to the checkpoints, which leave it out during training."""
@@ -228,7 +246,7 @@ class TrainingRun:
             validation: Logits and labels of the validation split, if there is one.
         """
         logits, labels, positions = outputs
-        groups = common_groups(read_groups(self.folder), self.paths_of(positions))
+        groups = read_groups(self.folder, self.paths_of(positions))
         return {
             "intervals": run_intervals(labels, softmax(logits), self.model.classes, groups),
             "probabilities": run_probabilities(logits, labels, self.model.classes, validation),

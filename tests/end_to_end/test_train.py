@@ -66,7 +66,7 @@ def test_train__leaves_a_folder_that_explains_itself(method: str, run_train: Tra
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
     for name in ("confusion_matrix.png", "curves.png", "reliability.png"):
         assert Image.open(tmp_path / name).size[0] > 400
-    parts = [row["part"] for row in rows(tmp_path / "split.csv")]
+    parts = [row["split"] for row in rows(tmp_path / "split.csv")]
     assert (parts.count("train"), parts.count("test"), len(parts)) == (38, 10, 48)
     assert results["features"]["cached"] == (method == "frozen")
     environment = json.loads((tmp_path / "environment.json").read_text())
@@ -152,8 +152,9 @@ def test_train__runs_on_other_test_images_are_not_compared(run_train: Train, tmp
 def test_train__groups_of_the_split_are_drawn_whole(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def two_groups(folder: Path) -> dict[str, str]:
-        return {row["path"]: str(number % 2) for number, row in enumerate(rows(folder / "split.csv"))}
+    def two_groups(folder: Path, paths: list[str]) -> list[str]:
+        numbers = {row["path"]: number for number, row in enumerate(rows(folder / "split.csv"))}
+        return [str(numbers[path] % 2) for path in paths]
 
     monkeypatch.setattr("brain_tumor_tl.run.training_run.read_groups", two_groups)
     results = run_train(tmp_path, "method=frozen", "trainer.max_epochs=1")
@@ -331,7 +332,7 @@ def test_train__bad_files_are_skipped_and_listed(
 
 def test_train__balanced_weights_follow_the_training_part(run_train: Train, tmp_path: Path) -> None:
     run_train(tmp_path, "loss.class_weights=balanced", "trainer.max_epochs=1")
-    labels = np.array([int(row["label"]) for row in rows(tmp_path / "split.csv") if row["part"] == "train"])
+    labels = np.array([int(row["label"]) for row in rows(tmp_path / "split.csv") if row["split"] == "train"])
     expected = len(labels) / (4 * np.bincount(labels, minlength=4))
     np.testing.assert_allclose(weights(tmp_path)["class_weights"].numpy(), expected, rtol=1e-6)
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
+from brain_tumor_tl.reporting.aggregate import RunGroup, Spread, group_runs
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.leaderboard import difference, fold_notes, interval_notes, leaderboard, notes, percent
+from brain_tumor_tl.reporting.leaderboard import (
+    fold_notes,
+    interval_notes,
+    leaderboard,
+    notes,
+    percent,
+    study_difference,
+)
 
 MakeResults = Callable[..., dict[str, Any]]
 
@@ -30,14 +37,14 @@ def test_percent__two_digits(fraction: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "study", "text"),
-    [
-        (0.90, 0.8897, "+1.03"), (0.88, 0.8897, "-0.97"), (0.5, 0.5, "+0.00"), (0.0, 0.1, "-10.00"),
-        (None, 0.5, "-"), (0.5, None, "-"),
-    ],
-)  # fmt: skip
-def test_difference__percentage_points(ours: float | None, study: float | None, text: str) -> None:
-    assert difference(ours, study) == text
+    ("ours", "text"),
+    [(0.90, "-7.86"), (0.98, "+0.14"), (0.9786, "+0.00"), (0.0, "-97.86"), (None, "-")],
+)
+def test_study_difference__percentage_points(ours: float | None, text: str, make_results: MakeResults) -> None:
+    (group,) = groups_of(make_results())
+    mean = None if ours is None else Spread(ours, None, 1)
+
+    assert study_difference(group, mean, "accuracy") == text
 
 
 def test_leaderboard__beside_the_study(make_results: MakeResults) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from brain_tumor_tl.evaluation.comparison import difference_interval, mcnemar_exact
 from brain_tumor_tl.files import write_csv
-from brain_tumor_tl.reporting.predictions import common_groups, compare_runs, read_groups
+from brain_tumor_tl.reporting.predictions import compare_runs, read_groups, read_predictions
 
 FIRST = [True] * 60 + [True] * 9 + [False] * 2 + [False] * 9
 SECOND = [True] * 60 + [False] * 9 + [True] * 2 + [False] * 9
@@ -107,11 +107,10 @@ def test_compare_runs__bad_file(content: str | None, match: str, tmp_path: Path)
 
 @pytest.mark.parametrize("column", ["split", "part"])
 def test_read_groups__absent_column_and_gaps(column: str, tmp_path: Path) -> None:
-    plain = read_groups(write_run(tmp_path / "a", [True, False], column=column))
-    known = read_groups(write_run(tmp_path / "b", [True, False], ["g1", "g2"], column=column))
+    plain = write_run(tmp_path / "a", [True, False], column=column)
+    known = write_run(tmp_path / "b", [True, False], ["g1", "g2"], column=column)
+    paths = list(read_predictions(known))
 
-    assert plain == {}
-    assert list(known.values()) == ["g1", "g2"]
-    assert common_groups(plain, list(known)) is None
-    assert common_groups(known, list(known)[::-1]) == ["g2", "g1"]
-    assert common_groups(known, [*known, "unknown.jpg"]) is None
+    assert read_groups(plain, paths) is None
+    assert read_groups(known, paths[::-1]) == ["g2", "g1"]
+    assert read_groups(known, [*paths, "unknown.jpg"]) is None

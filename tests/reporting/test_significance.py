@@ -78,7 +78,7 @@ def test_comparison_sets__another_seed_has_other_images(tmp_path: Path, put_run:
 
     found, _ = comparison_sets(groups_in(tmp_path))
 
-    assert [(compared.seeds, len(compared.runs)) for compared in found] == [("seed 0", 2), ("seed 1", 2)]
+    assert [(compared.seeds, len(compared.runs)) for compared in found] == [(["0"], 2), (["1"], 2)]
 
 
 def test_comparison_sets__seeds_of_one_group_do_not_compete(tmp_path: Path, put_run: PutRun) -> None:
@@ -94,7 +94,7 @@ def test_comparison_sets__seed_is_a_column_where_several_share_the_images(tmp_pa
     (compared,), _ = comparison_sets(groups_in(tmp_path))
 
     assert comparison_table(compared).headers[:3] == ("network", "method", "seed")
-    assert compared.seeds == "seed 0, 1"
+    assert compared.seeds == ["0", "1"]
 
 
 def test_comparison_sets__whole_groups_of_copies(tmp_path: Path, put_run: PutRun) -> None:
