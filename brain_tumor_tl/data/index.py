@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,12 +52,12 @@ class Index:
     def without(self, bad: Sequence[tuple[str, str]]) -> Index:
         """Return the index without the files named in `bad`, which are added to those named before."""
         names = {path for path, _ in bad}
-        keep = [i for i, path in enumerate(self.paths) if path not in names]
+        keep = [path not in names for path in self.paths]
         paths, official, digests = (
-            tuple(column[i] for i in keep) for column in (self.paths, self.official, self.digests)
+            tuple(compress(column, keep)) for column in (self.paths, self.official, self.digests)
         )
-        named = tuple(sorted({*self.bad, *bad}))
-        return replace(self, paths=paths, labels=self.labels[keep], official=official, digests=digests, bad=named)
+        labels, named = self.labels[np.array(keep, dtype=bool)], tuple(sorted({*self.bad, *bad}))
+        return replace(self, paths=paths, labels=labels, official=official, digests=digests, bad=named)
 
     def missing_classes(self, positions: NDArray[np.int64] | slice = slice(None)) -> list[str]:
         """Return the names of the classes without an image, among all images or those at `positions`."""
@@ -128,7 +129,7 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
     found = [(path.relative_to(base).as_posix(), folder) for folder in folders for path in contents(folder.path)]
     found.sort(key=lambda file: os.fsencode(file[0]))
     names = tuple(names[0] for names in classes)
-    check_classes(base, folders, {folder.path for _, folder in found}, names)
+    check_classes(base, folders, names)
     paths = tuple(path for path, _ in found)
     with ThreadPoolExecutor() as pool:
         digests, faults = zip(*pool.map(lambda path: digest_file(base / path), paths), strict=True)
@@ -238,16 +239,14 @@ def class_folders(base: Path, aliases: dict[str, int]) -> list[ClassFolder]:
     return [ClassFolder(folder, aliases[plain(folder.name)], official) for folder, official in inner]
 
 
-def check_classes(base: Path, folders: Sequence[ClassFolder], filled: set[Path], names: Sequence[str]) -> None:
-    """Raise a ValueError if a class has no folder or a class folder has no files, unlike those in `filled`."""
-    empty = [folder.path.relative_to(base).as_posix() for folder in folders if folder.path not in filled]
+def check_classes(base: Path, folders: Sequence[ClassFolder], names: Sequence[str]) -> None:
+    """Raise a ValueError if a class has no folder or a class folder has no files."""
+    empty = [folder.path.relative_to(base).as_posix() for folder in folders if not contents(folder.path)]
     if empty:
         raise ValueError(
-            f"Expected images in every class folder of {base}, these are empty: {', '.join(empty)}. "
-            "Fill or remove them."
+            f"Expected images in every class folder of {base}, found none in {', '.join(empty)}. Fill or remove them."
         )
-    labels = {folder.label for folder in folders}
-    missing = [name for label, name in enumerate(names) if label not in labels]
+    missing = [name for label, name in enumerate(names) if label not in {folder.label for folder in folders}]
     if missing:
         raise ValueError(
             f"Expected a folder for each of the {len(names)} classes in {base}, found none for "

@@ -280,7 +280,7 @@ def test_read_index__empty_class_folder(clutter: str | None, image_folder: Path,
         path.unlink()
     if clutter:
         (image_folder / "Testing" / "glioma_tumor" / clutter).write_bytes(b"clutter")
-    with pytest.raises(ValueError, match=r"these are empty: Testing/glioma_tumor\. Fill or remove them"):
+    with pytest.raises(ValueError, match=r"found none in Testing/glioma_tumor\. Fill or remove them"):
         read_index(image_folder, study_classes)
 
 

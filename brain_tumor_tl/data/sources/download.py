@@ -22,21 +22,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from brain_tumor_tl.cache import file_digest, locked
 from brain_tumor_tl.data.index import is_clutter, printable
-from brain_tumor_tl.files import replacing
+from brain_tumor_tl.files import read_csv, replacing
 
 TIMEOUT_S = 30.0  # without a byte from the server
 MAX_BYTES = 2 * 1024**3  # of the archive, and of all that it holds; the data set has 0.1 GiB
 CHUNK_BYTES = 64 * 1024
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-FOLDERS = {  # number of files, and SHA-256 of their lines in a manifest of sha256sum
-    "Testing/glioma_tumor": (100, "14a620cb55a4f649d3b7b79fabe5225d1361f1f3ed983305432e604757cc5cf0"),
-    "Testing/meningioma_tumor": (115, "d88775c22baf678ddf7f5f4940adc9f3039a051701b7e2020c02699f30cfdb57"),
-    "Testing/no_tumor": (105, "b31dcf35dbaa7958996dc248822dcd70405f63d8b598c6aa65c90e80931838b3"),
-    "Testing/pituitary_tumor": (74, "cf23f1e9b9e0cfc11f7f922fab8f9eee42bf98b1979f4010e4b1530266af6037"),
-    "Training/glioma_tumor": (826, "f26248183706c9c23d77f22d6a5f25edf18fe83f7fbcbc839f6d7dce6ea69b05"),
-    "Training/meningioma_tumor": (822, "b43ad93b2a7664995d3da640bf15824ac4c85576402102299bce31c887029804"),
-    "Training/no_tumor": (395, "09b91d5e4e161639f382cfd33eb3590b2cee9b8ee18f315181f35b44f97e1e55"),
-    "Training/pituitary_tumor": (827, "3c9dfb23c35f8ecec04e6cb6d553efaeda88a46e3e026bf04f6e52188e764032"),
+# Of each folder: number of files, and SHA-256 of their lines in a manifest of sha256sum.
+FOLDERS = {
+    row["folder"]: (int(row["files"]), row["sha256"]) for row in read_csv(Path(__file__).with_name("study_folders.csv"))
 }
 # Of a member's path, with or without one folder above: the author's Kaggle archive has none, GitHub's has one.
 IMAGE_PATH = re.compile(r"(?:[^/]+/)??((?:Training|Testing)/.*[^/])", re.DOTALL)
@@ -147,10 +141,9 @@ def is_unsafe(member: zipfile.ZipInfo) -> bool:
 def check_files(root: Path, source: str) -> None:
     """Raise a ValueError that names each folder below `root` whose files are not the pinned ones, if any."""
     if found := differences(manifest_of(root)):
+        lines = "\n  ".join(found)
         raise ValueError(
-            f"Expected the study's data set in the archive at {source}, got another:\n  "
-            + "\n  ".join(found)
-            + f"\n{BY_HAND}"
+            f"Expected the study's data set in the archive at {source}, got another:\n  {lines}\n{BY_HAND}"
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brain_tumor_tl.data.splits.groups import Indices, numbered
-from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split, round_half_up
+from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split, check_not_empty, round_half_up
 
 Chosen = NDArray[np.bool_]
 
@@ -53,17 +53,6 @@ def split_of_groups(test: Chosen, val: Chosen, groups: Indices, val_fraction: fl
     split = Split(np.where(test, TEST, np.where(val, VAL, TRAIN))[groups])
     check_not_empty(split, val_fraction, len(test))
     return split
-
-
-def check_not_empty(split: Split, val_fraction: float, count: int) -> None:
-    """Raise a ValueError if a split that was asked for has no images; `count` is the number of groups."""
-    wanted = ("train", "test") if val_fraction == 0 else ("train", "val", "test")
-    empty = [name for name in wanted if not len(getattr(split, name))]
-    if empty:
-        raise ValueError(
-            f"Expected images in every split, got none for {' and '.join(empty)}: images that must stay together make "
-            f"{count} group(s). Change data.test_fraction, data.val_fraction or data.folds, or add images."
-        )
 
 
 def group_counts(labels: Indices, groups: Indices, stratify: bool) -> Indices:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from brain_tumor_tl.data.splits.grouped import check_not_empty, group_counts, pick_groups, targets
+from brain_tumor_tl.data.splits.grouped import group_counts, pick_groups, targets
 from brain_tumor_tl.data.splits.groups import Indices, numbered
-from brain_tumor_tl.data.splits.split import LEFT_OUT, TEST, TRAIN, VAL, Split, round_half_up
+from brain_tumor_tl.data.splits.split import LEFT_OUT, TEST, TRAIN, VAL, Split, check_not_empty, round_half_up
 
 
 def official_split(
-    labels: Indices,
-    groups: Indices,
-    official: Sequence[str],
-    seed: int,
-    val_fraction: float = 0.0,
-    stratify: bool = False,
-    clean: bool = False,
+    labels: Indices, groups: Indices, official: list[str], seed: int, val_fraction: float, stratify: bool, clean: bool
 ) -> Split:
     """Split by the data set's own folders.
 
@@ -54,7 +46,7 @@ def official_split(
     return split
 
 
-def check_folders(official: Sequence[str], val_fraction: float) -> None:
+def check_folders(official: list[str], val_fraction: float) -> None:
     """Raise a ValueError if the data set's folders don't make the splits that are asked for."""
     missing = [folder for name, folder in (("train", "Training"), ("test", "Testing")) if name not in official]
     if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +104,7 @@ def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) ->
     return split
 
 
-def split_of(protocol: Protocol, labels: Indices, groups: Indices, official: Sequence[str], seed: int) -> Split:
+def split_of(protocol: Protocol, labels: Indices, groups: Indices, official: list[str], seed: int) -> Split:
     """Return a protocol's split of images that are all used."""
     val, stratify = protocol.val_fraction, protocol.stratify
     match protocol.split:
@@ -159,9 +158,7 @@ def describe_split(protocol: Protocol, split: Split, index: Index, relations: Re
     return {
         "split": protocol.split,
         "title": protocol.title(),
-        "fold": protocol.fold if folded else None,
-        "folds": protocol.folds if folded else None,
-        "fold_by": protocol.fold_by if folded else None,
+        **{key: getattr(protocol, key) if folded else None for key in ("fold", "folds", "fold_by")},
         "drop_conflicts": protocol.drop_conflicts,
         "test_images": len(split.test),
         "left_out": len(split.left_out),

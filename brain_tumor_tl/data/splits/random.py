@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from brain_tumor_tl.data.splits.groups import Indices
-from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split, round_half_up
+from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split, check_not_empty, round_half_up
 
 
 def random_split(
@@ -32,18 +32,14 @@ def random_split(
     """
     count = len(labels)
     test, val = round_half_up(count * test_fraction), round_half_up(count * val_fraction)
-    train = count - test - val
-    if train < 1 or test < 1 or (val_fraction > 0 and val < 1):
-        raise ValueError(
-            f"Expected images in every split, got {train} for training, {val} for validation and {test} for testing "
-            f"out of {count}. Change data.test_fraction or data.val_fraction, or add images."
-        )
     order = np.random.RandomState(seed).permutation(count)
     if stratify:
         order = order[spread_classes(labels[order])]
-    codes = np.empty(count, dtype=np.int64)
-    codes[order] = np.repeat([TEST, VAL, TRAIN], [test, val, train])
-    return Split(codes)
+    codes = np.full(count, TRAIN, dtype=np.int64)
+    codes[order[:test]], codes[order[test : test + val]] = TEST, VAL
+    split = Split(codes)
+    check_not_empty(split, val_fraction, count)
+    return split
 
 
 def spread_classes(labels: Indices) -> Indices:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -15,42 +13,40 @@ LEFT_OUT, TRAIN, VAL, TEST = -1, 0, 1, 2
 NAMES = ("train", "val", "test", "left_out")  # by code, the last one for -1
 
 
-@dataclass(frozen=True)
 class Split:
     """The split of each image.
 
     Attributes:
         codes: For each image `TRAIN`, `VAL`, `TEST` or `LEFT_OUT`, `(N,)`, in the order of the index.
+        train: Positions of the training images, ascending.
+        val: Positions of the validation images, ascending.
+        test: Positions of the test images, ascending.
+        left_out: Positions of the images in no split, ascending.
     """
 
-    codes: Indices
+    def __init__(self, codes: Indices) -> None:
+        self.codes = codes
+        self.train, self.val, self.test, self.left_out = (
+            np.flatnonzero(codes == code) for code in (TRAIN, VAL, TEST, LEFT_OUT)
+        )
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    @cached_property
-    def train(self) -> Indices:
-        """Positions of the training images, ascending."""
-        return np.flatnonzero(self.codes == TRAIN)
-
-    @cached_property
-    def val(self) -> Indices:
-        """Positions of the validation images, ascending."""
-        return np.flatnonzero(self.codes == VAL)
-
-    @cached_property
-    def test(self) -> Indices:
-        """Positions of the test images, ascending."""
-        return np.flatnonzero(self.codes == TEST)
-
-    @cached_property
-    def left_out(self) -> Indices:
-        """Positions of the images in no split, ascending."""
-        return np.flatnonzero(self.codes == LEFT_OUT)
-
     def names(self) -> list[str]:
         """Return "train", "val", "test" or "left_out" for each image."""
         return [NAMES[code] for code in self.codes.tolist()]
+
+
+def check_not_empty(split: Split, val_fraction: float, groups: int) -> None:
+    """Raise a ValueError if a split that was asked for has no images; `groups` is the number of groups of images."""
+    wanted = ("train", "test") if val_fraction == 0 else ("train", "val", "test")
+    empty = [name for name in wanted if not len(getattr(split, name))]
+    if empty:
+        raise ValueError(
+            f"Expected images in every split, got none for {' and '.join(empty)} from {groups} group(s) of images that "
+            "must stay together. Change data.test_fraction, data.val_fraction or data.folds, or add images."
+        )
 
 
 def split_rows(index: Index, split_names: Sequence[str], **groups: Indices | None) -> list[dict[str, str | int]]:

@@ -93,12 +93,12 @@ def test_grouped_split__same_on_any_machine() -> None:
 
 
 def test_grouped_split__one_group() -> None:
-    with pytest.raises(ValueError, match=r"none for t.*stay together make 1 group"):
+    with pytest.raises(ValueError, match=r"none for t.* from 1 group\(s\) of images that must stay together"):
         grouped_split(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), 0, 0.2)
 
 
 def test_grouped_split__no_validation_split() -> None:
-    with pytest.raises(ValueError, match=r"got none for val: .* 2 group\(s\)\. Change data\.test_fraction"):
+    with pytest.raises(ValueError, match=r"got none for val from 2 group\(s\) .*\. Change data\.test_fraction"):
         grouped_split(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), 0, 0.5, 0.25)
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brain_tumor_tl.data.splits.groups import alone, groups_with_several
+from brain_tumor_tl.data.splits.groups import Indices, alone, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
+from brain_tumor_tl.data.splits.split import Split
 
 FOLDERS = ["train"] * 12 + ["test"] * 8
 LABELS = np.arange(20) % 4
 COPIED = np.array([*range(12), 0, 1, 1, 2, 16, 17, 18, 19])  # the first four test images have a copy in Training
 
 
+def split_by_folders(
+    groups: Indices, official: list[str] = FOLDERS, seed: int = 0, val: float = 0.0, clean: bool = False
+) -> Split:
+    return official_split(LABELS, groups, official, seed, val, False, clean)
+
+
 def test_official_split__as_the_folders_are() -> None:
-    split = official_split(LABELS, COPIED, FOLDERS, 0)
+    split = split_by_folders(COPIED)
 
     assert split.train.tolist() == list(range(12))
     assert split.test.tolist() == list(range(12, 20))
@@ -22,7 +29,7 @@ def test_official_split__as_the_folders_are() -> None:
 
 
 def test_official_split__clean_leaves_copies_out() -> None:
-    split = official_split(LABELS, COPIED, FOLDERS, 0, clean=True)
+    split = split_by_folders(COPIED, clean=True)
 
     assert split.train.tolist() == list(range(12))
     assert split.test.tolist() == [16, 17, 18, 19]
@@ -33,7 +40,7 @@ def test_official_split__clean_leaves_copies_out() -> None:
 @pytest.mark.parametrize("clean", [False, True], ids=["as it is", "clean"])
 def test_official_split__validation_from_training_by_group(clean: bool) -> None:
     groups = np.where(np.arange(20) < 12, np.arange(20) // 3, COPIED)
-    split = official_split(LABELS, groups, FOLDERS, 3, val_fraction=0.15, clean=clean)
+    split = split_by_folders(groups, seed=3, val=0.15, clean=clean)
 
     assert len(split.val) == 3
     assert set(split.val) <= set(range(12))
@@ -46,7 +53,7 @@ def test_official_split__validation_from_training_by_group(clean: bool) -> None:
 def test_official_split__validation_of_its_own() -> None:
     official = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
 
-    split = official_split(LABELS, alone(20), official, 0, val_fraction=0.5)
+    split = split_by_folders(alone(20), official, val=0.5)
 
     assert split.val.tolist() == [10, 11]
 
@@ -55,7 +62,7 @@ def test_official_split__copies_of_the_validation_folder_are_not_clean() -> None
     official = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
     groups = np.array([*range(12), 10, *range(13, 20)])
 
-    assert official_split(LABELS, groups, official, 0, 0.1, clean=True).left_out.tolist() == [12]
+    assert split_by_folders(groups, official, val=0.1, clean=True).left_out.tolist() == [12]
 
 
 REFUSED = {
@@ -73,4 +80,4 @@ REFUSED = {
 def test_official_split__refused(official: list[str], val: float, clean: bool, expected: str) -> None:
     groups = np.zeros(20, dtype=np.int64) if clean else alone(20)
     with pytest.raises(ValueError, match=expected):
-        official_split(LABELS, groups, official, 0, val, clean=clean)
+        split_by_folders(groups, official, val=val, clean=clean)

@@ -57,7 +57,7 @@ def test_divide__random_is_the_studys() -> None:
 def test_divide__official_needs_no_copies() -> None:
     split = divide(Protocol("official"), index_of(), Relations(index_of().paths), 0)
 
-    assert split.names() == official_split(LABELS, alone(COUNT), index_of().official, 0).names()
+    assert split.names() == official_split(LABELS, alone(COUNT), list(index_of().official), 0, 0, False, False).names()
 
 
 @pytest.mark.parametrize("by", FOLDS_BY)

@@ -141,11 +141,11 @@ def test_random_split__stratify_study_as_scikit_learn(study_labels: NDArray[np.i
 
 
 REFUSED = {
-    "no test": (10, 0.01, 0.0, r"got 10 for training, 0 for validation and 0 for testing out of 10"),
-    "no validation": (10, 0.2, 0.01, r"got 8 for training, 0 for validation and 2 for testing"),
-    "no training": (10, 0.9, 0.1, r"got 0 for training, 1 for validation and 9 for testing"),
-    "more than all": (10, 0.9, 0.9, r"got -8 for training"),
-    "no images": (0, 0.2, 0.0, r"out of 0\. Change data\.test_fraction or data\.val_fraction, or add images"),
+    "no test": (10, 0.01, 0.0, r"got none for test from 10 group\(s\)"),
+    "no validation": (10, 0.2, 0.01, r"got none for val from 10"),
+    "no training": (10, 0.9, 0.1, r"got none for train from 10"),
+    "more than all": (10, 0.9, 0.9, r"got none for train from 10"),
+    "no images": (0, 0.2, 0.0, r"got none for train and test from 0 .*\. Change data\.test_fraction, .* or add images"),
 }
 
 
