@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,64 +14,63 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor, Tensor]
+Prepare = Callable[[Tensor], Tensor]
 
 BLOCK, BLOCK_FROM_DISK = 128, 8  # batches in a block: of inputs in memory, and of inputs that are read from disk
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the inputs may take; the network needs the rest
 
 
+@dataclass(frozen=True)
 class Batches:
     """Yields `(inputs, labels, positions)`, on the device and prepared for the network.
 
     The order of an epoch depends on the seed and the epoch's number alone, so a resumed run sees the same batches as
     an uninterrupted one.
 
-    Args:
+    Attributes:
         inputs: Images, features or feature maps of the whole data set, `(N, ...)`.
-        labels: `(N,)`.
-        positions: The images of this split, as ascending positions in the data set.
+        labels: `(N,)`, on the device of `inputs`.
+        positions: The images to yield, by ascending positions in the data set, on the device of `inputs`.
         batch_size: Images in a batch, over all processes together.
-        device: Where batches are wanted; None for the device of `inputs`.
+        device: Where batches are wanted.
         prepare: Takes a batch of inputs to what the network takes, on the device; None to leave inputs as they are.
         seed: Seed of the order.
         epoch: Returns the current epoch. Batches are then shuffled, for training; None keeps the order of `positions`.
         rank: This process takes every `world_size`-th image of a batch, beginning with this one.
         world_size: Number of processes.
         in_blocks: Whether to yield many batches as one block; only for one process.
-        from_disk: Whether `inputs` is memory-mapped. A thread then gathers the next batches meanwhile.
-
-    Raises:
-        ValueError: There is not one input for each label, or the batch size is not a multiple of the processes.
+        reads_ahead: Whether a thread gathers the next batches meanwhile, for inputs that are read from disk.
     """
 
-    def __init__(
-        self,
-        inputs: Tensor,
-        labels: Tensor,
-        positions: Tensor | NDArray[np.int64],
-        batch_size: int,
-        *,
-        device: torch.device | None = None,
-        prepare: Callable[[Tensor], Tensor] | None = None,
-        seed: int = 0,
-        epoch: Callable[[], int] | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        in_blocks: bool = False,
-        from_disk: bool = False,
-    ) -> None:
-        if len(inputs) != len(labels):
-            raise ValueError(f"Expected an input for each of {len(labels)} images, got {len(inputs)}.")
-        if epoch is not None and batch_size % world_size:
+    inputs: Tensor
+    labels: Tensor
+    positions: Tensor
+    batch_size: int
+    device: torch.device
+    prepare: Prepare | None = None
+    seed: int = 0
+    epoch: Callable[[], int] | None = None
+    rank: int = 0
+    world_size: int = 1
+    in_blocks: bool = False
+    reads_ahead: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels):
+            raise ValueError(f"Expected an input for each of {len(self.labels)} images, got {len(self.inputs)}.")
+        if self.epoch is not None and self.batch_size % self.world_size:
             raise ValueError(
-                f"Expected data.batch_size to be a multiple of the {world_size} devices, got {batch_size}."
+                f"Expected data.batch_size to be a multiple of the {self.world_size} devices, got {self.batch_size}."
             )
-        self.inputs, self.labels = inputs, labels.to(inputs.device)
-        self.positions = torch.as_tensor(positions).to(inputs.device)
-        self.device, self.prepare = device or inputs.device, prepare
-        self.seed, self.epoch, self.rank, self.world_size = seed, epoch, rank, world_size
-        self.reads_ahead = from_disk and inputs.device.type == "cpu"
-        block = BLOCK_FROM_DISK if self.reads_ahead else BLOCK
-        self.size = batch_size * (block if in_blocks else 1)
+
+    def of(self, positions: NDArray[np.int64], **changes: Any) -> Batches:
+        """Return the batches of some of the images, by positions in the data set, with other attributes."""
+        return replace(self, positions=torch.as_tensor(positions).to(self.inputs.device), **changes)
+
+    @property
+    def size(self) -> int:
+        """Images that are yielded together."""
+        return self.batch_size * ((BLOCK_FROM_DISK if self.reads_ahead else BLOCK) if self.in_blocks else 1)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.positions), self.size)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.augment import Augmentation
-from brain_tumor_tl.data.batches import Batches, resident
+from brain_tumor_tl.data.batches import Batches, Prepare, resident
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_accuracy
@@ -45,13 +45,16 @@ class TumorData(L.LightningDataModule):
         augmentation: Random changes of the training images.
         on_bad_file: "error", or "skip" to leave out unreadable files.
         channels_last: Whether images are laid out with channels last.
+    After `setup`, `index`, `split`, `labels` and `pixels` tell of the images.
     """
 
     index: Index
     split: Split
     relations: Relations
     images: CacheEntry
+    pixels: Tensor  # uint8 `(N, C, size, size)`
     labels: Tensor
+    trainer: L.Trainer
 
     def __init__(
         self,
@@ -80,7 +83,6 @@ class TumorData(L.LightningDataModule):
         self.tables = tuple(None if path is None else Path(path) for path in (labels, patients))
         self.augmentation, self.on_bad_file = augmentation or Augmentation(), on_bad_file
         self.normalize = Normalization(normalize, channels_last)
-        self._pixels: Tensor | None = None
 
     @property
     def monitored(self) -> str:
@@ -89,7 +91,7 @@ class TumorData(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the index, split it and open the decoded images; once, for all stages."""
-        if self._pixels is not None:
+        if hasattr(self, "pixels"):
             return
         index = read_index(self.root, self.classes)
         self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
@@ -100,7 +102,7 @@ class TumorData(L.LightningDataModule):
         self.split = divide(self.protocol, self.index, self.relations, self.seed)
         labels = shuffled(self.index.labels, self.split, self.seed) if self.shuffle_labels else self.index.labels
         self.labels = torch.from_numpy(labels)
-        self._pixels = torch.from_numpy(self.images.array)
+        self.pixels = torch.from_numpy(self.images.array)
 
     def describe_split(self) -> dict[str, Any]:
         """Return what is known of the split and of what its test and training images share, as JSON values."""
@@ -120,67 +122,47 @@ class TumorData(L.LightningDataModule):
         return split_rows(self.index, self.split.names(), **known, fold=fold)
 
     def train_dataloader(self) -> Batches:
-        """Return the training split, in a new order each epoch."""
-        return self.batches("train", self._attached())
+        """Return the training split, augmented and in a new order each epoch."""
+        images = self._all_images()
+        return images.of(self.split.train, prepare=self.prepare_training, epoch=lambda: int(self.trainer.current_epoch))
 
     def val_dataloader(self) -> Batches:
         """Return the monitored split."""
-        return self.batches(self.monitored, self._attached())
+        return self._all_images().of(getattr(self.split, self.monitored))
 
     def test_dataloader(self) -> Batches:
         """Return the test split."""
-        return self.batches("test", self._attached())
-
-    def batches(
-        self,
-        split_name: str,
-        trainer: L.Trainer,
-        *,
-        kept: Tensor | None = None,
-        batch_size: int | None = None,
-        in_blocks: bool = False,
-    ) -> Batches:
-        """Return a split's batches for a Trainer's device; those of the training split are shuffled and augmented.
-
-        Args:
-            split_name: "train", "val" or "test".
-            trainer: Gives device, processes and epoch.
-            kept: Output of a frozen part of the network, `(N, ...)`, to yield in place of the images.
-            batch_size: Images in a batch; None for the training split's.
-            in_blocks: Yield many batches as one, the images as they are stored: `prepare_training` is left to the
-                optimizer steps.
-        """
-        assert self._pixels is not None, "setup comes first"
-        device, training = trainer.strategy.root_device, split_name == "train"
-        if kept is None:
-            self._pixels = resident(self._pixels, device)
-        prepare = None if kept is not None or in_blocks else self.prepare_training if training else self.normalize
-        return Batches(
-            self._pixels if kept is None else resident(kept, device),
-            self.labels,
-            getattr(self.split, split_name),
-            batch_size or self.batch_size,
-            device=device,
-            prepare=prepare,
-            seed=self.seed,
-            epoch=(lambda: int(trainer.current_epoch)) if training else None,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            in_blocks=in_blocks,
-            from_disk=kept is None,
-        )
-
-    def all_images(self, device: torch.device, batch_size: int) -> Batches:
-        """Return the whole data set in the order of the index, normalised, on a device."""
-        everything, pixels = np.arange(len(self.index)), torch.from_numpy(self.images.array)
-        options: dict[str, Any] = {"prepare": self.normalize, "from_disk": True}
-        return Batches(pixels, self.labels, everything, batch_size, device=device, **options)
+        return self._all_images().of(self.split.test)
 
     def prepare_training(self, images: Tensor) -> Tensor:
         """Return stored images as a network's input for training: augmented, then normalised."""
         return self.normalize(images if self.augmentation.does_nothing else self.augmentation(images))
 
-    def _attached(self) -> L.Trainer:
-        if self.trainer is None:
-            raise RuntimeError("Expected TumorData to be given to a Trainer, which sets the device of its batches.")
-        return self.trainer
+    def _all_images(self) -> Batches:
+        self.pixels = resident(self.pixels, self.trainer.strategy.root_device)
+        return self.batches(self.pixels, self.trainer, self.normalize, from_disk=True)
+
+    def batches(
+        self, inputs: Tensor, trainer: L.Trainer, prepare: Prepare | None = None, from_disk: bool = False
+    ) -> Batches:
+        """Return the whole data set as batches for a Trainer's device and processes.
+
+        Args:
+            inputs: `pixels`, or the output of a frozen part of the network in their place, `(N, ...)`.
+            trainer: Gives device and processes.
+            prepare: Takes a batch of inputs to what the network takes.
+            from_disk: Whether inputs on the processor are memory-mapped.
+        """
+        where = inputs.device
+        return Batches(
+            inputs,
+            self.labels.to(where),
+            torch.arange(len(inputs), device=where),
+            self.batch_size,
+            device=trainer.strategy.root_device,
+            prepare=prepare,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            reads_ahead=from_disk and where.type == "cpu",
+        )

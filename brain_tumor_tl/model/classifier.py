@@ -122,12 +122,9 @@ class TumorClassifier(L.LightningModule):
 
     def train(self, mode: bool = True) -> TumorClassifier:
         """Set training mode; a frozen backbone stays in eval mode."""
-        if not self.freeze_backbone:
-            super().train(mode)
-            return self
-        self.training = mode  # and not through super(), which would walk the backbone twice
-        for name, child in self.named_children():
-            child.train(mode and name != "backbone")
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -138,52 +135,36 @@ class TumorClassifier(L.LightningModule):
         )
         if p["scheduler"] is None:
             return optimizer
-        epochs = self.trainer.max_epochs or 1
-        if p["scheduler_interval"] == "epoch":
-            steps = epochs
-        else:
-            steps = self.blocks.steps * epochs if self.blocks else int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.max_epochs or 1
+        if p["scheduler_interval"] == "step":
+            steps = steps * self.blocks.steps if self.blocks else int(self.trainer.estimated_stepping_batches)
         scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
         if self.automatic_optimization:  # strict=False: a scheduler of the loss waits if an epoch is not evaluated
-            entry |= {"monitor": self._monitor, "strict": False}
+            entry |= {"monitor": f"{self.monitored}/loss", "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
     def on_train_start(self) -> None:
         """Prepare to train in blocks, once a resumed run's optimizer has its state."""
         if self.blocks is not None:
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert isinstance(optimizer, torch.optim.Optimizer)
-            self._stepper = Stepper(self._logits_and_loss, optimizer, self.blocks, lambda: self._step_scheduler("step"))
+            optimizer: Any = self.optimizers(use_pl_optimizer=False)
+            self._stepper = Stepper(self.forward, self.loss, optimizer, self.blocks, self._after_step)
 
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch + 7_919 * self.global_rank)
-        self._forget("train")
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the outputs of the epoch before."""
-        self._forget(self.monitored)
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the outputs of an earlier test."""
-        self._forget("test")
-
-    @property
-    def _monitor(self) -> str:
-        return f"{self.monitored}/loss"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, or of a block after its optimizer steps."""
-        return self._step("train", batch) if self._stepper is None else self._learn(self._stepper, batch)
+        return self._step("train", batch, batch_idx)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate a batch of the monitored split."""
-        self._step(self.monitored, batch)
+        self._step(self.monitored, batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Evaluate a batch of the test split."""
-        self._step("test", batch)
+        self._step("test", batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Log the training split's metrics, for checkpoints and schedulers."""
@@ -223,22 +204,20 @@ class TumorClassifier(L.LightningModule):
             self._summaries[stage] = {"loss": loss, **scalars(computed, self.classes)}
         return self._summaries[stage]
 
-    def _step(self, stage: str, batch: Batch) -> Tensor:
+    def _step(self, stage: str, batch: Batch, batch_idx: int) -> Tensor:
+        if batch_idx == 0:  # of a new epoch
+            self._seen[stage] = []
+            self._outputs.pop(stage, None)
+            self._summaries.pop(stage, None)
         inputs, labels, positions = batch
-        logits = self(inputs)
+        stepper = self._stepper if stage == "train" else None
+        logits = self(inputs) if stepper is None else stepper.learn(inputs, labels)
         self._seen[stage].append((logits.detach(), labels, positions))
         return self.loss(logits, labels)
 
-    def _learn(self, stepper: Stepper, batch: Batch) -> Tensor:
-        inputs, labels, positions = batch
-        logits = stepper.learn(inputs, labels)
-        self._seen["train"].append((logits, labels, positions))
-        count_steps(self.trainer, -(-len(inputs) // stepper.batch_size))
-        return self.loss(logits, labels)
-
-    def _logits_and_loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self(inputs)
-        return logits, self.loss(logits, labels)
+    def _after_step(self) -> None:
+        count_steps(self.trainer, 1)
+        self._step_scheduler("step")
 
     def _step_scheduler(self, interval: str) -> None:
         """Change the learning rate, which Lightning leaves to the module if the module takes the optimizer steps."""
@@ -247,18 +226,12 @@ class TumorClassifier(L.LightningModule):
         scheduler: Any = self.lr_schedulers()
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
-        elif self._monitor in self.trainer.callback_metrics:
-            scheduler.step(self.trainer.callback_metrics[self._monitor])
-
-    def _forget(self, stage: str) -> None:
-        self._seen[stage] = []
-        self._outputs.pop(stage, None)
-        self._summaries.pop(stage, None)
+        elif (loss := self.trainer.callback_metrics.get(f"{self.monitored}/loss")) is not None:
+            scheduler.step(loss)
 
     def _log_summary(self, stage: str) -> None:
         summary = self.summarize(stage)
-        values = {f"{stage}/{name}": summary[name] for name in HEADLINES}
-        self.log_dict(values, logger=False, batch_size=1)
+        self.log_dict({f"{stage}/{name}": summary[name] for name in HEADLINES}, logger=False, batch_size=1)
 
 
 def of_all_processes(outputs: Outputs) -> Outputs:

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 log = logging.getLogger("brain_tumor_tl")
-Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Forward = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 WARM_UP = 3  # real steps before a CUDA graph is captured, as PyTorch's notes on CUDA graphs advise
 
 
@@ -42,14 +43,17 @@ class Stepper:
     """Trains on blocks, batch after batch.
 
     Args:
-        forward: Takes inputs `(B, ...)` and labels `(B,)`, returns logits `(B, classes)` and the loss `()`.
+        forward: Takes inputs `(B, ...)` to logits `(B, classes)`.
+        loss: Takes logits and labels `(B,)` to the loss `()`.
         optimizer: Holds the trainable parameters.
         blocks: What a block consists of.
         after_step: Called after each step, for schedulers that go by steps.
     """
 
-    def __init__(self, forward: Forward, optimizer: Optimizer, blocks: Blocks, after_step: Callable[[], None]) -> None:
-        self.forward, self.optimizer, self.after_step = forward, optimizer, after_step
+    def __init__(
+        self, forward: Forward, loss: Loss, optimizer: Optimizer, blocks: Blocks, after_step: Callable[[], None]
+    ) -> None:
+        self.forward, self.loss, self.optimizer, self.after_step = forward, loss, optimizer, after_step
         self.batch_size, self.prepare = blocks.batch_size, blocks.prepare
         on_gpu = optimizer.param_groups[0]["params"][0].device.type == "cuda"
         self.graphs = blocks.graphs if on_gpu and can_be_captured(optimizer) else False
@@ -100,7 +104,8 @@ class Stepper:
         if self.prepare is not None:
             with torch.autocast(device, enabled=False):  # as batches are prepared outside blocks
                 inputs = self.prepare(inputs)
-        logits, loss = self.forward(inputs, labels)
+        logits = self.forward(inputs)
+        loss = self.loss(logits, labels)
         with torch.autocast(device, enabled=False):
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         self.optimizer.step()
