@@ -1,1 +1,1 @@
-"""Sweep: many runs from one queue on the devices of one machine, and what a second start does with the first's."""
+"""Sweep: run many jobs from one queue on the devices of one machine, and resume them after an interruption."""

@@ -1,8 +1,7 @@
-"""Leases: devices held by locks on files of this machine, so that no two sweeps ever share one.
+"""Leases: devices held by locks on files, so that no two sweeps on a machine use the same device.
 
-A lock belongs to an open file, which the kernel closes with the last process that has it: a lease ends with its
-holder, kill -9 included. A job's process inherits the file, so that its device stays taken while it lives even where
-the launcher that started it is gone.
+The kernel releases such a lock when the last process with the open file ends, however it ends. A job's process inherits
+the file, so the device stays taken while the job runs, even if its launcher was killed.
 """
 
 from __future__ import annotations
@@ -11,146 +10,124 @@ import fcntl
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from brain_tumor_tl.sweep.devices import Device
 
-# One place for all users and all their sessions: TMPDIR and XDG_RUNTIME_DIR differ between them.
+# One folder for all users and sessions: TMPDIR and XDG_RUNTIME_DIR differ between them.
 SHARED_FOLDER = Path("/tmp/brain_tumor_tl-leases")
 FOLDER_KEY = "BRAIN_TUMOR_TL_LEASES"
-# Their numbers of devices mean something inside the job alone, so a lock of the whole machine would be wrong.
+# Inside a job of these, device numbers are relative to the job, so a lock of the whole machine would be wrong.
 SCHEDULERS = ("SLURM_JOB_ID", "RAY_JOB_ID", "LOCAL_RANK")
 
 
 def lease_folder(environment: Mapping[str, str], private: Path) -> Path:
-    """Return the folder of the locks: the machine's own, or a private one where a scheduler gave the devices.
+    """Return the folder of the locks: the machine's, or a private one if a scheduler assigned the devices.
 
     Args:
         environment: The process's environment; `BRAIN_TUMOR_TL_LEASES` names another folder.
-        private: A folder that no other sweep knows.
+        private: A folder that no other sweep uses.
     """
     if any(name in environment for name in SCHEDULERS):
         return private
     return Path(environment.get(FOLDER_KEY, SHARED_FOLDER))
 
 
-@dataclass
-class Lease:
-    """Some devices, held until `release`, or until the last process that inherited its files ends."""
+class Lease(NamedTuple):
+    """Some devices, and the open files that hold them."""
 
     devices: list[Device]
-    files: list[int] = field(default_factory=list)
-
-    def release(self) -> None:
-        """Let go; closing, not unlocking, so that a process that inherited the files keeps the devices."""
-        for file in self.files:
-            os.close(file)
-        self.files = []
+    files: list[int]
 
 
 class Leases:
-    """Takes devices from a pool, all that a job needs or none.
+    """Takes devices from a pool: all that a job needs, or none.
 
     Args:
         devices: The pool.
-        folder: Folder of the locks, on a disk of this machine.
-        jobs_per_device: Jobs that may share a device; 1 keeps it from everybody.
+        folder: Folder of the locks, on a local disk.
+        jobs_per_device: Jobs that may share a device; 1 for exclusive use.
     """
 
     def __init__(self, devices: Sequence[Device], folder: Path, jobs_per_device: int = 1) -> None:
         self.devices, self.folder, self.jobs_per_device = list(devices), folder, jobs_per_device
         self.taken: Counter[str] = Counter()
         if devices:
-            make_shared(folder)
+            with suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                folder.chmod(0o1777)  # every user may create locks, as in /tmp
 
     def take(self, count: int) -> Lease | None:
-        """Return a lease of `count` devices, None where so many are not free now. Nobody waits here."""
+        """Return a lease of `count` devices, None if fewer are free now. Never waits."""
+        lease = Lease([], [])
         if not count:
-            return Lease([])
-        lease = Lease([])
-        with gate(self.folder / "gate.lock") as is_open:
-            for device in sorted(self.devices, key=lambda d: self.taken[d.name]) if is_open else []:
-                files = self.lock(device)
-                if files:
+            return lease
+        # One process at a time, so that no two each hold half of what they need.
+        gate = try_lock(self.folder / "gate.lock", fcntl.LOCK_EX)
+        if gate is None:
+            return None
+        try:
+            for device in sorted(self.devices, key=lambda device: self.taken[device.name]):
+                if len(lease.devices) < count and (files := self.lock(device)):
                     lease.devices.append(device)
-                    lease.files += files
-                if len(lease.devices) == count:
-                    self.taken.update(d.name for d in lease.devices)
-                    return lease
-            lease.release()
+                    lease.files.extend(files)
+        finally:
+            os.close(gate)
+        self.taken.update(device.name for device in lease.devices)
+        if len(lease.devices) == count:
+            return lease
+        self.give_back(lease)
         return None
 
     def give_back(self, lease: Lease) -> None:
-        """End a lease."""
-        self.taken.subtract(d.name for d in lease.devices)
-        lease.release()
+        """Close a lease's files; not unlock them, so that a process that inherited them keeps the devices."""
+        self.taken.subtract(device.name for device in lease.devices)
+        for file in lease.files:
+            os.close(file)
 
     def lock(self, device: Device) -> list[int]:
-        """Return the files that hold a device, none where it is not free.
+        """Return the open files that hold a device, empty if it is not free.
 
-        A whole device is an exclusive lock. Jobs that share one hold a shared lock on it, and one of as many slots as
-        there may be jobs, so that a sweep that wants the whole device and one that shares keep apart too.
+        An exclusive lock holds a whole device. Jobs that share a device hold a shared lock on it, and an exclusive one
+        on one of its slots. So a sweep that needs whole devices and one that shares them exclude each other too.
         """
         name = re.sub(r"[^\w.-]", "_", device.key)
-        if self.jobs_per_device == 1:
-            whole = try_lock(self.folder / f"{name}.lock", fcntl.LOCK_EX)
+        shared = self.jobs_per_device > 1
+        whole = try_lock(self.folder / f"{name}.lock", fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        if whole is None or not shared:
             return [] if whole is None else [whole]
-        shared = try_lock(self.folder / f"{name}.lock", fcntl.LOCK_SH)
-        if shared is None:
-            return []
         for slot in range(self.jobs_per_device):
             own = try_lock(self.folder / f"{name}.slot{slot}.lock", fcntl.LOCK_EX)
             if own is not None:
-                return [shared, own]
-        os.close(shared)
+                return [whole, own]
+        os.close(whole)
         return []
 
 
-@contextmanager
-def gate(path: Path) -> Iterator[bool]:
-    """Tell whether this process alone takes devices now, so that two never hold half of what they want each."""
-    file = try_lock(path, fcntl.LOCK_EX)
-    try:
-        yield file is not None
-    finally:
-        if file is not None:
-            os.close(file)
-
-
 def try_lock(path: Path, kind: int) -> int | None:
-    """Return an open file that holds the lock at `path`, None where another has it or the file was just removed."""
+    """Return an open file that holds the lock at `path`, None if another has it or the file was just removed."""
     file = open_shared(path)
-    try:
+    with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(file, kind | fcntl.LOCK_NB)
-        if os.fstat(file).st_ino == path.stat().st_ino:  # else a cleaner of temporary files was faster
+        if os.fstat(file).st_ino == path.stat().st_ino:  # else a cleaner of temporary files removed it meanwhile
             return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
     os.close(file)
     return None
 
 
 def open_shared(path: Path) -> int:
-    """Open a lock's file, another user's as well, and make it where it is absent.
+    """Open a lock file, possibly another user's; create it if absent.
 
-    To read is enough for a lock; Linux refuses to create, not to read, another's file in a folder for all.
+    Reading is enough for a lock. Linux lets nobody open another user's file in a shared folder with O_CREAT.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return os.open(path, flags)
     except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        file = os.open(path, flags | os.O_CREAT, 0o644)
         if os.fstat(file).st_uid == os.getuid():
-            os.fchmod(file, 0o644)  # a strict umask would keep others from seeing the lock
+            os.fchmod(file, 0o644)  # with a strict umask, other users could not open the lock
         return file
-
-
-def make_shared(folder: Path) -> None:
-    """Make a folder in which every user may keep locks, as in /tmp."""
-    try:
-        folder.mkdir(parents=True)
-        folder.chmod(0o1777)
-    except FileExistsError:
-        pass

@@ -1,12 +1,10 @@
-"""Live: what a person sees of a running sweep: a view that moves, or plain lines where there is no terminal."""
+"""Live: shows a running sweep, as a live table on a terminal, else as plain lines."""
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -14,53 +12,45 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from brain_tumor_tl.console import say
 from brain_tumor_tl.files import read_json
-from brain_tumor_tl.reporting.leaderboard import percent
 from brain_tumor_tl.sweep.child import CONSOLE
-from brain_tumor_tl.sweep.manifest import JobState, SweepJob
+from brain_tumor_tl.sweep.manifest import FINISHED, JobState, SweepJob, read_metrics
 
 REFRESH_SECONDS, LINE_SECONDS = 1.0, 60.0
-FINISHED = ("done", "skipped")
 SHOWN: tuple[JobState, ...] = ("running", "pruned", "failed", "interrupted", "waiting")
-STARVED = "waiting for devices that another sweep holds"
+NO_DEVICES = "waiting for devices that another sweep holds"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: epochs done, accuracy of the monitored part, seconds left; None where unknown."""
-
-    epoch: int = 0
-    accuracy: float | None = None
-    seconds_left: float | None = None
-
-
-def progress_of(folder: Path, max_epochs: int) -> Progress:
-    """Return how far a run is, from its `metrics.csv`."""
-    try:
-        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:
-            return Progress()
-        epoch = int(rows[-1]["epoch"])
-        accuracies = [row.get("val/accuracy") or row.get("test/accuracy") for row in rows]
-        seen = [float(text) for text in accuracies if text]
-        seconds = [float(text or 0) for row in rows for name, text in row.items() if name.startswith("seconds/")]
-        left = sum(seconds) / len(rows) * max(max_epochs - epoch, 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return Progress()
-    return Progress(epoch, seen[-1] if seen else None, left)
+def progress_of(job: SweepJob) -> tuple[str, str, str]:
+    """Return a running job's epoch, accuracy on the monitored split, and time left, `-` if not known yet."""
+    rows = read_metrics(job.folder)
+    epoch = int(rows[-1]["epoch"]) if rows else 0
+    accuracies = [row[name] for row in rows for name in ("val/accuracy", "test/accuracy") if name in row]
+    seconds = sum(value for row in rows for name, value in row.items() if name.startswith("seconds/"))
+    left = seconds / len(rows) * max(job.max_epochs - epoch, 0) if rows else None
+    return f"{epoch}/{job.max_epochs}", percent(accuracies[-1] if accuracies else None), duration(left)
 
 
 def final_accuracy(folder: Path) -> float | None:
-    """Return the accuracy of a finished run, None where its folder doesn't tell."""
+    """Return the accuracy of a finished run, None if its folder has none."""
     try:
         return float(read_json(folder / "results.json")["accuracy"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
+def percent(fraction: float | None) -> str:
+    """Return a fraction in percent, `-` for None.
+
+    >>> percent(0.8897)
+    '88.97'
+    """
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
 def duration(seconds: float | None) -> str:
-    """Return seconds as a person says them.
+    """Return seconds in the usual units, `-` for None.
 
     >>> duration(59), duration(3725), duration(None)
     ('59 s', '1 h 02 min', '-')
@@ -74,40 +64,29 @@ def duration(seconds: float | None) -> str:
 
 
 class LiveView:
-    """Shows a sweep's jobs.
+    """Shows a sweep's jobs, as a table while `with view.live:` lasts.
 
     Args:
         jobs: The jobs, whose states change while they are shown.
-        console: Where to write.
-        headline: Returns how far all of it is; by default the counts of the jobs.
+        console: The console.
     """
 
-    def __init__(self, jobs: Sequence[SweepJob], console: Console, headline: Callable[[], str] | None = None) -> None:
+    def __init__(self, jobs: Sequence[SweepJob], console: Console) -> None:
         self.jobs, self.console = jobs, console
-        self.headline = headline or (lambda: counts(jobs))
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self.headline: Callable[[], str] = lambda: counts(jobs)  # the progress of the whole sweep
+        self.live = Live(console=console, auto_refresh=False, transient=True)  # silent without a terminal
         self._shown = time.monotonic()
 
-    def __enter__(self) -> LiveView:
-        """Open the view."""
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close it; what was printed above it stays."""
-        if self._live:
-            self._live.stop()
-
     def started(self, job: SweepJob) -> None:
-        """Say that a job runs."""
-        if not self._live:
-            self.say(f"start   {job.name}{on_devices(job)}")
-        self._show()
+        """Show the start of a job."""
+        if not self.console.is_terminal:
+            devices = f" on device{'s' * (len(job.devices) > 1)} {','.join(job.devices)}" if job.devices else ""
+            self.say(f"start   {job.name}{devices}")
+        self._update()
 
     def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Say how a job ended; of a failure at once its last lines and where the others are."""
-        self._show()
+        """Show how a job ended; for a failure, its last lines and the file with its whole output."""
+        self._update()
         if job.state == "done":
             self.say(f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}")
         elif job.state == "interrupted":
@@ -116,62 +95,44 @@ class LiveView:
             self.say(f"pruned  {job.name}: {job.reason}")
         else:
             self.say(f"FAILED  {job.name}: {job.reason}", style="bold red")
-            for line in last_lines:
-                self.say(f"        | {line}")
-            self.say(f"        all of it: {job.folder / CONSOLE}")
+            for line in [*(f"| {line}" for line in last_lines), f"full output: {job.folder / CONSOLE}"]:
+                self.say(f"        {line}")
 
     def tick(self) -> None:
-        """Bring the view up to date, or now and then write a line."""
+        """Refresh the table once a second, or print a line once a minute."""
         now = time.monotonic()
-        if now - self._shown >= (REFRESH_SECONDS if self._live else LINE_SECONDS):
-            self._shown = now
-            if self._live:
-                self._show()
-            else:
-                running = [f"{job.name} {progress_text(job)}" for job in self.jobs if job.state == "running"]
-                self.say(f"{self.headline()}: {'; '.join(running) or STARVED}")
+        if now - self._shown < (REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS):
+            return
+        self._shown = now
+        self._update()
+        if not self.console.is_terminal:
+            running = [(job.name, *progress_of(job)) for job in self.jobs if job.state == "running"]
+            texts = [f"{name} epoch {epoch}, accuracy {value} %, {left} left" for name, epoch, value, left in running]
+            self.say(f"{self.headline()}: {'; '.join(texts) or NO_DEVICES}")
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Write one line."""
-        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        """Print one line."""
+        say(text, style, self.console)
 
-    def _show(self) -> None:
-        if self._live:
-            self._live.update(view(self.jobs, self.headline()), refresh=True)
+    def _update(self) -> None:
+        self.live.update(view(self.jobs, self.headline()), refresh=True)
 
 
 def view(jobs: Sequence[SweepJob], headline: str) -> Group:
-    """Return the moving part: how far all of it is, and a row for each running job."""
+    """Return the live table: the headline, the failures, and a row for each running job."""
     table = Table(box=None, pad_edge=False, show_edge=False)
     for column in ("running", "device", "epoch", "accuracy", "left"):
         table.add_column(column, justify="left" if column == "running" else "right", no_wrap=True)
     for job in jobs:
         if job.state == "running":
-            now = progress_of(job.folder, job.max_epochs)
-            epoch, devices = f"{now.epoch}/{job.max_epochs}", ",".join(job.devices) or "cpu"
-            table.add_row(job.name, devices, epoch, percent(now.accuracy), duration(now.seconds_left))
+            table.add_row(job.name, ",".join(job.devices) or "cpu", *progress_of(job))
     failed = [Text(f"failed: {job.name}: {job.reason}", style="red") for job in jobs if job.state == "failed"]
     starved = not table.rows and any(job.state == "waiting" for job in jobs)
-    return Group(Text(headline, style="bold"), *failed, Text(STARVED) if starved else table)
+    return Group(Text(headline, style="bold"), *failed, Text(NO_DEVICES) if starved else table)
 
 
 def counts(jobs: Sequence[SweepJob]) -> str:
-    """Return how many jobs stand how."""
+    """Return how many jobs are in which state."""
     number = Counter("done" if job.state in FINISHED else job.state for job in jobs)
     known = [f"{number[state]} {state}" for state in SHOWN if number[state]]
     return f"{number['done']} of {len(jobs)} done" + "".join(f", {text}" for text in known)
-
-
-def progress_text(job: SweepJob) -> str:
-    """Return how far a job is, in words."""
-    now = progress_of(job.folder, job.max_epochs)
-    accuracy = "" if now.accuracy is None else f", accuracy {percent(now.accuracy)} %"
-    left = "" if now.seconds_left is None else f", {duration(now.seconds_left)} left"
-    return f"epoch {now.epoch}/{job.max_epochs}{accuracy}{left}"
-
-
-def on_devices(job: SweepJob) -> str:
-    """Return ` on device 0`, ` on devices 0,1`, or nothing for the processor."""
-    if not job.devices:
-        return ""
-    return f" on device{'s' if len(job.devices) > 1 else ''} {','.join(job.devices)}"

@@ -1,9 +1,8 @@
-"""Manifest: `sweep.json`, the list of a sweep's jobs and how each of them stands."""
+"""Manifest: `sweep.json`, the list of a sweep's jobs and their states."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,37 +10,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brain_tumor_tl.cache import locked
-from brain_tumor_tl.files import write_json
+from brain_tumor_tl.files import read_csv, read_json, write_json
 
 SCHEMA = 1  # of sweep.json; raise it when a key changes its meaning
 FILE = "sweep.json"
 
-# "skipped" was finished by an earlier start; "waiting" after the end was never started; "interrupted" resumes;
-# "pruned" was ended by a search that expects nothing of it.
+# "skipped": finished in an earlier start; "waiting" after the end: never started; "interrupted": can be resumed;
+# "pruned": ended early by a search.
 JobState = Literal["waiting", "running", "done", "failed", "skipped", "interrupted", "pruned"]
+FINISHED: tuple[JobState, ...] = ("done", "skipped")
 
 
 @dataclass
 class SweepJob:
-    """One job of a sweep: an ordinary single run in a process of its own.
+    """One job of a sweep: a single run in its own process.
 
     Attributes:
         name: Name of its folder.
         folder: Its run folder.
-        overrides: What was typed for it, in Hydra's grammar.
-        command: What starts it.
+        overrides: Its overrides, in Hydra's grammar.
+        command: The command that runs it.
         model: Name of its network.
         method: Name of its method.
         seed: Its seed.
-        needs: Number of devices that it is given; 0 on the processor.
+        needs: Number of devices; 0 on the processor.
         processes: Number of processes that it computes in.
         max_epochs: Number of its epochs.
-        state: How it stands.
-        exit_status: Of its process; negative for the signal that killed it, None before its end.
+        state: Its state.
+        exit_status: Of its process; negative for the signal that killed it, None while it has not ended.
         reason: Why it failed or was pruned, in one line.
         seconds: How long its process ran.
-        devices: Names of the devices that it was given.
-        unwanted: Why its process is to end before its time; None while it may go on.
+        devices: Names of its devices.
+        unwanted: Why it is to be pruned; None while it may continue.
     """
 
     name: str
@@ -62,14 +62,14 @@ class SweepJob:
     unwanted: str | None = None
 
     def entry(self, root: Path) -> dict[str, Any]:
-        """Return the job as `sweep.json` lists it, its folder relative to `root`."""
+        """Return the job's entry in `sweep.json`, its folder relative to `root`."""
         shown = ("overrides", "model", "method", "seed", "state", "exit_status", "reason", "seconds", "devices")
         folder = Path(os.path.relpath(self.folder, root)).as_posix()
         return {"name": self.name, "folder": folder} | {name: getattr(self, name) for name in shown}
 
 
 class Manifest:
-    """Keeps `sweep.json`, whole at every moment; other sweeps' jobs in the same folder stay listed.
+    """Writes `sweep.json` atomically; it keeps the jobs of other sweeps in the same folder.
 
     Args:
         folder: The sweep's folder.
@@ -81,7 +81,7 @@ class Manifest:
         self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     def write(self, jobs: Sequence[SweepJob]) -> None:
-        """Write how these jobs stand, beside those that are listed already."""
+        """Write the states of these jobs; other jobs in the file stay."""
         path = self.folder / FILE
         with locked(path.with_name(f".{FILE}.lock")):
             entries = {entry["name"]: entry for entry in read_entries(path)}
@@ -90,11 +90,20 @@ class Manifest:
             write_json(path, content | {"jobs": list(entries.values())})
 
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
-    """Return the jobs that a `sweep.json` lists, none where there is no such file or it holds something else."""
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's `metrics.csv`, without missing values; empty if it can't be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_csv(folder / "metrics.csv")
+        return [{name: float(text) for name, text in row.items() if text} for row in rows if row.get("epoch")]
+    except (ValueError, TypeError):
+        return []
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Return the jobs in a `sweep.json`, empty if it is absent or has another schema."""
+    try:
+        content = read_json(path)
         entries = content["jobs"] if content["schema"] == SCHEMA else []
         return [dict(entry) for entry in entries if "name" in entry]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return []

@@ -1,4 +1,4 @@
-"""Guard: a process that a sweep started ends when the one that started it is gone, kill -9 included."""
+"""Parent watch: a process that a sweep started ends when its parent is gone, even if that was killed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
-PARENT = "BRAIN_TUMOR_TL_PARENT"  # in the environment: the process to end with
+PARENT = "BRAIN_TUMOR_TL_PARENT"  # environment variable: the id of the process to end with
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def end_with_parent() -> None:
-    """End this process, and those that it will start with the same command, together with its parent.
+    """End this process, and those that it starts with the same command, when its parent ends.
 
-    Does nothing outside a sweep. Linux sends the signal itself, at once and whatever this process does; the thread
-    is for other systems, and takes the whole process group along.
+    Does nothing outside a sweep. On Linux the kernel sends the signal at once, whatever this process is doing. The
+    thread is for other systems, and ends the whole process group.
     """
     expected = os.environ.get(PARENT, "")
     if not expected.isdigit():
@@ -35,20 +36,18 @@ def watch(parent: int, direct: bool, seconds: float = 0.5) -> None:
 
     Args:
         parent: Process id.
-        direct: Whether it is the parent itself; else a wrapper stands between, whose end proves nothing.
-        seconds: How often to look.
+        direct: Whether it is the parent itself, not the parent of a wrapper, whose end would mean nothing.
+        seconds: Time between two checks.
     """
-    while os.getppid() == parent if direct else lives(parent):
+    while os.getppid() == parent if direct else exists(parent):
         time.sleep(seconds)
     os.killpg(0, signal.SIGKILL)
 
 
-def lives(process: int) -> bool:
-    """Tell whether there is a process with this id."""
+def exists(process: int, send: Callable[[int, int], None] = os.kill) -> bool:
+    """Tell whether this user has a process with this id; with `send=os.killpg`, a process group."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        send(process, 0)
+    except (ProcessLookupError, PermissionError):  # macOS refuses if only zombies are left
         return False
-    except PermissionError:
-        return True
     return True

@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-from brain_tumor_tl.sweep.child import child_environment, reason_of
+from brain_tumor_tl.sweep.child import child_environment, failure_reason
 from brain_tumor_tl.sweep.devices import Device
 from brain_tumor_tl.sweep.parent_watch import PARENT
 
 POOL = [Device("0", "GPU-a"), Device("2", "GPU-b")]
 SHELL = {"HOME": "/home", "FORCE_COLOR": "1"}
 ALWAYS = {"HOME": "/home", PARENT: str(os.getpid()), "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
-# The shell's environment beside SHELL, devices, pool, threads, and what the job gets beside ALWAYS.
+# The shell's environment besides SHELL, devices, pool, threads, and what the job gets besides ALWAYS.
 CASES: dict[str, tuple[dict[str, str], list[Device], list[Device], int | None, dict[str, str]]] = {
     "processor": ({}, [], [], None, {}),
     "threads": ({}, [], [], 4, {"OMP_NUM_THREADS": "4"}),
@@ -36,10 +36,10 @@ REASONS = {
     "signal": (-11, [], "killed by SIGSEGV"),
     "no-such-signal": (-100, [], "killed by signal 100"),
     "last-line": (1, ["Traceback", "  error: no [x]"], "no [x]"),
-    "nothing": (7, [], "exit status 7, it printed nothing"),
+    "nothing": (7, [], "exit status 7, no output"),
 }
 
 
 @pytest.mark.parametrize(("status", "lines", "reason"), REASONS.values(), ids=REASONS)
-def test_reason_of__one_line(status: int, lines: list[str], reason: str) -> None:
-    assert reason_of(status, lines) == reason
+def test_failure_reason__one_line(status: int, lines: list[str], reason: str) -> None:
+    assert failure_reason(status, lines) == reason

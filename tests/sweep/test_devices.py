@@ -13,7 +13,7 @@ GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
 GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc)
 """
-CUT = """\
+PARTITIONED = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
   MIG 3g.20gb     Device  0: (UUID: MIG-1111)
   MIG 3g.20gb     Device  1: (UUID: MIG-2222)
@@ -22,7 +22,7 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
 POOLS: dict[str, tuple[str | None, str, list[tuple[str, str]]]] = {
     "all": (None, LISTING, [("0", "GPU-aaaa"), ("1", "GPU-bbbb"), ("2", "GPU-cccc")]),
     "none": (None, "", []),
-    "cut-with-mig": (None, CUT, [("MIG-1111", "MIG-1111"), ("MIG-2222", "MIG-2222"), ("1", "GPU-bbbb")]),
+    "mig": (None, PARTITIONED, [("MIG-1111", "MIG-1111"), ("MIG-2222", "MIG-2222"), ("1", "GPU-bbbb")]),
     "some": ("2,0", LISTING, [("2", "GPU-cccc"), ("0", "GPU-aaaa")]),
     "by-uuid": ("GPU-bbbb", LISTING, [("GPU-bbbb", "GPU-bbbb")]),
     "by-start-of-uuid": ("GPU-b", LISTING, [("GPU-b", "GPU-bbbb")]),

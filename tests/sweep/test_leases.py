@@ -1,4 +1,4 @@
-"""Leases: all that a job needs or nothing, across processes, and never beyond the holder's life."""
+"""Leases: all that a job needs or none, across processes, until the holder ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_take__all_or_nothing(folder: Path) -> None:
     first = one.take(3)
     assert first is not None
     assert other.take(2) is None
-    assert names(other, 1) == ["3"], "what the refused lease had tried is free again"
+    assert names(other, 1) == ["3"], "the devices of the refused lease are free again"
     assert names(one, 0) == []
     assert names(one, 1) is None
     one.give_back(first)
@@ -102,15 +102,15 @@ def test_try_lock__removed_file_is_no_lock(folder: Path, monkeypatch: pytest.Mon
 
     def remove_first(self: Path) -> os.stat_result:
         if self == path:
-            path.rename(path.with_suffix(".removed"))  # a cleaner takes it away in that moment,
-            path.touch()  # and another sweep makes it anew
+            path.rename(path.with_suffix(".removed"))  # a cleaner removes it at that moment,
+            path.touch()  # and another sweep creates it again
         return before(self)
 
     monkeypatch.setattr(Path, "stat", remove_first)
     assert try_lock(path, fcntl.LOCK_EX) is None
 
 
-def test_make_shared__for_all_users(folder: Path) -> None:
+def test_leases__folder_for_all_users(folder: Path) -> None:
     Leases(POOL, folder).take(1)
 
     assert folder.stat().st_mode & 0o7777 == 0o1777

@@ -1,4 +1,4 @@
-"""Live: what is read from a run's folder, the view on a terminal, and plain lines without one."""
+"""Live: a run's progress, the table on a terminal, and plain lines without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from brain_tumor_tl.sweep import live
-from brain_tumor_tl.sweep.live import LiveView, Progress, counts, progress_of, view
+from brain_tumor_tl.sweep.live import LiveView, counts, progress_of, view
 from brain_tumor_tl.sweep.manifest import SweepJob
 
 TABLE = """\
@@ -17,24 +17,24 @@ epoch,train/loss,test/accuracy,seconds/test,seconds/train
 1,1.0,0.5,1.0,9.0
 2,0.9,0.75,1.0,9.0
 """
-FILES: dict[str, tuple[str | None, Progress]] = {
-    "two-epochs": (TABLE, Progress(2, 0.75, 30.0)),
-    "validated": (TABLE.replace("test/accuracy", "val/accuracy"), Progress(2, 0.75, 30.0)),
-    "not-monitored-yet": ("epoch,seconds/train\n1,4.0\n", Progress(1, None, 16.0)),
-    "last-epoch-not-monitored": ("epoch,test/accuracy,seconds/train\n1,0.5,4\n2,,4\n", Progress(2, 0.5, 12.0)),
-    "absent": (None, Progress()),
-    "empty": ("", Progress()),
-    "header": ("epoch,test/accuracy\n", Progress()),
-    "something-else": ("a,b\n1,2\n", Progress()),
+UNKNOWN = ("0/5", "-", "-")
+FILES: dict[str, tuple[str | None, tuple[str, str, str]]] = {
+    "two-epochs": (TABLE, ("2/5", "75.00", "30 s")),
+    "validated": (TABLE.replace("test/accuracy", "val/accuracy"), ("2/5", "75.00", "30 s")),
+    "not-monitored-yet": ("epoch,seconds/train\n1,4.0\n", ("1/5", "-", "16 s")),
+    "last-epoch-not-monitored": ("epoch,test/accuracy,seconds/train\n1,0.5,4\n2,,4\n", ("2/5", "50.00", "12 s")),
+    "absent": (None, UNKNOWN),
+    "header": ("epoch,test/accuracy\n", UNKNOWN),
+    "something-else": ("a,b\n1,2\n", UNKNOWN),
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), FILES.values(), ids=FILES)
-def test_progress_of__metrics(text: str | None, expected: Progress, tmp_path: Path) -> None:
+def test_progress_of__metrics(text: str | None, expected: tuple[str, str, str], tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "metrics.csv").write_text(text)
 
-    assert progress_of(tmp_path, max_epochs=5) == expected
+    assert progress_of(SweepJob("job", tmp_path, [], [], max_epochs=5)) == expected
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
     ]
 
 
-def test_view__says_why_nothing_runs(jobs: list[SweepJob]) -> None:
+def test_view__nothing_runs(jobs: list[SweepJob]) -> None:
     console = plain()
 
     console.print(view(jobs[-1:], "nothing yet"))
@@ -91,7 +91,8 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
     jobs[1].folder.mkdir()
     (jobs[1].folder / "results.json").write_text('{"accuracy": 0.8897}')
 
-    with LiveView(jobs, console) as shown:
+    shown = LiveView(jobs, console)
+    with shown.live:
         shown.started(jobs[0])
         shown.ended(jobs[1], ["a line"])
         shown.ended(jobs[3], ["Traceback", "ValueError: no [weights]"])
@@ -103,16 +104,17 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
         "FAILED  failed-one: ValueError: no [weights]",
         "        | Traceback",
         "        | ValueError: no [weights]",
-        f"        all of it: {jobs[3].folder / 'console.log'}",
+        f"        full output: {jobs[3].folder / 'console.log'}",
         "2 of 5 done, 1 running, 1 failed, 1 waiting: running-one epoch 2/5, accuracy 75.00 %, 30 s left",
     ]
 
 
-def test_live_view__moves_on_a_terminal(jobs: list[SweepJob], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_view__table_on_a_terminal(jobs: list[SweepJob], monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     monkeypatch.setattr(live, "REFRESH_SECONDS", 0.0)
 
-    with LiveView(jobs, console) as shown:
+    shown = LiveView(jobs, console)
+    with shown.live:
         shown.started(jobs[0])
         shown.ended(jobs[3], ["last words"])
         shown.tick()
@@ -131,8 +133,7 @@ def test_ended__pruned_is_no_failure(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     job = SweepJob("slow-one", tmp_path / "slow", [], [], state="pruned", reason="ended after epoch 2")
 
-    with LiveView([job], console) as shown:
-        shown.ended(job, ["Epoch 2/9"])
+    LiveView([job], console).ended(job, ["Epoch 2/9"])
 
     assert text_of(console) == "pruned  slow-one: ended after epoch 2\n"
     assert counts([job]) == "0 of 1 done, 1 pruned"
@@ -142,7 +143,8 @@ def test_tick__headline_of_a_search(jobs: list[SweepJob], monkeypatch: pytest.Mo
     monkeypatch.setattr(live, "LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), width=200)
 
-    with LiveView(jobs, console, lambda: "3 of 20 trials") as shown:
-        shown.tick()
+    shown = LiveView(jobs, console)
+    shown.headline = lambda: "3 of 20 trials"
+    shown.tick()
 
     assert text_of(console).startswith("3 of 20 trials: running-one epoch 2/5")

@@ -1,4 +1,4 @@
-"""Manifest: sweep.json as the report reads it."""
+"""Manifest: sweep.json, and metrics.csv as a sweep reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.sweep.manifest import Manifest, SweepJob, read_entries
+from brain_tumor_tl.sweep.manifest import Manifest, SweepJob, read_entries, read_metrics
 
 
 def job(root: Path, name: str, **values: Any) -> SweepJob:
@@ -62,3 +62,21 @@ def test_read_entries__of_something_else(content: str | None, tmp_path: Path) ->
         (tmp_path / "sweep.json").write_text(content)
 
     assert read_entries(tmp_path / "sweep.json") == []
+
+
+METRICS = {
+    "absent": (None, []),
+    "empty": ("", []),
+    "missing-values": ("epoch,loss\n1,0.5\n2,\n", [{"epoch": 1, "loss": 0.5}, {"epoch": 2}]),
+    "no-epoch": ("a,b\n1,2\n", []),
+    "no-number": ("epoch,loss\nx,0.5\n", []),
+    "too-many-cells": ("epoch,loss\n1,0.5,3\n", []),
+}
+
+
+@pytest.mark.parametrize(("content", "rows"), METRICS.values(), ids=METRICS)
+def test_read_metrics__rows(content: str | None, rows: list[dict[str, float]], tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "metrics.csv").write_text(content)
+
+    assert read_metrics(tmp_path) == rows

@@ -12,7 +12,7 @@ from brain_tumor_tl.sweep.naming import NAME_LENGTH, job_name, label, safe
 BASE = "resnet18-frozen-s0"
 NAMES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "nothing-else": ({}, {}, BASE),
-    "told-already": ({"model": "resnet18", "method": "frozen"}, {"seed": 0, "model.name": "x", "name": "y"}, BASE),
+    "in-the-base-name": ({"model": "resnet18", "method": "frozen"}, {"seed": 0, "model.name": "x", "name": "y"}, BASE),
     "number": ({}, {"optimizer.lr": 0.001}, f"{BASE}-lr0.001"),
     "small-number": ({}, {"optimizer.lr": 1e-5}, f"{BASE}-lr1e-05"),
     "whole-number": ({}, {"data.batch_size": 16}, f"{BASE}-batch_size16"),
@@ -34,7 +34,7 @@ def test_job_name__kinds_of_values(choices: dict[str, str], values: dict[str, An
     assert job_name(BASE, choices, values) == name
 
 
-def test_job_name__too_long_is_cut_and_still_tells_apart() -> None:
+def test_job_name__too_long_is_cut_and_still_unique() -> None:
     values = {f"model.options.option_{number}": "x" * 30 for number in range(20)}
 
     names = {job_name(BASE, {}, values | {"z": last}) for last in ("a", "b")}

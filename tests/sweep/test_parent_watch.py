@@ -1,29 +1,37 @@
-"""Guard: a job ends with its launcher, kill -9 included, and so does what the job started."""
+"""Parent watch: a job ends with its launcher, even if that is killed, and so do the processes that the job started."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from brain_tumor_tl.sweep.parent_watch import PARENT, end_with_parent, lives
+from brain_tumor_tl.sweep.parent_watch import PARENT, end_with_parent, exists
 
-# Argument 2 says how many generations follow; each starts the next as Lightning starts its further processes.
+# Argument 2 is the number of generations that follow; each starts the next as Lightning starts its further processes.
+# The third time that the thread finds the parent alive, the process writes its id.
 GENERATION = """
-import os, subprocess, sys, time
+import os, subprocess, sys, time, types
 from pathlib import Path
 from brain_tumor_tl.sweep import parent_watch
+folder, left, checks = Path(sys.argv[1]), int(sys.argv[2]), []
+def sleep(seconds):
+    checks.append(seconds)
+    if len(checks) == 3:
+        (folder / f"pid-{left}.tmp").write_text(str(os.getpid()))
+        (folder / f"pid-{left}.tmp").rename(folder / f"pid-{left}")
+    time.sleep(0.02)
+parent_watch.time = types.SimpleNamespace(sleep=sleep)
 if sys.argv[3] == "thread":
     parent_watch.sys.platform = "another"
 parent_watch.end_with_parent()
-folder, left = Path(sys.argv[1]), int(sys.argv[2])
 if left:
     subprocess.Popen([sys.executable, "-c", sys.argv[4], folder, str(left - 1), sys.argv[3], sys.argv[4]])
-(folder / f"pid-{left}.tmp").write_text(str(os.getpid()))
-(folder / f"pid-{left}.tmp").rename(folder / f"pid-{left}")
 time.sleep(60)
 """
 LAUNCHER = """
@@ -53,8 +61,7 @@ def test_end_with_parent__two_generations(kind: str, tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     pids = [int(path.read_text()) for path in found]
-    time.sleep(0.7)
-    assert all(running(pid) for pid in pids), "they live as long as the launcher does"
+    assert all(running(pid) for pid in pids), "they run as long as the launcher does"
 
     launcher.kill()
     launcher.wait()
@@ -67,8 +74,6 @@ def test_end_with_parent__two_generations(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, "", "nonsense"])
 def test_end_with_parent__nothing_outside_a_sweep(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     if value is None:
         monkeypatch.delenv(PARENT, raising=False)
     else:
@@ -80,8 +85,10 @@ def test_end_with_parent__nothing_outside_a_sweep(value: str | None, monkeypatch
     assert threading.active_count() == before
 
 
-def test_lives__this_one_and_none() -> None:
-    import os
+def test_exists__this_one_and_none() -> None:
+    nobody = 2**22 + 1  # above Linux's largest process id
 
-    assert lives(os.getpid())
-    assert not lives(2**22 + 1)  # above Linux's largest process id
+    assert exists(os.getpid())
+    assert exists(os.getpgid(0), os.killpg)
+    assert not exists(nobody)
+    assert not exists(nobody, os.killpg)

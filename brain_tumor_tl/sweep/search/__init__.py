@@ -1,1 +1,1 @@
-"""Search: the search space, the Optuna study, and the trials that it feeds to the queue."""
+"""Search: the search space, the Optuna study, and the source of the queue's trials."""

@@ -1,41 +1,29 @@
-"""Space: the keys that a search tries values of, and how a value is written on a command line."""
+"""Search space: the keys that a search tries values of, and their values as written on a command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-DIGITS = 4  # of a suggested fraction: enough to tell trials apart, and short in the names of folders
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial  # Optuna is an optional dependency
 
-
-class Suggests(Protocol):
-    """What an Optuna trial does here."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Return a fraction."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """Return a whole number."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        """Return one of some texts."""
+DIGITS = 4  # of a float: enough to tell trials apart, and short in folder names
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key or group of a search, and the values it may take.
+    """A key or group of a search, and the values that it may take.
 
     Attributes:
-        key: As it is typed, `+` included.
-        kind: Whether values are fractions, whole numbers, or one of `choices`.
-        low: The least value.
-        high: The greatest value.
-        step: Values are `low` and so many steps more; None for any value.
-        log: Draw as evenly over powers of ten as else over the values.
-        choices: The values, written as on the command line.
+        key: As typed, `+` included.
+        kind: Whether values are floats, integers, or one of `choices`.
+        low: The smallest value.
+        high: The largest value.
+        step: Distance between values, counted from `low`; None for any value.
+        log: Whether to sample on a logarithmic scale.
+        choices: The values, as written on the command line.
     """
 
     key: str
@@ -51,8 +39,8 @@ class Parameter:
         """The key without `+`."""
         return self.key.lstrip("+")
 
-    def suggest(self, trial: Suggests) -> str:
-        """Return the value that a trial is to have, written as on the command line."""
+    def suggest(self, trial: BaseTrial) -> str:
+        """Return a value for a trial, as written on the command line."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, self.choices)
         if self.kind == "integer":
@@ -62,7 +50,7 @@ class Parameter:
         return short(value, self.low, self.high) if self.step is None else f"{value:.12g}"
 
     def extremes(self) -> list[str]:
-        """Return the least and the greatest value, or all choices, written as on the command line."""
+        """Return the smallest and the largest value, or all choices, as written on the command line."""
         if self.kind == "choice":
             return list(dict.fromkeys(self.choices))
         return [str(int(value)) if self.kind == "integer" else f"{value:.12g}" for value in (self.low, self.high)]
@@ -72,14 +60,14 @@ class Parameter:
         if self.kind == "choice":
             return None if self.choices else f"Expected values of `{self.name}`, got none."
         if self.low > self.high:
-            return f"Expected the least value of `{self.name}` first, got {self.low:g} to {self.high:g}."
+            return f"Expected the smallest value of `{self.name}` first, got {self.low:g} to {self.high:g}."
         if self.log and self.low <= 0:
-            return f"Expected values of `{self.name}` above 0, for they are drawn over powers of ten, got {self.low:g}."
+            return f"Expected values of `{self.name}` above 0 for a logarithmic scale, got {self.low:g}."
         return None
 
 
 def short(value: float, low: float, high: float) -> str:
-    """Return a number in few digits that lies between two others, as the number itself does.
+    """Return a number in few digits that is still between `low` and `high`.
 
     >>> short(0.000316227766, 1e-5, 1e-2), short(0.99999, 0.5, 0.99999)
     ('0.0003162', '0.99999')
@@ -88,14 +76,14 @@ def short(value: float, low: float, high: float) -> str:
     return text if low <= float(text) <= high else repr(value)
 
 
-def suggested(trial: Suggests, space: Sequence[Parameter]) -> list[str]:
+def suggested(trial: BaseTrial, space: Sequence[Parameter]) -> list[str]:
     """Return the overrides of a trial."""
     return [f"{parameter.key}={parameter.suggest(trial)}" for parameter in space]
 
 
 def corners(space: Sequence[Parameter]) -> list[list[str]]:
-    """Return overrides that hold every extreme value once, the others at their first, to see whether all can run."""
+    """Return overrides with each extreme value once, all other keys at their first, to check that each can run."""
     first = {parameter.key: parameter.extremes()[0] for parameter in space}
     changed = [first | {parameter.key: value} for parameter in space for value in parameter.extremes()]
-    lines = [[f"{key}={value}" for key, value in values.items()] for values in changed]
-    return [line for number, line in enumerate(lines) if line not in lines[:number]]
+    lines = dict.fromkeys(tuple(f"{key}={value}" for key, value in values.items()) for values in changed)
+    return [list(line) for line in lines]

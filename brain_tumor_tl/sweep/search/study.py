@@ -1,210 +1,198 @@
-"""Trials: what a search has tried, kept by Optuna in a file of the sweep's folder; nothing here starts a process."""
+"""Study: the trials of a search, stored by Optuna in a file of the sweep's folder. Nothing here starts a process."""
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna import pruners, samplers
+from optuna.storages import JournalStorage, journal
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from brain_tumor_tl.sweep.manifest import read_metrics
 from brain_tumor_tl.sweep.search.search_space import Parameter, suggested
 
 FILE = "search.journal"
-NAME = "search"  # Optuna's name of it; a file holds one
-RUN, REASON, AGAIN, OVERRIDES, ABOUT = "run", "reason", "again", "overrides", "about"  # what is noted beside
-FIRST = 5  # trials before the median says anything
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # the launcher tells of trials itself
+NAME = "search"  # the study's name in Optuna; a file holds one
+RUN, REASON, AGAIN, OVERRIDES, ABOUT = "run", "reason", "again", "overrides", "about"  # user attributes
+STARTUP_TRIALS = 5  # trials before the median pruner starts
 
 
-class Trials:
-    """The trials of one search; only one process at a time may have them.
+@dataclass
+class Study:
+    """The trials of one search; only one process at a time may open them.
 
-    Args:
+    Attributes:
         folder: The sweep's folder.
-        space: What is searched.
-        metric: The column of `metrics.csv` that counts.
-        most: Trials that are wanted, those of earlier starts included.
+        space: The search space.
+        metric: The column of `metrics.csv` to optimise: a loss is minimised, anything else maximised.
+        most: Number of trials, including those of earlier starts.
         sampler: "tpe" or "random".
         pruner: "none", "median" or "hyperband".
         seed: Of the sampler.
         epochs: Of a trial.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        space: Sequence[Parameter],
-        metric: str,
-        *,
-        most: int,
-        sampler: str,
-        pruner: str,
-        seed: int,
-        epochs: int,
-    ) -> None:
-        self.space, self.metric, self.most = list(space), metric, most
-        self.small = metric.endswith("loss")
-        self.sampler, self.pruner, self.seed = sampler, pruner, seed
-        path = folder / FILE
-        mend(path)
-        self._search = optuna.create_study(
+    folder: Path
+    space: list[Parameter]
+    metric: str
+    most: int
+    sampler: str
+    pruner: str
+    seed: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        """Open the file, or create it."""
+        self.best_of = min if self.metric.endswith("loss") else max
+        repair(self.folder / FILE)
+        self._storage = JournalStorage(journal.JournalFileBackend(str(self.folder / FILE)))
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # creating a study prints a line
+        self._study = optuna.create_study(
             study_name=NAME,
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            direction="minimize" if self.small else "maximize",
-            pruner=make_pruner(pruner, epochs),
+            storage=self._storage,
+            direction="minimize" if self.best_of is min else "maximize",
+            pruner=make_pruner(self.pruner, self.epochs),
             load_if_exists=True,
         )
-        self._cut = [trial for trial in self.all() if trial.state == TrialState.RUNNING]
-        self._failed_before = sum(trial.state == TrialState.FAIL for trial in self.all())
+        optuna.logging.set_verbosity(verbosity)
+        self._cut = [trial.number for trial in self.all(TrialState.RUNNING)]
+        self._failed_before = len(self.all(TrialState.FAIL))
 
-    def all(self) -> list[FrozenTrial]:
-        """Return every trial."""
-        return self._search.get_trials(deepcopy=False)
+    def all(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return the trials in some states, by default every trial."""
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def about(self) -> Mapping[str, Any]:
-        """Return what was noted of the search, empty for a new one."""
-        return dict(self._search.user_attrs.get(ABOUT, {}))
+        """Return the settings noted by `note`, empty for a new search."""
+        return dict(self._study.user_attrs.get(ABOUT, {}))
 
     def note(self, about: Mapping[str, Any]) -> None:
-        """Note what the search is, for later starts."""
-        self._search.set_user_attr(ABOUT, dict(about))
+        """Note the search's settings, to compare with those of later starts."""
+        self._study.set_user_attr(ABOUT, dict(about))
 
     def repeat_failed(self) -> None:
-        """Try what failed in an earlier start once more, before anything new."""
+        """Repeat the trials that failed in an earlier start before any new ones."""
         repeated = {trial.user_attrs.get(AGAIN) for trial in self.all()}
-        for trial in self.all():
-            if trial.state == TrialState.FAIL and trial.number not in repeated:
-                self._search.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
-
-    def counted(self) -> int:
-        """Return how many trials there are, failures of earlier starts and what is still to begin left out."""
-        return sum(trial.state != TrialState.WAITING for trial in self.all()) - self._failed_before
+        for trial in self.all(TrialState.FAIL):
+            if trial.number not in repeated:
+                self._study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def next(self) -> tuple[Trial, list[str]] | None:
-        """Return a trial and its overrides: one that was cut, else a new one; None where there are enough."""
-        if not self._cut and self.counted() >= self.most:
+        """Return a trial and its overrides: an interrupted one, else a new one; None if there are enough."""
+        begun = len(self.all()) - len(self.all(TrialState.WAITING)) - self._failed_before
+        if not self._cut and begun >= self.most:
             return None
-        # A sampler of its own for each trial: what it chooses then follows from what was tried, and not from how often
-        # the search was started. One generator would begin anew with the same numbers.
-        number = self._cut[0].number if self._cut else len(self.all())
-        self._search.sampler = make_sampler(self.sampler, self.seed, number)
-        # Optuna has no public way to go on with a trial; a new one would lose its number and what it reported.
-        trial = Trial(self._search, self._cut.pop(0)._trial_id) if self._cut else self._search.ask()
+        # Each trial has its own sampler, seeded with its number, so that an interrupted search continues as an
+        # uninterrupted one would. A single generator would restart with the same numbers.
+        number = self._cut[0] if self._cut else len(self.all())
+        self._study.sampler = make_sampler(self.sampler, self.seed, number)
+        trial = self._reopened(self._cut.pop(0)) if self._cut else self._study.ask()
         overrides = suggested(trial, self.space)
         trial.set_user_attr(OVERRIDES, overrides)
         return trial, overrides
 
+    def _reopened(self, number: int) -> Trial:
+        """Return an interrupted trial, with its number and what it reported."""
+        study_id = self._storage.get_study_id_from_name(NAME)
+        return Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
     def report(self, trial: Trial, folder: Path) -> int | None:
-        """Tell Optuna of a run's epochs so far; return the last of them where it is not worth going on."""
+        """Report a run's new epochs to Optuna; return the last of them if the trial should be pruned."""
         values = metric_values(folder, self.metric)
-        known = self._search.get_trials(deepcopy=False)[trial.number].intermediate_values
-        news = [epoch for epoch in values if epoch not in known]
-        for epoch in news:
+        reported = self.all()[trial.number].intermediate_values
+        new = [epoch for epoch in values if epoch not in reported]
+        for epoch in new:
             trial.report(values[epoch], epoch)
-        return max(news) if news and trial.should_prune() else None
+        return max(new) if new and trial.should_prune() else None
 
     def complete(self, trial: Trial, folder: Path) -> float | None:
-        """Note that a trial's run is finished; return its value, None where its metrics have none."""
+        """Record that a trial's run finished; return its value, None if its metrics have none."""
         self.report(trial, folder)
         values = [value for value in metric_values(folder, self.metric).values() if math.isfinite(value)]
         if not values:
             return None
-        value = min(values) if self.small else max(values)
-        self._search.tell(trial, value)
+        value = self.best_of(values)
+        self._study.tell(trial, value)
         return value
 
     def fail(self, trial: Trial, reason: str) -> None:
-        """Note that a trial failed."""
+        """Record that a trial failed."""
         trial.set_user_attr(REASON, reason)
-        self._search.tell(trial, state=TrialState.FAIL)
+        self._study.tell(trial, state=TrialState.FAIL)
 
     def prune(self, trial: Trial, folder: Path) -> None:
-        """Note that a trial was ended early."""
+        """Record that a trial was pruned."""
         self.report(trial, folder)
-        self._search.tell(trial, state=TrialState.PRUNED)
+        self._study.tell(trial, state=TrialState.PRUNED)
 
-    def begin(self, trial: Trial, run: str) -> None:
-        """Note the name of a trial's run."""
-        trial.set_user_attr(RUN, run)
-
-    def pruned_run(self, run: str) -> bool:
+    def was_pruned(self, run: str) -> bool:
         """Tell whether a trial with this run was pruned before."""
-        return any(trial.state == TrialState.PRUNED and trial.user_attrs.get(RUN) == run for trial in self.all())
+        return any(trial.user_attrs.get(RUN) == run for trial in self.all(TrialState.PRUNED))
 
     def best(self) -> FrozenTrial | None:
-        """Return the best finished trial, the earliest of equals; None where none is finished."""
-        finished = [trial for trial in self.all() if trial.state == TrialState.COMPLETE and trial.value is not None]
-        sign = 1 if self.small else -1
-        return min(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+        """Return the best finished trial, the earliest of equals; None if none is finished."""
+        finished = {trial.number: trial.values[0] for trial in self.all(TrialState.COMPLETE)}
+        return self.all()[self.best_of(finished, key=finished.__getitem__)] if finished else None
 
-    def summary(self, under_way: str) -> str:
-        """Return how many trials ended how, in words.
+    def summary(self, running: str) -> str:
+        """Return how many trials ended how, as text.
 
         Args:
-            under_way: The word for those that did not end.
+            running: The word for those that have not ended.
         """
-        trials = self.all()
-        words = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        counts = {word: sum(trial.state == state for trial in trials) for word, state in words.items()}
-        counts["failed"] -= sum(AGAIN in trial.user_attrs and trial.state != TrialState.WAITING for trial in trials)
-        counts[under_way] = sum(trial.state == TrialState.RUNNING for trial in trials)
+        ends = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        counts = {word: len(self.all(state)) for word, state in {**ends, running: TrialState.RUNNING}.items()}
+        counts["failed"] -= sum(AGAIN in trial.user_attrs for trial in self.all() if trial.state != TrialState.WAITING)
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "none"
 
 
-def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
-    """Return what chooses the values of a trial.
+def make_sampler(name: str, seed: int, number: int) -> samplers.BaseSampler:
+    """Return the sampler of a trial.
 
     Args:
         name: "tpe" or "random".
-        seed: Of the search.
-        number: The trial's.
+        seed: The search's seed.
+        number: The trial's number.
     """
     own = random.Random(f"{seed}-{number}").getrandbits(32)
     if name == "random":
-        return RandomSampler(seed=own)
+        return samplers.RandomSampler(seed=own)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant_liar is called experimental
-        # Trials that run count as poor ones, so that trials side by side don't crowd in one place.
-        return TPESampler(seed=own, constant_liar=True)
+        warnings.simplefilter("ignore")  # constant_liar is experimental
+        # Running trials count as poor ones, so that parallel trials differ from each other.
+        return samplers.TPESampler(seed=own, constant_liar=True)
 
 
-def make_pruner(name: str, epochs: int) -> BasePruner:
-    """Return what ends trials early.
+def make_pruner(name: str, epochs: int) -> pruners.BasePruner:
+    """Return a pruner.
 
     Args:
         name: "none", "median" or "hyperband".
-        epochs: Of a trial.
+        epochs: Epochs of a trial.
     """
     if name == "hyperband":
-        return HyperbandPruner(min_resource=1, max_resource=max(epochs, 1), reduction_factor=3)
-    # The first epochs of fine-tuning tell little of the last ones.
-    return MedianPruner(n_startup_trials=FIRST, n_warmup_steps=epochs // 5) if name == "median" else NopPruner()
+        return pruners.HyperbandPruner(min_resource=1, max_resource=max(epochs, 1), reduction_factor=3)
+    if name == "median":  # the first epochs of fine-tuning say little about the last ones
+        return pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=epochs // 5)
+    return pruners.NopPruner()
 
 
 def metric_values(folder: Path, metric: str) -> dict[int, float]:
-    """Return a column of a run's `metrics.csv` by epoch, without epochs that it was not looked at in."""
-    try:
-        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            return {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    """Return a column of a run's `metrics.csv` by epoch, without the epochs that have no value."""
+    return {int(row["epoch"]): row[metric] for row in read_metrics(folder) if metric in row}
 
 
-def mend(path: Path) -> None:
-    """Take off what a process that was killed left behind: half a line at the end of the file, and Optuna's lock."""
+def repair(path: Path) -> None:
+    """Remove what a killed process left behind: half a line at the end of the file, and Optuna's lock."""
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.is_file():
         with path.open("rb+") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+            file.truncate(file.read().rfind(b"\n") + 1)

@@ -1,126 +1,112 @@
-"""Feed: gives a queue the runs of a search's trials one after the other, and Optuna what becomes of them."""
+"""Trial source: gives a queue the jobs of a search's trials, and tells Optuna how they end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from optuna.trial import Trial
 
-from brain_tumor_tl.sweep.manifest import SweepJob
+from brain_tumor_tl.console import say
+from brain_tumor_tl.sweep.manifest import FINISHED, SweepJob
 from brain_tumor_tl.sweep.queue import Watcher
-from brain_tumor_tl.sweep.search.study import Trials
+from brain_tumor_tl.sweep.search.study import RUN, Study
 
-LOOK_SECONDS = 1.0  # how often the metrics of running trials are read
+REPORT_SECONDS = 1.0  # how often the metrics of running trials are read
 
 
-class Feed:
-    """The source and the watcher of the queue that runs a search.
+@dataclass
+class TrialSource:
+    """The source and the watcher of a queue that runs a search.
 
-    Args:
-        trials: What is tried.
-        plan: Makes the job of a trial from its overrides; raises ValueError where they can't run.
-        jobs: Takes the jobs up, for those who show them.
-        watcher: Is told of every change.
-        say: Writes a line.
+    Attributes:
+        study: The search's trials.
+        plan: Returns the job of a trial from its overrides; raises ValueError if they can't run.
+        jobs: The sweep's jobs, to which it appends.
+        watcher: Is informed of every change.
+        running: The trials by name of their run; several if the same values were suggested again.
+        failed: Reasons of failures by name of the run or number of the trial.
     """
 
-    def __init__(
-        self,
-        trials: Trials,
-        plan: Callable[[Sequence[str]], SweepJob],
-        jobs: list[SweepJob],
-        watcher: Watcher,
-        say: Callable[[str], None],
-    ) -> None:
-        self.trials, self.plan, self.jobs, self.watcher, self.say = trials, plan, jobs, watcher, say
-        self.running: dict[str, list[Trial]] = {}  # by name of the run; several where one was suggested twice
-        self.failed: dict[str, str] = {}  # name of the run, or number of the trial, and reason
-        self._known: dict[str, SweepJob] = {}  # of this start, by name
-        self._looked = 0.0
+    study: Study
+    plan: Callable[[Sequence[str]], SweepJob]
+    jobs: list[SweepJob]
+    watcher: Watcher
+    running: dict[str, list[Trial]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    _reported: float = 0.0
 
     def next(self) -> SweepJob | None:
-        """Return the job of the next trial that needs one; None where there is none."""
-        while (found := self.trials.next()) is not None:
+        """Return the job of the next trial that needs one; None if there is none."""
+        while (found := self.study.next()) is not None:
             job = self.job_of(*found)
             if job is not None:
                 return job
         return None
 
     def job_of(self, trial: Trial, overrides: Sequence[str]) -> SweepJob | None:
-        """Return the job of a trial; None where what becomes of it is known, or will be by a run that is under way."""
+        """Return the job of a trial; None if its result is known, or a running job will give it."""
         try:
             job = self.plan(overrides)
         except ValueError as error:
-            self.refuse(trial, overrides, str(error))
+            self.study.fail(trial, str(error))
+            self.failed[f"trial {trial.number}"] = str(error)
+            say(f"FAILED  trial {trial.number} ({' '.join(overrides)}): {error}")
             return None
-        self.trials.begin(trial, job.name)
+        trial.set_user_attr(RUN, job.name)
         if job.name in self.running:
             self.running[job.name].append(trial)
             return None
-        before = self._known.get(job.name)
-        if before is None and self.trials.pruned_run(job.name) and job.state != "skipped":
-            job.state, job.reason = "pruned", "pruned by an earlier start"
-        if before is not None or job.state != "waiting":
-            self.keep(before or job)
-            self.settle(trial, before or job)
-            return None
-        self.keep(job)
-        self.running[job.name] = [trial]
-        return job
-
-    def keep(self, job: SweepJob) -> None:
-        """Take a job up, once."""
-        if job.name not in self._known:
-            self._known[job.name] = job
+        known = next((known for known in self.jobs if known.name == job.name), None)
+        if known is None:
+            known = job
             self.jobs.append(job)
-
-    def refuse(self, trial: Trial, overrides: Sequence[str], reason: str) -> None:
-        """Note a trial whose values can't run together."""
-        self.trials.fail(trial, reason)
-        self.failed[f"trial {trial.number}"] = reason
-        self.say(f"FAILED  trial {trial.number} ({' '.join(overrides)}): {reason}")
+            if job.state == "waiting" and self.study.was_pruned(job.name):
+                job.state, job.reason = "pruned", "pruned in an earlier start"
+            if job.state == "waiting":
+                self.running[job.name] = [trial]
+                return job
+        self.settle(trial, known)
+        return None
 
     def settle(self, trial: Trial, job: SweepJob) -> None:
-        """Tell Optuna what became of a trial."""
-        if job.state in ("done", "skipped"):
-            value = self.trials.complete(trial, job.folder)
-            if value is None:
-                job.state, job.reason = "failed", f"its metrics.csv has no number in {self.trials.metric}"
+        """Tell Optuna how a trial ended."""
+        if job.state in FINISHED and self.study.complete(trial, job.folder) is None:
+            job.state, job.reason = "failed", f"its metrics.csv has no number in {self.study.metric}"
         if job.state == "pruned":
-            self.trials.prune(trial, job.folder)
+            self.study.prune(trial, job.folder)
         elif job.state == "failed":
-            self.trials.fail(trial, job.reason or "")
+            self.study.fail(trial, job.reason or "")
             self.failed[job.name] = job.reason or ""
 
     def started(self, job: SweepJob) -> None:
-        """Learn that a trial's run started."""
+        """Handle the start of a trial's run."""
         self.watcher.started(job)
 
     def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Learn that a run ended; one that was interrupted stays open for the next start."""
+        """Handle the end of a run; an interrupted one stays open for the next start."""
         for trial in self.running.pop(job.name):
             self.settle(trial, job)
         self.watcher.ended(job, last_lines)
 
     def tick(self) -> None:
-        """Look at the running trials now and then."""
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
+        """Report the epochs of the running trials, once a second."""
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            self._reported = time.monotonic()
             for job in self.jobs:
                 if job.state == "running" and job.unwanted is None:
-                    self.look(job)
+                    self.report(job)
         self.watcher.tick()
 
-    def look(self, job: SweepJob) -> None:
-        """Report a run's epochs, and want it no more where the pruner says so."""
-        trial, *_ = self.running[job.name]
-        epoch = self.trials.report(trial, job.folder)
+    def report(self, job: SweepJob) -> None:
+        """Report a run's epochs, and mark the job as unwanted if the pruner says so."""
+        epoch = self.study.report(self.running[job.name][0], job.folder)
         if epoch is not None:
-            job.unwanted = f"ended after epoch {epoch}: too far behind the other trials ({self.trials.pruner} pruner)"
+            job.unwanted = f"ended after epoch {epoch}: too far behind the other trials ({self.study.pruner} pruner)"
 
     def headline(self) -> str:
-        """Return how far the search is."""
-        best = self.trials.best()
-        text = f"{self.trials.summary('running')} of {self.trials.most} trials"
-        return text if best is None else f"{text}, best {self.trials.metric} {best.value:.4f} (trial {best.number})"
+        """Return the progress of the search."""
+        best = self.study.best()
+        text = f"{self.study.summary('running')} of {self.study.most} trials"
+        return text if best is None else f"{text}, best {self.study.metric} {best.value:.4f} (trial {best.number})"

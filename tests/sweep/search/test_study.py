@@ -1,15 +1,16 @@
-"""Trials: what Optuna is told and asked, through cuts, failures and half-written files."""
+"""Study: what Optuna is told and asked, after interruptions, failures and incomplete writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from brain_tumor_tl.sweep.search.search_space import Parameter
-from brain_tumor_tl.sweep.search.study import FILE, Trials, make_pruner, make_sampler, mend, metric_values
+from brain_tumor_tl.sweep.search.study import FILE, RUN, Study, make_pruner, make_sampler, metric_values, repair
 
 SPACE = (
     Parameter("optimizer.lr", "float", 1e-5, 1e-2, log=True),
@@ -17,9 +18,9 @@ SPACE = (
 )
 
 
-def opened(folder: Path, **other: Any) -> Trials:
+def opened(folder: Path, **other: Any) -> Study:
     settings: dict[str, Any] = {"most": 4, "sampler": "tpe", "pruner": "none", "seed": 0, "epochs": 3} | other
-    return Trials(folder, SPACE, settings.pop("metric", "val/accuracy"), **settings)
+    return Study(folder, list(SPACE), settings.pop("metric", "val/accuracy"), **settings)
 
 
 def run_of(folder: Path, name: str, *values: float | str, metric: str = "val/accuracy") -> Path:
@@ -31,34 +32,34 @@ def run_of(folder: Path, name: str, *values: float | str, metric: str = "val/acc
     return place
 
 
-def all_overrides(trials: Trials, folder: Path) -> list[list[str]]:
+def all_overrides(study: Study, folder: Path) -> list[list[str]]:
     """Run every trial that there is; the value is the learning rate."""
     found = []
-    while (next_one := trials.next()) is not None:
+    while (next_one := study.next()) is not None:
         trial, overrides = next_one
         value = float(overrides[0].partition("=")[2])
-        trials.complete(trial, run_of(folder, f"run{trial.number}", value))
+        study.complete(trial, run_of(folder, f"run{trial.number}", value))
         found.append(overrides)
     return found
 
 
-def states(trials: Trials) -> list[str]:
-    return [trial.state.name for trial in trials.all()]
+def states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.all()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_next__a_cut_search_chooses_as_a_whole_one(sampler: str, tmp_path: Path) -> None:
-    for name in ("cut", "whole"):
+def test_next__an_interrupted_search_chooses_as_a_whole_one(sampler: str, tmp_path: Path) -> None:
+    for name in ("interrupted", "whole"):
         (tmp_path / name).mkdir()
     whole = all_overrides(opened(tmp_path / "whole", most=13, sampler=sampler), tmp_path / "whole")
 
-    begun = opened(tmp_path / "cut", most=3, sampler=sampler)
-    first = all_overrides(begun, tmp_path / "cut")
+    begun = opened(tmp_path / "interrupted", most=3, sampler=sampler)
+    first = all_overrides(begun, tmp_path / "interrupted")
     begun.most = 4
-    assert begun.next() is not None, "a trial is under way when the search is cut"
-    again = opened(tmp_path / "cut", most=13, sampler=sampler)
+    assert begun.next() is not None, "a trial is running when the search is interrupted"
+    again = opened(tmp_path / "interrupted", most=13, sampler=sampler)
     assert again.summary("open") == "3 finished, 1 open"
-    rest = all_overrides(again, tmp_path / "cut")
+    rest = all_overrides(again, tmp_path / "interrupted")
 
     assert first + rest == whole
     assert len({tuple(overrides) for overrides in whole}) == 13, "no two starts draw the same numbers"
@@ -67,49 +68,49 @@ def test_next__a_cut_search_chooses_as_a_whole_one(sampler: str, tmp_path: Path)
 
 
 def test_complete__the_best_epoch(tmp_path: Path) -> None:
-    trials = opened(tmp_path)
+    study = opened(tmp_path)
     values = []
     for curve in ((0.5, 0.9, 0.7), (0.8, "", 0.6)):
-        found = trials.next()
+        found = study.next()
         assert found is not None
-        values.append(trials.complete(found[0], run_of(tmp_path, "run", *curve)))
+        values.append(study.complete(found[0], run_of(tmp_path, "run", *curve)))
 
     assert values == [0.9, 0.8]
-    assert trials.best() == trials.all()[0]
-    assert [trial.intermediate_values for trial in trials.all()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
+    assert study.best() == study.all()[0]
+    assert [trial.intermediate_values for trial in study.all()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
 
 
-def test_complete__a_loss_is_made_small(tmp_path: Path) -> None:
-    trials = opened(tmp_path, metric="val/loss")
+def test_complete__a_loss_is_minimised(tmp_path: Path) -> None:
+    study = opened(tmp_path, metric="val/loss")
     for curve in ((0.5, 0.2, 0.7), (0.1, float("nan"))):
-        found = trials.next()
+        found = study.next()
         assert found is not None
-        trials.complete(found[0], run_of(tmp_path, "run", *curve, metric="val/loss"))
+        study.complete(found[0], run_of(tmp_path, "run", *curve, metric="val/loss"))
 
-    best = trials.best()
+    best = study.best()
     assert best is not None
     assert (best.number, best.value) == (1, 0.1)
 
 
 @pytest.mark.parametrize("curve", [(), ("nan",)], ids=["none", "not-a-number"])
 def test_complete__no_value(curve: tuple[str, ...], tmp_path: Path) -> None:
-    trials = opened(tmp_path)
-    found = trials.next()
+    study = opened(tmp_path)
+    found = study.next()
     assert found is not None
 
-    assert trials.complete(found[0], run_of(tmp_path, "run", *curve)) is None
-    assert states(trials) == ["RUNNING"]
+    assert study.complete(found[0], run_of(tmp_path, "run", *curve)) is None
+    assert states(study) == ["RUNNING"]
 
 
 def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
-    trials = opened(tmp_path, most=2)
+    study = opened(tmp_path, most=2)
     failing = []
     for _ in range(2):
-        found = trials.next()
+        found = study.next()
         assert found is not None
-        trials.fail(found[0], "out of memory")
+        study.fail(found[0], "out of memory")
         failing.append(found[1])
-    assert trials.next() is None, "a failed trial counts in its own start"
+    assert study.next() is None, "a failed trial counts in its own start"
 
     again = opened(tmp_path, most=2)
     again.repeat_failed()
@@ -122,37 +123,37 @@ def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
 
 
 def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
-    trials = opened(tmp_path, most=9, pruner="median")
+    study = opened(tmp_path, most=9, pruner="median")
     for value in (0.5, 0.6, 0.7, 0.8, 0.9):
-        found = trials.next()
+        found = study.next()
         assert found is not None
-        trials.complete(found[0], run_of(tmp_path, "good", value, value, value))
-    found, other = trials.next(), trials.next()
+        study.complete(found[0], run_of(tmp_path, "good", value, value, value))
+    found, other = study.next(), study.next()
     assert found is not None
     assert other is not None
-    assert trials.report(found[0], run_of(tmp_path, "behind", 0.1)) == 1
-    assert trials.report(other[0], run_of(tmp_path, "ahead", 0.8)) is None
+    assert study.report(found[0], run_of(tmp_path, "behind", 0.1)) == 1
+    assert study.report(other[0], run_of(tmp_path, "ahead", 0.8)) is None
 
-    trials.begin(found[0], "behind")
-    trials.prune(found[0], run_of(tmp_path, "behind", 0.1, 0.2))
+    found[0].set_user_attr(RUN, "behind")
+    study.prune(found[0], run_of(tmp_path, "behind", 0.1, 0.2))
 
-    assert trials.pruned_run("behind")
-    assert not trials.pruned_run("ahead")
-    assert trials.all()[5].state == TrialState.PRUNED
-    assert trials.summary("open") == "5 finished, 1 pruned, 1 open"
+    assert study.was_pruned("behind")
+    assert not study.was_pruned("ahead")
+    assert study.all()[5].state == TrialState.PRUNED
+    assert study.summary("open") == "5 finished, 1 pruned, 1 open"
 
 
 def test_about__stays(tmp_path: Path) -> None:
-    trials = opened(tmp_path)
-    assert trials.about() == {}
-    trials.note({"optimizer.lr": 0.1, "model.weights": None})
+    study = opened(tmp_path)
+    assert study.about() == {}
+    study.note({"optimizer.lr": 0.1, "model.weights": None})
 
     assert opened(tmp_path).about() == {"optimizer.lr": 0.1, "model.weights": None}
 
 
-def test_mend__after_a_kill(tmp_path: Path) -> None:
-    trials = opened(tmp_path)
-    found = trials.next()
+def test_repair__after_a_kill(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    found = study.next()
     assert found is not None
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"op_code":6,"tri')
@@ -164,8 +165,8 @@ def test_mend__after_a_kill(tmp_path: Path) -> None:
     assert states(opened(tmp_path)) == ["COMPLETE"] * 4
 
 
-def test_mend__nothing_there(tmp_path: Path) -> None:
-    mend(tmp_path / FILE)
+def test_repair__nothing_there(tmp_path: Path) -> None:
+    repair(tmp_path / FILE)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -184,3 +185,12 @@ def test_make_sampler__follows_from_seed_and_number() -> None:
     assert [type(make_pruner(name, 9)).__name__ for name in ("none", "median", "hyperband")] == [
         "NopPruner", "MedianPruner", "HyperbandPruner",
     ]  # fmt: skip
+
+
+def test_study__prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    verbosity = optuna.logging.get_verbosity()
+
+    all_overrides(opened(tmp_path), tmp_path)
+
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == verbosity, "set for the whole process"
