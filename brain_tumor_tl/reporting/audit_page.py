@@ -57,7 +57,7 @@ def summary_lines(findings: Findings) -> list[str]:
             f"{across['near copies']['with_a_copy']} a copy or near copy."
         )
     if findings["conflicts"]:
-        lines.append(f"{len(findings['conflicts'])} image(s) have copies with another label.")
+        lines.append(f"{len(findings['conflicts'])} group(s) of copies have more than one label.")
     lines += [split_line(row) for row in findings["splits"] if "impossible" not in row]
     if overlap:
         lines.append(
@@ -71,9 +71,8 @@ def split_line(row: Findings) -> str:
     shortcuts = ""
     if row["shortcuts"]:
         _, *by_feature = row["shortcuts"].values()  # the first is the most frequent class
-        shortcuts = (
-            f", a random forest without the pixels {percent(max(by_feature, key=lambda value: value['mean']))} %"
-        )
+        best = max(by_feature, key=lambda value: value["mean"])
+        shortcuts = f", a random forest on size, shape, border and brightness {percent(best)} %"
     return (
         f"data.split={row['split']}: {number(row['copies_in_training'])} of {number(row['test_images'])} test images "
         f"have a copy in training; a 1-NN baseline reaches {percent(row['nearest_neighbour'])} %{shortcuts}."
@@ -153,7 +152,7 @@ def split_table(splits: Sequence[Findings]) -> Table:
 
 
 def shortcut_table(splits: Sequence[Findings]) -> Table:
-    """Return the accuracy of a random forest on each kind of features without the pixels."""
+    """Return the accuracy of a random forest on each kind of shortcut features."""
     measured = [row for row in splits if row.get("shortcuts")]
     headers = ["Split", *(name[:1].upper() + name[1:] for name in measured[0]["shortcuts"])]
     return make_table("", headers, [(row["split"], *map(percent, row["shortcuts"].values())) for row in measured])

@@ -36,7 +36,7 @@ def checklist_table(results: Mapping[str, Any], runs: int = 1) -> Table:
         ValueError: `results.json` lacks a key that an answer needs.
     """
     templates = Environment(undefined=StrictUndefined)
-    templates.filters["metric"] = lambda value: "undefined" if value is None else f"{value:.4f}"
+    templates.filters["metric"] = lambda value: "undefined" if value is None else f"{float(value):.4f}"
     try:
         values = {**results, **derived(results)}
         answers = [templates.from_string(item.get("answer", "")).render(values).strip() or AUTHOR for item in items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import socket
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from brain_tumor_tl.cli.report import FILES, main, refresh, settings_of
+from brain_tumor_tl.reporting.discover import INSIDE_A_RUN
 
 PutRun = Callable[..., Path]
 MakeResults = Callable[..., dict[str, Any]]
@@ -28,8 +30,8 @@ def sweep(tmp_path: Path, put_run: PutRun) -> Path:
     (folder / "resnet50-frozen-s0").mkdir()
     (folder / "resnet50-frozen-s0" / "train.log").write_text("Data\nout of <memory>\n")
     jobs: list[dict[str, Any]] = [
-        {"name": "resnet50-frozen-s0", "folder": "resnet50-frozen-s0", "state": "failed", "reason": "exit status -9"},
         {"name": "vgg16-finetune-s0", "folder": "vgg16-finetune-s0", "state": "waiting", "reason": None},
+        {"name": "resnet50-frozen-s0", "folder": "resnet50-frozen-s0", "state": "failed", "reason": "exit status -9"},
     ]
     (folder / "sweep.json").write_text(json.dumps({"schema": 1, "jobs": jobs}))
     return folder
@@ -91,7 +93,7 @@ def test_main__html_is_whole_and_self_contained(sweep: Path) -> None:
     page = Texts()
     page.feed((sweep / "report.html").read_text(encoding="utf-8"))
     for text in (
-        "Report of grid", "91.00 ± 1.41", "Which method wins", "Tables 2 to 7", "Confusion matrices",
+        "Report of grid", "91.00 ± 1.41", "Which method is better", "Tables 2 to 7", "Confusion matrices",
         "finetune, sum of 2 runs", "frozen: no finished run.", "exit status -9", "out of <memory>",
         "resnet50-frozen-s0/train.log", "Kazemi", "random split of single images.",
     ):  # fmt: skip
@@ -159,7 +161,7 @@ def test_main__error_is_one_message_on_stderr(
 
 TITLE = {"title": "random split of single images", "test_images": 653, "copies_in_training": 131}
 LOOKED_UP = TITLE | {"nearest_neighbour": 0.9158}
-SPLIT_LINE = "131 of 653 test images have a copy in training; nearest thumbnail 91.58 %"
+SPLIT_LINE = "131 of 653 test images have a copy in training; 1-NN baseline 91.58 %"
 
 
 def test_main__every_table_tells_of_the_split(
@@ -181,23 +183,23 @@ def test_main__every_table_tells_of_the_split(
     assert read_csv(tmp_path / "report.csv")[0]["copies_in_training"] == "131"
 
 
-def test_main__which_runs_cannot_be_told_apart(
+def test_main__which_runs_are_not_significantly_different(
     tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, right in (("vgg16-frozen-s0", 10), ("resnet18-frozen-s0", 38), ("resnet18-finetune-s0", 39)):
         put_run(tmp_path, name, hits=[True] * right + [False] * (40 - right))
     main([str(tmp_path)])
 
-    assert "best resnet18 finetune (97.50 %), not told apart from 1 of 2 others" in " ".join(
+    assert "best resnet18 finetune (97.50 %), not significantly different from 1 of 2 others" in " ".join(
         capsys.readouterr().out.split()
     )
     markdown = (tmp_path / "report.md").read_text()
-    assert "| resnet18 | frozen | 95.00 | 1.000 | can't be told apart |" in markdown
+    assert "| resnet18 | frozen | 95.00 | 1.000 | not significantly different |" in markdown
     assert "| vgg16 | frozen | 25.00 | &lt; 0.001 | worse |" in markdown
     page = Texts()
     page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "corrected by Holm" in page.text
-    assert "can't be told apart" in page.text
+    assert "Holm-corrected" in page.text
+    assert "not significantly different" in page.text
 
 
 def put_folds(place: Path, put_run: PutRun, seed: int, folds: range) -> None:
@@ -229,23 +231,56 @@ def test_main__folds_are_joined_and_no_seeds(
     assert [row["fold"] for row in read_csv(tmp_path / "report.csv")] == ["", "0", "1", "2", "0", "1"]
 
 
-def test_main__checklist_on_the_terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--checklist", str(sweep)]) == 0
+@pytest.fixture
+def real_sweep(finished_runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of two runs that were trained, without their checkpoints."""
+    for folder in finished_runs.values():
+        shutil.copytree(folder, tmp_path / "real" / folder.name, ignore=shutil.ignore_patterns(*INSIDE_A_RUN))
+    return tmp_path / "real"
+
+
+def test_main__checklist_on_the_terminal(real_sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checklist", str(real_sweep)]) == 0
 
     out = capsys.readouterr().out
-    assert out.count("CLAIM 2024 and TRIPOD+AI") == 2  # one of each group
+    assert out.count("CLAIM 2024 and TRIPOD+AI") == 2  # one for each group
     assert "left to the author" in out
-    assert (sweep / "report.html").is_file()
+    assert (real_sweep / "report.html").is_file()
 
 
-def test_main__checklist_into_a_file(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(sweep), "--checklist", str(tmp_path / "list.md")]) == 0
+def test_main__checklist_into_a_file(real_sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(real_sweep), "--checklist", str(tmp_path / "list.md")]) == 0
 
     text = (tmp_path / "list.md").read_text()
-    assert "**CLAIM 2024 and TRIPOD+AI: resnet18-finetune-s0, the first of 2 runs" in text
-    assert "| CLAIM | TRIPOD+AI | asked for | known |" in text
+    assert "**CLAIM 2024 and TRIPOD+AI: shufflenet_v2_x0_5-frozen-s0**" in text
+    assert "| topic | question | answer |" in text
     assert "CLAIM" not in capsys.readouterr().out
-    assert not (sweep / "report.html").exists()
+    assert not (real_sweep / "report.html").exists()
+
+
+def test_main__checklist_names_the_run_that_lacks_a_key(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--checklist"]) == 1
+
+    assert (
+        "error: Expected in results.json of resnet18-finetune-s0 all that the checklist needs"
+        in capsys.readouterr().err
+    )
+
+
+def test_main__real_runs_fill_every_section(real_sweep: Path) -> None:
+    assert main([str(real_sweep)]) == 0
+
+    page = Texts()
+    page.feed((real_sweep / "report.html").read_text(encoding="utf-8"))
+    for text in ("SYNTHETIC images", "2 of 2 runs done", "Holm-corrected", "32-true"):
+        assert text in page.text, text
+    rows = read_csv(real_sweep / "report.csv")
+    results = json.loads((real_sweep / "shufflenet_v2_x0_5-frozen-s0" / "results.json").read_text())
+    assert [row["method"] for row in rows] == ["frozen", "finetune"]
+    assert {key: rows[0][key] for key in ("accuracy", "epochs", "loss")} == {
+        key: str(results[key]) for key in ("accuracy", "epochs", "loss")
+    }
+    assert [rows[0]["accuracy_low"], rows[0]["accuracy_high"]] == [str(end) for end in results["intervals"]["accuracy"]]
 
 
 def test_main__no_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -310,10 +345,12 @@ def test_refresh__whatever_a_run_lacks(keys: dict[str, Any], tmp_path: Path, mak
     assert "90.00" in (tmp_path / "report.html").read_text()
 
 
-def test_refresh__never_raises(tmp_path: Path, sweep: Path) -> None:
+def test_refresh__never_raises(tmp_path: Path, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refresh(tmp_path / "absent")
     (sweep / "report.html").mkdir()
     refresh(sweep)
+
+    assert capsys.readouterr().out.count("WARNING: the report of ") == 2
 
 
 def test_refresh__needs_no_network(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Page: well-formed, self-contained HTML that shows text as text."""
+"""Page: the templates give well-formed, self-contained HTML that shows text as text."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
+from jinja2 import UndefinedError
 
-from brain_tumor_tl.reporting import page as pages
-from brain_tumor_tl.reporting.page import (
-    PNG,
-    Fragment,
-    anchors,
-    block,
-    bullets,
-    code,
-    folded,
-    heading,
-    matrix,
-    notice,
-    numeric,
-    page,
-    paragraph,
-    picture,
-    png,
-    side_by_side,
-    strong,
-    stylesheet,
-    table,
-)
+from brain_tumor_tl.reporting.page import TEMPLATES, Picture, Sections, render
+from brain_tumor_tl.reporting.table import Table
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 VOID = {"meta", "img", "br"}
+STYLES = TEMPLATES.get_template("page.css").render()
+PNG = b"\x89PNG\r\n\x1a\n <the rest>"
+
+WHOLE_PAGE = """
+{% extends "page.html.j2" %}
+{% import "macros.html.j2" as ui with context %}
+{% block main %}
+{% call ui.section("One", notes=[evil, "other"], notes_title=evil) %}
+{{ ui.bullets([evil]) }}
+{{ ui.notice(evil, "warning") }}
+{% call ui.folded(evil) %}<pre>{{ evil }}</pre>{% endcall %}
+{{ ui.table(table) }}
+{{ ui.matrix([[3, 1], [0, 0]], ["no tumor", evil], evil) }}
+<div class="beside">{{ ui.figure(picture) }}{{ ui.figure(picture._replace(width=300, caption="")) }}</div>
+{% endcall %}
+{% call ui.section("Two", notes=[evil]) %}{% endcall %}
+{% call ui.section("Two") %}{% endcall %}
+{% endblock %}
+"""
 
 
 class Reader(HTMLParser):
-    """Notes elements with their attributes and texts, and fails where a tag is closed that is not the open one."""
+    """Notes elements with their attributes and texts, and fails if a closing tag doesn't match the open one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +67,7 @@ class Reader(HTMLParser):
 
 
 def read(html: str) -> Reader:
-    """Return what a parser finds in a whole page or a fragment."""
+    """Return what a parser finds in a page or a part of one."""
     reader = Reader()
     reader.feed(html)
     reader.close()
@@ -76,15 +75,17 @@ def read(html: str) -> Reader:
     return reader
 
 
+def part(call: str, **values: Any) -> Reader:
+    """Return what a parser finds in the result of a macro."""
+    source = f'{{% import "macros.html.j2" as ui with context %}}{{{{ ui.{call} }}}}'
+    return read(TEMPLATES.from_string(source).render(sections=Sections(), **values))
+
+
 def whole_page() -> str:
     """Return a page with one of everything."""
-    figure = Figure(figsize=(1, 1))
-    content = [
-        heading(EVIL), paragraph("a ", strong("b"), EVIL), code(EVIL), block(EVIL), bullets([EVIL, strong("b")]),
-        notice(EVIL, "warning"), folded(EVIL, paragraph("inside")), table(["run", EVIL], [[EVIL, 1.5]], EVIL),
-        side_by_side(picture(figure, EVIL, EVIL), picture(png(figure), "other", width=300)),
-    ]  # fmt: skip
-    return page(EVIL, [("One", content), ("Two", []), ("Three", [])], EVIL)
+    table = Table(EVIL, ("run", EVIL), ((EVIL, "1.5"),), (EVIL,))
+    values = {"title": EVIL, "subtitle": EVIL, "table": table, "picture": Picture(PNG, EVIL, EVIL)}
+    return TEMPLATES.from_string(WHOLE_PAGE).render(sections=Sections(), evil=EVIL, **values)
 
 
 def test_page__is_well_formed() -> None:
@@ -92,14 +93,14 @@ def test_page__is_well_formed() -> None:
 
     assert found.elements[0][0] == "html"
     assert [len(found.all(tag)) for tag in ("head", "body", "main", "h1", "section", "img")] == [1, 1, 1, 1, 3, 2]
-    assert found.text_of("h2") == ["One", "Two", "Three"]
+    assert found.text_of("h2") == ["One", "Two", "Two"]
 
 
 def test_page__shows_text_as_text() -> None:
     found = read(whole_page())
 
     assert found.all("script") == []
-    for tag in ("title", "h1", "h3", "code", "pre", "summary", "figcaption", "p", "th", "li"):
+    for tag in ("title", "h1", "strong", "pre", "summary", "figcaption", "p", "th", "li"):
         assert EVIL in found.text_of(tag), tag
     assert found.all("img")[0]["alt"] == EVIL
 
@@ -117,95 +118,84 @@ def test_page__needs_nothing_from_elsewhere() -> None:
 
 
 def test_page__links_lead_to_sections() -> None:
-    found = read(page("t", [("A", []), ("A", []), ("B & C", [])]))
+    found = read(whole_page())
 
     targets = [str(link["href"]).removeprefix("#") for link in found.all("a")]
-    assert targets == [section["id"] for section in found.all("section")] == ["a", "a-2", "b-c"]
-
-
-def test_page__two_sections_need_no_links() -> None:
-    assert read(page("t", [("A", []), ("B", [])])).all("nav") == []
+    assert targets == [section["id"] for section in found.all("section")] == ["one", "two", "two-2"]
 
 
 def test_page__same_content_same_bytes() -> None:
     assert whole_page() == whole_page()
 
 
-def test_anchors__nothing_to_name_it_by() -> None:
-    assert anchors(["±", "±", ""]) == ["section", "section-2", "section-3"]
+def test_templates__escape_all_html_and_name_what_is_missing() -> None:
+    names = [name for name in TEMPLATES.list_templates() if name.endswith(".html.j2")]
+
+    assert len(names) >= 4
+    assert callable(TEMPLATES.autoescape)
+    assert [name for name in names if not TEMPLATES.autoescape(name)] == []
+    with pytest.raises(UndefinedError, match="'title' is undefined"):
+        render("page.html.j2")
+
+
+def test_page__two_sections_need_no_links() -> None:
+    source = WHOLE_PAGE.replace('{% call ui.section("Two") %}{% endcall %}', "")
+    table = Table("", ("a",), ())
+    html = TEMPLATES.from_string(source).render(
+        sections=Sections(), title="", subtitle="", evil="", table=table, picture=Picture(PNG, "")
+    )
+
+    assert read(html).all("nav") == []
+
+
+def test_section__one_note_is_a_line_and_several_are_a_list() -> None:
+    found = read(whole_page())
+
+    small = [name for name, attributes in found.elements if attributes.get("class") == "small"]
+    assert small == ["div", "p"]
 
 
 def test_table__numbers_to_the_right() -> None:
-    found = read(table(["run", "accuracy", "note"], [["a", "97.86 ± 0.40", "x"], ["b", None, "1"]]))
+    rows = (("a", "97.86 ± 0.40", "x"), ("b", "-", "1"))
+    found = part("table(table)", table=Table("", ("run", "accuracy", "note"), rows))
 
     assert [cell.get("class") for cell in found.all("td")] == ["number", None, "number", None]
     assert [cell.get("class") for cell in found.all("th")] == [None, "number", None, None, None]
-    assert found.text_of("td") == ["97.86 ± 0.40", "x", "–", "1"]
+    assert [cell.get("scope") for cell in found.all("th")] == ["col", "col", "col", "row", "row"]
+    assert found.text_of("td") == ["97.86 ± 0.40", "x", "-", "1"]
     assert found.all("div")[0]["class"] == "scroll"
 
 
 def test_table__head_without_rows() -> None:
-    assert read(table(["a", "b"], [])).text_of("th") == ["a", "b"]
+    assert part("table(table)", table=Table("", ("a", "b"), ())).text_of("th") == ["a", "b"]
 
 
-def test_table__uneven_row() -> None:
-    with pytest.raises(ValueError, match=r"Expected 2 cells in every row of the table, got 1\."):
-        table(["a", "b"], [["only"]])
+def test_figure__carries_the_bytes() -> None:
+    (image,) = part("figure(picture)", picture=Picture(PNG, "alt")).all("img")
 
-
-@pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        ([1, 2.5], True), (["-0.5%", "–"], True), (["97.86 +- 0.4", ""], True), (["1,234"], True),
-        ([Fragment("<strong>97.86</strong>")], True), (["95.0 (93.1 to 96.9)"], True),
-        (["1.2 s"], False), (["v1"], False), ([], False), ([None], False),
-    ],
-)  # fmt: skip
-def test_numeric__kinds(cells: list[Any], expected: bool) -> None:
-    assert numeric(cells) is expected
-
-
-def test_picture__carries_the_bytes() -> None:
-    content = png(Figure(figsize=(2, 1)), dots_per_inch=50)
-
-    (image,) = read(picture(content, "alt")).all("img")
-    assert base64.b64decode(str(image["src"]).partition(",")[2]) == content
-    assert content.startswith(PNG)
-    assert int.from_bytes(content[16:20]) == 100
-
-
-def test_picture__not_a_png() -> None:
-    with pytest.raises(ValueError, match="Expected the bytes of a PNG file"):
-        picture(b"GIF89a", "alt")
-
-
-def test_small__one_line_or_a_list() -> None:
-    assert pages.small("a: ", ["b < c"]) == '<p class="small"><strong>a: </strong>b &lt; c</p>'
-    assert "<li>b</li><li>c</li>" in pages.small("a", ["b", "c"])
+    assert base64.b64decode(str(image["src"]).partition(",")[2]) == PNG
 
 
 @pytest.mark.parametrize("kind", ["note", "warning", "problem"])
-def test_notice__kind_is_a_word_and_a_style(kind: Any) -> None:
-    found = read(notice("text", kind))
-
-    assert found.text_of("strong") == [f"{kind.capitalize()}:"]
-    assert f".notice.{kind} " in stylesheet() or kind == "note"
+def test_notice__kind_is_a_word_and_a_style(kind: str) -> None:
+    assert part("notice('text', kind)", kind=kind).text_of("strong") == [f"{kind.capitalize()}:"]
+    assert f".notice.{kind} " in STYLES
 
 
 @pytest.mark.parametrize("rule", ["prefers-color-scheme: dark", "@media print", "overflow-x: auto"])
-def test_stylesheet__rules(rule: str) -> None:
-    assert rule in pages.stylesheet()
+def test_styles__rules(rule: str) -> None:
+    assert rule in STYLES
 
 
-def test_stylesheet__every_class_has_a_rule() -> None:
+def test_styles__every_class_has_a_rule() -> None:
     names = {name for e in read(whole_page()).elements for name in str(e[1].get("class") or "").split()}
 
-    assert {"scroll", "number", "notice", "warning", "beside", "subtitle", "caption"} <= names
-    assert [name for name in names if f".{name}" not in stylesheet()] == []
+    assert {"scroll", "number", "notice", "warning", "beside", "subtitle", "caption", "matrix", "dark"} <= names
+    assert [name for name in names if f".{name}" not in STYLES] == []
 
 
 def test_matrix__counts_shares_and_shade() -> None:
-    found = read(matrix([[3, 1], [0, 0]], ["no tumor", EVIL], EVIL))
+    found = part("matrix([[3, 1], [0, 0]], names, title)", names=["no tumor", EVIL], title=EVIL)
 
     assert found.text_of("td") == ["3", "1", "0", "0"]
     assert found.text_of("small") == ["75.0%", "25.0%", "0.0%", "0.0%"]
@@ -215,6 +205,6 @@ def test_matrix__counts_shares_and_shade() -> None:
     assert found.text_of("p") == [EVIL]
 
 
-def test_matrix__uneven() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        matrix([[1]], ["a", "b"])
+def test_matrix__row_without_a_name() -> None:
+    with pytest.raises(UndefinedError):
+        part("matrix([[1], [2]], ['a'], '')")

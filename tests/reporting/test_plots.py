@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,14 @@ from matplotlib.patches import StepPatch
 from PIL import Image
 
 from brain_tumor_tl.evaluation.intervals import wilson_interval
+from brain_tumor_tl.files import read_json
 from brain_tumor_tl.reporting.plots import (
     confusion_figure,
     curves_figure,
     pixels,
-    plain_name,
+    png,
     reliability_figure,
-    save,
+    save_run_figures,
 )
 
 COUNTS = [[8, 2, 0], [1, 0, 3], [0, 0, 0]]
@@ -46,14 +48,10 @@ def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
-def test_plain_name__spaces() -> None:
-    assert plain_name("pituitary_tumor") == "pituitary tumor"
-
-
 def test_confusion_figure__counts_and_shares_row_by_row() -> None:
-    axes = confusion_figure(COUNTS, CLASSES, "a run, test part").axes[0]
+    axes = confusion_figure(COUNTS, CLASSES, "a run, test split").axes[0]
 
-    assert axes.get_title() == "a run, test part"
+    assert axes.get_title() == "a run, test split"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert texts(axes) == {
         (0, 0): "8\n80.0%", (1, 0): "2\n20.0%", (2, 0): "0\n0.0%",
@@ -79,7 +77,7 @@ def test_confusion_figure__dark_cells_have_white_numbers() -> None:
     assert white == {(0, 0), (2, 1)}
 
 
-def test_curves_figure__train_beside_the_watched_part() -> None:
+def test_curves_figure__train_beside_the_monitored_split() -> None:
     figure = curves_figure(ROWS, "test", "a run")
     loss, accuracy = figure.axes
 
@@ -183,28 +181,46 @@ def test_pixels__of_a_figure(draw: Any, shape: tuple[int, int, int]) -> None:
     assert array.min() < 60
 
 
-def test_save__png_with_the_same_pixels(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"old")
+def test_png__same_pixels_and_same_bytes() -> None:
+    content = png(confusion_figure(COUNTS, CLASSES, "a"))
 
-    save(confusion_figure(COUNTS, CLASSES, "a"), tmp_path / "a.png")
-
-    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
-    with Image.open(tmp_path / "a.png") as image:
+    assert content == png(confusion_figure(COUNTS, CLASSES, "a"))
+    with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
         assert np.array_equal(np.asarray(image.convert("RGB")), pixels(confusion_figure(COUNTS, CLASSES, "a")))
 
 
-def test_save__cut_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(figure: Figure, path: Path, **_: Any) -> None:
-        path.write_bytes(b"\x89PNG")
+def test_png__resolution() -> None:
+    content = png(Figure(figsize=(2, 1)), dots_per_inch=50)
+
+    assert (int.from_bytes(content[16:20]), int.from_bytes(content[20:24])) == (100, 50)
+
+
+def test_save_run_figures__of_a_finished_run(finished_runs: dict[str, Path], tmp_path: Path) -> None:
+    folder = finished_runs["frozen"]
+    results = read_json(folder / "results.json")
+
+    save_run_figures(tmp_path, results, ROWS, "test")
+
+    names = {"confusion_matrix.png", "curves.png", "reliability.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for name in names - {"curves.png"}:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_save_run_figures__an_error_leaves_the_old_file(
+    finished_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(figure: Figure, *_: Any, **__: Any) -> None:
         raise OSError("no space left")
 
-    (tmp_path / "a.png").write_bytes(b"old")
-    monkeypatch.setattr(Figure, "savefig", half)
+    results = read_json(finished_runs["frozen"] / "results.json")
+    (tmp_path / "confusion_matrix.png").write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", fail)
 
     with pytest.raises(OSError, match="no space left"):
-        save(Figure(), tmp_path / "a.png")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"old"}
+        save_run_figures(tmp_path, results, ROWS, "test")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"confusion_matrix.png": b"old"}
 
 
 def test_plots__without_pyplot() -> None:

@@ -148,9 +148,9 @@ def test_summary_table__settings_by_number_have_their_legend(make_results: MakeR
 
 
 UNFINISHED = [
-    Unfinished("b", "waiting", Path("sweep/b")),
-    Unfinished("a", "waiting", Path("sweep/a")),
     Unfinished("c", "failed", Path("sweep/c"), "exit status -9", 3, Path("sweep/c/train.log")),
+    Unfinished("a", "waiting", Path("sweep/a")),
+    Unfinished("b", "waiting", Path("sweep/b")),
 ]
 
 

@@ -1,0 +1,80 @@
+"""Audit page: its pictures hold the right thumbnails; tests/cli/test_audit.py reads a whole page."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from brain_tumor_tl.reporting.audit_page import GAP, across_table, pair_strip, pictures, split_line, strip
+
+SIZE = 6
+THUMBNAILS = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, SIZE, SIZE), dtype=np.uint8)
+SPLIT: dict[str, Any] = {
+    "split": "random", "test_images": {"mean": 10, "sd": 0}, "copies_in_training": {"mean": 2.5, "sd": 0.5},
+    "nearest_neighbour": {"mean": 0.9, "sd": 0.01},
+    "shortcuts": {name: {"mean": mean, "sd": 0} for name, mean in (("constant guess", 0.9), ("a", 0.3), ("b", 0.4))},
+}  # fmt: skip
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """Return the grey values of a PNG file."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (8, 1, 8), (9, 2, 8), (12, 2, 8)])
+def test_strip__eight_in_a_row(count: int, rows: int, columns: int) -> None:
+    picture = strip(THUMBNAILS[:count], "alt", "caption")
+    found = pixels(picture.png)
+
+    step = SIZE + GAP
+    assert found.shape == (rows * step - GAP, columns * step - GAP)
+    for i in range(count):
+        top, left = i // 8 * step, i % 8 * step
+        assert (found[top : top + SIZE, left : left + SIZE] == i).all()
+    assert (found == 255).sum() == found.size - count * SIZE * SIZE
+    assert (picture.alt, picture.caption) == ("alt", "caption")
+
+
+def test_pair_strip__first_beside_second() -> None:
+    found = pixels(pair_strip(THUMBNAILS, THUMBNAILS + 100, [{"first": 3, "second": 4}, {"first": 1, "second": 0}]).png)
+
+    assert found[0, :: SIZE + GAP].tolist() == [3, 104, 1, 100]
+
+
+def test_pictures__those_of_the_findings() -> None:
+    findings = {
+        "paths": [f"{i}.png" for i in range(12)], "conflicts": [[1, 2]], "runs": {"longest": [[0, 5, 7]]},
+        "shown": {"least": [{"first": 0, "second": 1}], "not_quite": []}, "overlap": {"pairs": [[2, 3]]},
+    }  # fmt: skip
+
+    found = pictures(findings, THUMBNAILS, THUMBNAILS + 100)
+
+    assert {key: len(value) for key, value in found.items()} == {
+        "conflicts": 1, "series": 1, "overlap": 1, "least": 1, "not_quite": 0,
+    }  # fmt: skip
+    assert found["series"][0].caption == "3 images, 0.png to 7.png"
+    assert pixels(found["overlap"][0].png)[0, :: SIZE + GAP].tolist() == [2, 103]
+    assert pictures(findings | {"overlap": None}, THUMBNAILS, None)["overlap"] == []
+
+
+def test_split_line__best_shortcut_without_the_constant_guess() -> None:
+    assert split_line(SPLIT) == (
+        "data.split=random: 2.5 ± 0.5 of 10 test images have a copy in training; a 1-NN baseline reaches 90.00 ± 1.00 "
+        "%, a random forest on size, shape, border and brightness 40.00 %."
+    )
+    assert split_line(SPLIT | {"shortcuts": None}).endswith("a 1-NN baseline reaches 90.00 ± 1.00 %.")
+
+
+def test_across_table__a_column_for_each_level() -> None:
+    levels = {"identical files": {"classes": {"a": [1, 9]}}, "near copies": {"classes": {"a": [3, 9]}}}
+
+    table = across_table(levels)
+
+    assert table.headers == ("Class", "identical files", "near copies", "Images in the test folder")
+    assert table.rows == (("a", "1", "3", "9"),)
