@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from brain_tumor_tl.console import console, log
 from brain_tumor_tl.files import write_csv
@@ -132,10 +132,8 @@ class ProgressBar(L.Callback):
         """Open the bar."""
         if not console.is_terminal:
             return
-        state, left = TextColumn("{task.fields[state]}"), TextColumn("left")
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), state)
-        times = (TimeElapsedColumn(), left, TimeRemainingColumn())
-        self.bar = Progress(*columns, *times, console=console, refresh_per_second=5)
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+        self.bar = Progress(*columns, console=console, refresh_per_second=5)
         batches = int(trainer.num_training_batches)
         done = trainer.current_epoch * batches
         self._task = self.bar.add_task("Epoch", total=batches * (trainer.max_epochs or 1), completed=done, state="")
@@ -155,13 +153,12 @@ class ProgressBar(L.Callback):
             return
         self.bar.advance(self._task)
         self._images += len(batch[0]) * trainer.world_size
-        time_now = time.perf_counter()
-        if time_now - self._sampled > SAMPLE_SECONDS:
-            self._sampled = time_now
-            speed, loss = self._images / (time_now - self._began), float(outputs["loss"])
-            rows, key = self.recorder.rows, f"{self.recorder.monitored}/accuracy"
-            known = [f"  {self.recorder.monitored} accuracy {row[key]:.2%}" for row in rows if key in row][-1:]
-            self.bar.update(self._task, state="".join([f"{speed:,.0f} images/s  loss {loss:.3f}", *known]))
+        if time.perf_counter() - self._sampled > SAMPLE_SECONDS:
+            self._sampled = time.perf_counter()
+            speed, key = self._images / (self._sampled - self._began), f"{self.recorder.monitored}/accuracy"
+            known = [f"  {self.recorder.monitored} accuracy {row[key]:.2%}" for row in self.recorder.rows if key in row]
+            state = f"{speed:,.0f} images/s  loss {float(outputs['loss']):.3f}" + "".join(known[-1:])
+            self.bar.update(self._task, state=state)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's line if there is no bar."""

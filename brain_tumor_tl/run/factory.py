@@ -25,9 +25,18 @@ from brain_tumor_tl.model.classifier import TumorClassifier, build_network
 from brain_tumor_tl.model.optim import check_learning
 from brain_tumor_tl.model.steps import Blocks
 from brain_tumor_tl.run import hardware
+from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
+from brain_tumor_tl.run.checkpoints import Checkpoints
 
 Settings = Mapping[str, Any]
 GPU_MONITORED = 256  # images that a GPU evaluates together
+THREADS = torch.get_num_threads()  # PyTorch's own choice, which an earlier run in the process may have changed
+INTENDED = (  # warnings about what is meant to be
+    "Found .* module.s. in eval mode",  # a frozen backbone
+    "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call
+    "This instance was constructed with capturable=True",  # the first steps of an optimizer in a CUDA graph
+    ".*does not have many workers",  # there are none
+)
 
 # What the Trainer takes from the settings as it is.
 OF_THE_TRAINER = (
@@ -53,17 +62,32 @@ class Compute:
     fuses_norms: bool  # in the pass that computes the features
 
 
-def choose_compute(trainer: Settings, method: Settings, augment: Settings) -> Compute:
-    """Choose what the settings leave to the machine."""
+def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Compute:
+    """Choose what the settings leave to the machine, and make all settings of the whole process."""
+    torch.set_num_threads(trainer["num_threads"] or THREADS)
+    quiet_lightning()
+    if not torch.cuda.is_available():
+        # Lightning makes PyTorch ask NVML for GPUs, and Adam asks at each step: 0.12 ms if NVML's library is absent,
+        # half the time of a linear head's step.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     accelerator = hardware.resolve_accelerator(trainer["accelerator"])
+    if accelerator == "cuda":
+        tf32 = unless_deterministic(trainer["tf32"], trainer["deterministic"])
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
     precision = hardware.resolve_precision(trainer["precision"], accelerator)
     channels_last = hardware.resolve_channels_last(trainer["channels_last"], precision, accelerator)
-    on_cpu = accelerator == "cpu"
+    keeps_memory = accelerator == "cpu" and trainer["keep_memory"] and hardware.keep_freed_memory()
     fixed = method["freeze"] and Augmentation(**augment).does_nothing
-    cached = bool(fixed and method["cache_features"] in ("auto", True))
+    caches = bool(fixed and method["cache_features"] in ("auto", True))
     # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured.
-    fused = cached and on_cpu and precision == "32-true"
-    return Compute(accelerator, precision, channels_last, on_cpu and trainer["keep_memory"], cached, fused)
+    fuses = caches and accelerator == "cpu" and precision == "32-true"
+    return Compute(accelerator, precision, channels_last, keeps_memory, caches, fuses)
+
+
+def unless_deterministic(setting: bool | str, deterministic: bool) -> bool:
+    """Return a setting that trades repeatability for speed; "auto" is true unless the run is to be deterministic."""
+    return not deterministic if setting == "auto" else bool(setting)
 
 
 def provide(data: Settings) -> None:
@@ -101,21 +125,6 @@ def make_data(data: Settings, seed: int, channels_last: bool) -> TumorData:
     )
 
 
-def learning(settings: Settings) -> dict[str, Any]:
-    """Return how a network learns, as arguments of `TumorClassifier`."""
-    optimizer, scheduler = settings["optimizer"], settings["scheduler"]
-    return {
-        "optimizer": optimizer["name"],
-        "lr": optimizer["lr"],
-        "optimizer_options": optimizer["options"],
-        "fused": settings["trainer"]["gradient_clip_val"] is None,  # Lightning clips no gradients of fused optimizers
-        "scheduler": scheduler["name"],
-        "scheduler_interval": scheduler["interval"],
-        "scheduler_options": scheduler["options"],
-        "label_smoothing": settings["loss"]["label_smoothing"],
-    }
-
-
 def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
     """Build the network, reading or downloading its weights; return it and its number of features.
 
@@ -133,19 +142,27 @@ def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
 
 def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks | None) -> TumorClassifier:
     """Make the module that trains a network on the data's training split."""
+    model, optimizer, scheduler, loss = (settings[name] for name in ("model", "optimizer", "scheduler", "loss"))
     classes = [names[0] for names in settings["data"]["classes"]]
     return TumorClassifier(
-        settings["model"]["name"],
+        model["name"],
         classes,
-        weights=settings["model"]["weights"],
-        options=settings["model"]["options"],
+        weights=model["weights"],
+        options=model["options"],
         freeze=settings["method"]["freeze"],
-        class_weights=class_weights(settings["loss"]["class_weights"], data.labels[data.split.train], len(classes)),
+        optimizer=optimizer["name"],
+        lr=optimizer["lr"],
+        optimizer_options=optimizer["options"],
+        fused=settings["trainer"]["gradient_clip_val"] is None,  # Lightning clips no gradients of a fused optimizer
+        scheduler=scheduler["name"],
+        scheduler_interval=scheduler["interval"],
+        scheduler_options=scheduler["options"],
+        class_weights=class_weights(loss["class_weights"], data.labels[data.split.train], len(classes)),
+        label_smoothing=loss["label_smoothing"],
         monitored=data.monitored,
         seed=settings["seed"],
         blocks=blocks,
         network=network,
-        **learning(settings),
     )
 
 
@@ -169,23 +186,19 @@ def class_weights(setting: Any, labels: Tensor, classes: int) -> list[float] | N
     return weights
 
 
-def make_trainer(trainer: Settings, compute: Compute, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def make_trainer(
+    trainer: Settings, compute: Compute, folder: Path, recorder: EpochRecorder, checkpoints: Checkpoints
+) -> L.Trainer:
     """Make Lightning's Trainer with the run's callbacks and its TensorBoard log."""
-    quiet_lightning()
-    check_devices_by_cuda()
-    gpu, fast = compute.accelerator == "cuda", not trainer["deterministic"]
-    benchmark, tf32 = (fast if trainer[key] == "auto" else trainer[key] for key in ("benchmark", "tf32"))
-    if gpu:
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = tf32
+    bar = [ProgressBar(recorder)] if trainer["enable_progress_bar"] else []
     made = L.Trainer(
         accelerator=compute.accelerator,
         devices=1 if trainer["devices"] == "auto" and in_process_multirun() else trainer["devices"],
         precision=compute.precision,  # type: ignore[arg-type]  # one of Lightning's names, by the schema
+        benchmark=unless_deterministic(trainer["benchmark"], trainer["deterministic"]),
         **{name: trainer[name] for name in OF_THE_TRAINER},
-        benchmark=benchmark,
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
-        callbacks=callbacks,
+        callbacks=[recorder, checkpoints, *bar],
         logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -193,7 +206,7 @@ def make_trainer(trainer: Settings, compute: Compute, folder: Path, callbacks: l
         enable_model_summary=False,
     )
     check_devices_in_process(made.num_devices)
-    if gpu:
+    if compute.accelerator == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]  # needed by the next call, which doesn't do it itself
         torch.cuda.reset_peak_memory_stats(made.strategy.root_device)
     return made
@@ -224,23 +237,11 @@ def monitored_batch_size(trainer: Settings, batch_size: int, compute: Compute, i
     return max(batch_size, GPU_MONITORED) if compute.accelerator == "cuda" else batch_size
 
 
-def check_devices_by_cuda() -> None:
-    """Let PyTorch ask CUDA itself whether there is a GPU, if there is none.
-
-    Lightning makes PyTorch ask NVML, and Adam asks at each step: 0.12 ms if NVML's library is absent, half the time of
-    a linear head's step.
-    """
-    if not torch.cuda.is_available():
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-
-
 def quiet_lightning() -> None:
     """Hide Lightning's greetings, and warnings about what is intended here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Found .* module.s. in eval mode")  # a frozen backbone is meant to be
-    warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own call
-    warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")  # its first steps
-    warnings.filterwarnings("ignore", message=".*does not have many workers")  # by design
+    for message in INTENDED:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def in_process_multirun() -> bool:

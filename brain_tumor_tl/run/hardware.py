@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = (
-    -1,
-    -4,
-)  # of <malloc.h>: free memory to keep at the end of the heap, -1 for all; mapped blocks
+# Settings of <malloc.h>: free memory to keep at the end of the heap, -1 for all; and number of blocks to map.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def resolve_accelerator(accelerator: str) -> str:

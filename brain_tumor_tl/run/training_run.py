@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,13 @@ from brain_tumor_tl.reporting.predictions import read_groups
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.study import row_for
 from brain_tumor_tl.run import factory, hardware, record
-from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar, log_final
+from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.folder import config_digest, settings_with_effect
 
 # Images in a batch of the feature pass. On a processor small batches stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in batches of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
 CPU_CHUNK, GPU_CHUNK = 16, 256
-THREADS = torch.get_num_threads()  # PyTorch's own choice, which an earlier run in the process may have changed
 
 
 class TrainingRun:
@@ -51,36 +50,31 @@ class TrainingRun:
     """
 
     def __init__(self, settings: Mapping[str, Any], folder: Path, resume: bool = False) -> None:
-        self.settings, self.folder, self.resume = settings, folder, resume
-        self.started = time.time()
-        torch.set_num_threads(settings["trainer"]["num_threads"] or THREADS)
-        self.compute = factory.choose_compute(settings["trainer"], settings["method"], settings["data"]["augment"])
-        self.keeps_memory = self.compute.keeps_memory and hardware.keep_freed_memory()
+        self.settings, self.folder, self.resume, self.started = settings, folder, resume, time.time()
+        self.compute = factory.set_up_compute(settings["trainer"], settings["method"], settings["data"]["augment"])
         # The seed's random numbers go to the network's weights, then the new head's: nothing may draw any in between.
         L.seed_everything(settings["seed"], verbose=False)
         network, self.width = factory.make_network(settings, self.compute.channels_last)
-        self.weights_digest = state_digest(network.backbone)
-        self.data = factory.make_data(settings["data"], settings["seed"], self.compute.channels_last)
+        weights_digest = state_digest(network.backbone)
         factory.provide(settings["data"])
+        self.data = factory.make_data(settings["data"], settings["seed"], self.compute.channels_last)
         self.data.setup()
         self.synthetic = (self.data.index.root / NOTICE_FILE).is_file()
         self.counts = {name: len(getattr(self.data.split, name)) for name in ("train", "val", "test")}
-        self.recorder = EpochRecorder(
-            folder,
-            self.data.monitored,
-            [names[0] for names in settings["data"]["classes"]],
-            settings["confusion_every"],
-            "SYNTHETIC images" if self.synthetic else "",
-        )
-        self.checkpoints = Checkpoints(
-            folder / "checkpoints", f"{self.data.monitored}/accuracy", settings["method"]["freeze"]
-        )
-        callbacks: list[L.Callback] = [self.recorder, self.checkpoints]
-        if settings["trainer"]["enable_progress_bar"]:
-            callbacks.append(ProgressBar(self.recorder))
-        self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, callbacks)
+        classes, monitored = [names[0] for names in settings["data"]["classes"]], self.data.monitored
+        note = "SYNTHETIC images" if self.synthetic else ""
+        self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
+        self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", settings["method"]["freeze"])
+        self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, self.recorder, self.checkpoints)
+        self.device = self.trainer.strategy.root_device
         self.blocks = factory.make_blocks(settings, self.compute, self.data, self.trainer.world_size)
         self.model = factory.make_model(settings, network, self.data, self.blocks)
+        self.digests = {
+            "config": config_digest(settings),
+            "data": self.data.index.digest(),
+            "split": digest_of(self.data.split.names()),
+            "weights": weights_digest,
+        }
 
     def train(self) -> dict[str, Any]:
         """Fit, test, and write the run's folder; `results.json` comes last. Return its contents."""
@@ -103,22 +97,15 @@ class TrainingRun:
                 self.trainer.validate(self.model, monitored, verbose=False)
         except SystemExit as end:  # how Lightning passes on an interrupt, after it has closed loggers and processes
             raise KeyboardInterrupt from end
-        outputs = self.outputs("test")
-        validation = self.outputs("val")[:2] if self.data.monitored == "val" else None
-        if not self.trainer.is_global_zero:
-            return self.results(test_seconds, features, {})
-        results = self.results(test_seconds, features, self.uncertainty(outputs, validation))
-        self.write_evidence(outputs, results)
-        files.write_json(self.folder / "results.json", results)
-        return results
+        return self.finish(test_seconds, features) if self.trainer.is_global_zero else {}
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and print what it will do."""
         if self.resume:
-            check_same_inputs(self.folder / "environment.json", self.digests())
+            check_same_inputs(self.folder / "environment.json", self.digests)
         text = OmegaConf.to_yaml(OmegaConf.create(dict(self.settings)))
         files.write_text(self.folder / "config.yaml", text)
-        files.write_json(self.folder / "environment.json", self.surroundings())
+        files.write_json(self.folder / "environment.json", self.environment())
         files.write_csv(self.folder / "split.csv", self.data.split_rows())
         if self.data.index.bad:
             rows = [{"path": printable(path), "reason": reason} for path, reason in self.data.index.bad]
@@ -127,72 +114,51 @@ class TrainingRun:
         console.print(config_tree(self.settings, self.settings["name"]))
         for logger in self.tensorboards():
             logger.experiment.add_text("config", f"```yaml\n{text}```")
-        self.announce()
+        for name, told in self.introduction():
+            log.info(f"{name:<10}{told}")
 
-    def announce(self) -> None:
-        """Print data, cache, network, device and split of the run."""
+    def introduction(self) -> Iterator[tuple[str, str]]:
+        """Yield what is printed of data, cache, network, device and split of the run."""
         images, index = self.data.images, self.data.index
         source = "SYNTHETIC phantoms, which prove nothing about MRI" if self.synthetic else "images"
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
-        log.info(f"Data      {len(index)} {source} from {index.root}: {counts}")
+        yield "Data", f"{len(index)} {source} from {index.root}: {counts}"
         how = "made in" if images.built else "opened from"
-        log.info(f"Cache     {images.megabytes():.0f} MB of decoded images {how} {images.path}")
-        sizes = [(p.numel(), p.requires_grad) for p in self.model.parameters()]
-        total, trainable = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
-        log.info(f"Network   {self.settings['model']['name']}, {total:,} parameters, {trainable:,} trainable")
+        yield "Cache", f"{images.megabytes():.0f} MB of decoded images {how} {images.path}"
+        total = sum(p.numel() for p in self.model.parameters())
+        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        yield "Network", f"{self.settings['model']['name']}, {total:,} parameters, {trainable:,} trainable"
         layout = ", channels last" if self.compute.channels_last else ""
-        log.info(f"Device    {self.device_name()}, {self.compute.precision}{layout}")
+        yield "Device", f"{hardware.device_name(self.device)}, {self.compute.precision}{layout}"
         if self.settings["method"]["freeze"] and not self.compute.caches_features:
-            log.info("Features  not cached: the backbone processes the images in every epoch")
-        log.info(f"Protocol  {describe_protocol(self.data.describe_split())}")
+            yield "Features", "not cached: the backbone processes the images in every epoch"
+        yield "Protocol", describe_protocol(self.data.describe_split())
         if self.data.monitored == "test":
-            log.info(
-                "          the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"
-            )
+            yield "", "the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"
 
-    def surroundings(self) -> dict[str, Any]:
+    def environment(self) -> dict[str, Any]:
         """Return the contents of `environment.json`."""
-        return {
-            **record.environment(),
-            "device": self.device_name(),
-            "accelerator": self.compute.accelerator,
-            "precision": self.compute.precision,
-            "channels_last": self.compute.channels_last,
-            "threads": torch.get_num_threads(),
-            "keeps_memory": self.keeps_memory,
-            "digests": self.digests(),
-        }
-
-    def device_name(self) -> str:
-        """Return the name of the device that the run computes on."""
-        return hardware.device_name(self.trainer.strategy.root_device)
-
-    def digests(self) -> dict[str, str]:
-        """Return what identifies the run's settings and everything that it reads."""
-        return {
-            "config": config_digest(self.settings),
-            "data": self.data.index.digest(),
-            "split": digest_of(self.data.split.names()),
-            "weights": self.weights_digest,
-        }
+        device = {"device": hardware.device_name(self.device), "threads": torch.get_num_threads()}
+        return {**record.environment(), **device, **vars(self.compute), "digests": self.digests}
 
     def kept_features(self) -> tuple[Tensor, dict[str, Any]]:
         """Return the frozen backbone's features of all images, and `features` of `results.json`."""
-        device, started = self.trainer.strategy.root_device, time.perf_counter()
+        started, compute, model = time.perf_counter(), self.compute, self.settings["model"]
         key = digest_of(
-            self.data.images.path.name, self.settings["data"]["normalize"], self.settings["model"]["name"],
-            self.settings["model"]["options"], self.weights_digest, self.compute.precision, self.compute.channels_last,
-            self.compute.accelerator, torch.__version__, *(["fused 1"] if self.compute.fuses_norms else []),
+            self.data.images.path.name, self.settings["data"]["normalize"], model["name"], model["options"],
+            self.digests["weights"], compute.precision, compute.channels_last, compute.accelerator, torch.__version__,
+            *(["fused 1"] if compute.fuses_norms else []),
         )  # fmt: skip
+        size = CPU_CHUNK if self.device.type == "cpu" else GPU_CHUNK
         images = self.data.batches(self.data.pixels, self.trainer, self.data.normalize, from_disk=True)
         found = load_features(
-            self.model.backbone.to(device),
-            replace(images, batch_size=CPU_CHUNK if device.type == "cpu" else GPU_CHUNK, rank=0, world_size=1),
+            self.model.backbone.to(self.device),
+            replace(images, batch_size=size, rank=0, world_size=1),
             (len(self.data.index), self.width),
             key=key,
             cache_dir=self.data.cache_dir,
-            precision=hardware.autocast(device, self.compute.precision),
-            fuse=self.compute.fuses_norms,
+            precision=hardware.autocast(self.device, compute.precision),
+            fuse=compute.fuses_norms,
         )
         seconds = time.perf_counter() - started
         how = "computed once" if found.built else "opened from the cache"
@@ -207,15 +173,14 @@ class TrainingRun:
         """
         data, split = self.data, self.data.split
         prepare, augment = (data.normalize, data.prepare_training) if kept is None else (None, None)
-        inputs = resident(data.pixels if kept is None else kept, self.trainer.strategy.root_device)
+        inputs = resident(data.pixels if kept is None else kept, self.device)
         everything = data.batches(inputs, self.trainer, prepare, from_disk=kept is None)
         many = factory.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
-        in_blocks = self.blocks is not None  # then the steps of a block prepare its batches
         training = everything.of(
             split.train,
-            prepare=None if in_blocks else augment,
+            prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images
             epoch=lambda: int(self.trainer.current_epoch),
-            in_blocks=in_blocks,
+            in_blocks=self.blocks is not None,
         )
         monitored = everything.of(getattr(split, data.monitored), batch_size=many)
         return training, monitored, everything.of(split.test, batch_size=many)
@@ -233,55 +198,51 @@ class TrainingRun:
         if self.data.monitored == "val" and best.is_file():
             self.model.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
 
+    def finish(self, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Write predictions, figures, TensorBoard's final values and `results.json`; return the contents of the last.
+
+        Args:
+            test_seconds: The time that the test took.
+            features: `features` of `results.json`.
+        """
+        monitored, classes = self.data.monitored, self.model.classes
+        logits, labels, positions = self.outputs("test")
+        probabilities, paths = softmax(logits), [printable(self.data.index.paths[position]) for position in positions]
+        validation = self.outputs("val")[:2] if monitored == "val" else None
+        results = {
+            **self.results(test_seconds, features),
+            "intervals": run_intervals(labels, probabilities, classes, read_groups(self.folder, paths)),
+            "probabilities": run_probabilities(logits, labels, classes, validation),
+        }
+        rows = record.prediction_rows(paths, classes, probabilities, labels)
+        files.write_csv(self.folder / "predictions.csv", rows)
+        plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
+        self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
+        for logger in self.tensorboards():
+            if monitored == "val":
+                values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
+                logger.log_metrics(values, step=results["epochs"])
+            log_final(logger, settings_with_effect(self.settings), results)
+            logger.finalize("success")
+        files.write_json(self.folder / "results.json", results)
+        return results
+
     def outputs(self, stage: str) -> tuple[Any, Any, Any]:
         """Return logits, labels and positions of a stage's epoch as arrays."""
         logits, labels, positions = (values.cpu().numpy() for values in self.model.outputs(stage))
         return logits, labels, positions
 
-    def uncertainty(self, outputs: tuple[Any, Any, Any], validation: tuple[Any, Any] | None) -> dict[str, Any]:
-        """Return `intervals` and `probabilities` of `results.json`.
-
-        Args:
-            outputs: Logits, labels and positions of the test split.
-            validation: Logits and labels of the validation split, if there is one.
-        """
-        logits, labels, positions = outputs
-        groups = read_groups(self.folder, self.paths_of(positions))
-        return {
-            "intervals": run_intervals(labels, softmax(logits), self.model.classes, groups),
-            "probabilities": run_probabilities(logits, labels, self.model.classes, validation),
-        }
-
-    def paths_of(self, positions: Any) -> list[str]:
-        """Return the images' paths as they stand in the run's files."""
-        return [printable(self.data.index.paths[position]) for position in positions]
-
-    def write_evidence(self, outputs: tuple[Any, Any, Any], results: Mapping[str, Any]) -> None:
-        """Write predictions and figures, and the final values to TensorBoard."""
-        logits, labels, positions = outputs
-        rows = record.prediction_rows(self.paths_of(positions), self.model.classes, softmax(logits), labels)
-        files.write_csv(self.folder / "predictions.csv", rows)
-        plots.save_run_figures(self.folder, results, self.recorder.rows, self.data.monitored)
-        self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
-        for logger in self.tensorboards():
-            if self.data.monitored == "val":
-                values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
-                logger.log_metrics(values, step=results["epochs"])
-            log_final(logger, settings_with_effect(self.settings), results)
-            logger.finalize("success")
-
     def tensorboards(self) -> list[TensorBoardLogger]:
         """Return the run's TensorBoard logs."""
         return [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
-    def results(
-        self, test_seconds: float, features: Mapping[str, Any], uncertainty: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return the contents of `results.json`."""
+    def results(self, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the contents of `results.json` but for `intervals` and `probabilities`."""
         settings, rows, summary = self.settings, self.recorder.rows, self.model.summarize("test")
         model, method, matrix = settings["model"]["name"], settings["method"]["name"], self.model.confusion["test"]
         best, epoch = record.best_epoch(rows, self.data.monitored)
         limits = [settings["trainer"][f"limit_{name}_batches"] for name in ("train", "val", "test")]
+        seconds = {name: record.mean_of(rows, f"seconds/{name}") for name in ("train", "test")}
         return {
             "schema": SCHEMA,
             "name": settings["name"],
@@ -296,11 +257,7 @@ class TrainingRun:
             "per_class": record.per_class(summary, self.model.classes, matrix),
             "confusion_matrix": matrix,
             "classes": self.model.classes,
-            **uncertainty,
-            "seconds_per_epoch": {
-                "train": record.mean_of(rows, "seconds/train"),
-                "test": record.mean_of(rows, "seconds/test") or test_seconds,
-            },
+            "seconds_per_epoch": {**seconds, "test": seconds["test"] or test_seconds},
             "seconds_total": self.recorder.seconds_before + time.time() - self.started,
             "features": features,
             "protocol": record.protocol(
@@ -314,7 +271,7 @@ class TrainingRun:
             ),
             "study": row_for(model, method),
             "config": settings,
-            "environment": self.surroundings(),
+            "environment": self.environment(),
         }
 
 
