@@ -1,6 +1,6 @@
-"""Backbone: any classification network of torchvision, with its weights, cut at its head.
+"""Backbone: any classification network of torchvision, with its weights, split into backbone and head.
 
-No table of networks: the head is found as the last Linear or Conv2d with as many outputs as the network has classes.
+There is no table of networks: the head is the last Linear or Conv2d with as many outputs as the network has classes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import inspect
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -24,9 +23,8 @@ from brain_tumor_tl.names import nearest
 IMAGENET_CLASSES = 1000
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A network in two parts, `head(backbone(x))` being what it was.
+class Cut(NamedTuple):
+    """A network in two parts, `head(backbone(x))` being equal to the network's output.
 
     Attributes:
         backbone: Images `(N, 3, H, W)` to features `(N, D)`.
@@ -43,7 +41,7 @@ def names() -> list[str]:
 
 
 def build(name: str, weights: str | None, options: Mapping[str, Any] | None = None) -> Cut:
-    """Build a network, give it its weights and cut it at its head.
+    """Build a network, load its weights and cut it at its head.
 
     Args:
         name: A classification network of torchvision.models.
@@ -51,59 +49,56 @@ def build(name: str, weights: str | None, options: Mapping[str, Any] | None = No
         options: Arguments of torchvision's builder.
 
     Raises:
-        ValueError: The name, the weights or an option are none that exist, or a state dict does not fit.
+        ValueError: The name, the weights or an option do not exist, or a state dict does not fit.
         ConnectionError: The weights can't be downloaded.
     """
     options = dict(options or {})
-    check_name(name)
+    if name not in names():
+        raise ValueError(
+            f"Expected `model.name` to be a classification network of torchvision, got {name!r}."
+            f"{nearest(name, names())} All of them: {', '.join(names())}."
+        )
     pretrained = pretrained_weights(name, weights)
     network = construct(name, pretrained, options)
     head = head_name(network, int(options.get("num_classes", IMAGENET_CLASSES)))
     if weights is not None and pretrained is None:
         load_state_file(network, Path(weights).expanduser(), head)
         if hasattr(network, "transform_input") and "transform_input" not in options:
-            # What torchvision sets with its own weights of GoogLeNet and Inception, which were trained on -1..1.
+            # torchvision sets it with its own weights of GoogLeNet and Inception, which were trained on -1..1.
             setattr(network, "transform_input", True)  # noqa: B010 - nn.Module's types know submodules and tensors only
-    drop_auxiliary_heads(network, head)
+    for auxiliary in auxiliary_heads(network, head):
+        setattr(network, "aux_logits", False)  # noqa: B010 - as above; forward then returns logits alone
+        setattr(network, auxiliary, None)
     return cut(network, head)
 
 
-def check_name(name: str) -> None:
-    """Raise a ValueError with the nearest right names where torchvision has no such network."""
-    if name not in names():
-        raise ValueError(
-            f"Expected `model.name` to be a classification network of torchvision, got {name!r}."
-            f"{nearest(name, names())} All of them: {', '.join(names())}."
-        )
-
-
 def pretrained_weights(name: str, weights: str | None) -> Any:
-    """Return torchvision's weights of that name, or None where `weights` is None or an existing file.
+    """Return torchvision's weights of that name, or None if `weights` is None or an existing file.
 
     Raises:
-        ValueError: `weights` is neither a name that the network has nor a file.
+        ValueError: `weights` is neither the name of weights of this network nor a file.
     """
     if weights is None or Path(weights).expanduser().is_file():
         return None
     known = models.get_model_weights(name)
     if weights in known.__members__:
         return known[weights]
-    looks_like_path = "/" in weights or Path(weights).suffix in (".pth", ".pt", ".ckpt", ".bin")
-    came = f"{weights}, which is no file" if looks_like_path else repr(weights)
+    is_path = "/" in weights or Path(weights).suffix in (".pth", ".pt", ".ckpt", ".bin")
     raise ValueError(
         f"Expected `model.weights` to be one of {', '.join(known.__members__)}, the path of a state dict, or null for "
-        f"random weights, got {came}.{nearest(weights, known.__members__)}"
+        f"random weights, got {f'{weights}, which is no file' if is_path else repr(weights)}."
+        f"{nearest(weights, known.__members__)}"
     )
 
 
 def construct(name: str, pretrained: Any, options: dict[str, Any]) -> nn.Module:
-    """Call torchvision's builder, with clear errors for wrong options and for weights that don't arrive."""
+    """Call torchvision's builder, with clear errors for wrong options and for weights that can't be downloaded."""
     builder = models.get_model_builder(name)
     try:
         with warnings.catch_warnings():
-            # GoogLeNet and Inception announce a change of their random start, which nobody can act on here.
+            # GoogLeNet and Inception announce a change of their initialization, which is of no concern here.
             warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
-            network = builder(weights=pretrained, progress=True, **options)
+            network: nn.Module = builder(weights=pretrained, progress=True, **options)
     except (URLError, ConnectionError, TimeoutError, EOFError, pickle.UnpicklingError) as error:
         raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
     except RuntimeError as error:
@@ -111,31 +106,29 @@ def construct(name: str, pretrained: Any, options: dict[str, Any]) -> nn.Module:
             raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
         raise ValueError(f"torchvision can't build {name} with model.options={options}: {error}") from error
     except (TypeError, ValueError, AssertionError) as error:
-        wanted = ", ".join(builder_options(builder))
         raise ValueError(
-            f"torchvision can't build {name} with model.options={options}: {error}. Its options are {wanted}."
+            f"torchvision can't build {name} with model.options={options}: {error}. "
+            f"Its options are {', '.join(builder_options(builder))}."
         ) from error
-    assert isinstance(network, nn.Module)
     return network
 
 
 def builder_options(builder: Any) -> list[str]:
-    """Return what can be given as `model.options`: the named arguments of the class that a builder returns."""
+    """Return the possible `model.options`: the named arguments of the class that a builder returns."""
     returned = inspect.signature(builder).return_annotation
     cls = getattr(models, returned, None) if isinstance(returned, str) else returned
     if not inspect.isclass(cls):
         return ["those in torchvision's documentation"]
-    return [p for p in inspect.signature(cls).parameters if p not in ("self", "args", "kwargs")]
+    return [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
 
 
 def missing_weights_message(name: str, pretrained: Any, error: Exception) -> str:
-    """Say in one sentence that weights did not arrive, and the ways out."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = str(pretrained.url).rsplit("/", 1)[-1]
+    """Return a message that weights could not be downloaded, with the alternatives."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(pretrained.url).rsplit("/", 1)[-1]
     reason = str(getattr(error, "reason", error)).rstrip(".")
     return (
-        f"The weights {pretrained.name} of {name} can't be had from {pretrained.url} ({reason}): fetch that file on a "
-        f"machine with internet and save it as {folder / file}, or give model.weights=PATH of a state dict, or "
+        f"The weights {pretrained.name} of {name} can't be downloaded from {pretrained.url} ({reason}): fetch that "
+        f"file on a machine with internet access and save it as {file}, or give model.weights=PATH of a state dict, or "
         "model.weights=null to start from random weights."
     )
 
@@ -144,7 +137,7 @@ def head_name(network: nn.Module, classes: int) -> str:
     """Return the dotted name of the last Linear or Conv2d with `classes` outputs.
 
     Raises:
-        ValueError: The network has none.
+        ValueError: There is none.
     """
     found: list[str] = [name for name, module in network.named_modules() if outputs(module) == classes]
     if not found:
@@ -153,14 +146,14 @@ def head_name(network: nn.Module, classes: int) -> str:
 
 
 def outputs(module: nn.Module) -> int | None:
-    """Return how many outputs a Linear or Conv2d has, None for any other module."""
+    """Return the number of outputs of a Linear or Conv2d, None for any other module."""
     if isinstance(module, nn.Linear):
         return module.out_features
     return module.out_channels if isinstance(module, nn.Conv2d) else None
 
 
 def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
-    """Return the names of the children that GoogLeNet and Inception train beside the head, else none."""
+    """Return the names of the children that GoogLeNet and Inception train besides the head, none for other networks."""
     if not hasattr(network, "aux_logits"):
         return []
     classes = outputs(network.get_submodule(head))
@@ -168,40 +161,32 @@ def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
     return [name for name, child in children.items() if any(outputs(m) == classes for m in child.modules())]
 
 
-def drop_auxiliary_heads(network: nn.Module, head: str) -> None:
-    """Remove the auxiliary heads; the network's forward then returns logits alone."""
-    for name in auxiliary_heads(network, head):
-        setattr(network, "aux_logits", False)  # noqa: B010 - nn.Module's types know submodules and tensors only
-        setattr(network, name, None)
-
-
 def cut(network: nn.Module, head: str) -> Cut:
     """Take the head out of a network.
 
-    A Linear is replaced by the identity. A 1 x 1 convolution takes what follows it in its Sequential along (ReLU and
-    global pooling in SqueezeNet), so that features and head meet where the network flattens: the features are the
-    whole map, `(N, C * H * W)`, and the head folds it back.
+    A Linear is replaced by the identity. A 1 x 1 convolution takes along the layers that follow it in its Sequential
+    (ReLU and global pooling in SqueezeNet), so that the features are what the network flattens there, the whole map
+    `(N, C * H * W)`, which the head unflattens.
 
     Raises:
-        ValueError: The head is a convolution in any other place than that.
+        ValueError: The head is a convolution anywhere else.
     """
-    parent = network.get_submodule(head.rpartition(".")[0])
-    layer, attribute = network.get_submodule(head), head.rpartition(".")[2]
+    place, _, attribute = head.rpartition(".")
+    parent, layer = network.get_submodule(place), network.get_submodule(head)
     if isinstance(layer, nn.Linear):
         setattr(parent, attribute, nn.Identity())
         return Cut(network, layer)
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or not isinstance(parent, nn.Sequential):
         raise ValueError(f"Expected the head {head} to be a Linear or a 1 x 1 Conv2d in a Sequential, got {layer}.")
     position = list(dict(parent.named_children())).index(attribute)
-    tail = list(parent.children())[position + 1 :]
+    tail = list(parent.children())[position:]
     del parent[position:]
-    # The place of a value in the map does not matter to a 1 x 1 convolution and a global pooling.
-    fold = nn.Unflatten(1, (layer.in_channels, -1, 1))
-    return Cut(network, nn.Sequential(fold, layer, *tail, nn.Flatten()))
+    # The order of positions in the map does not matter to a 1 x 1 convolution and a global pooling.
+    return Cut(network, nn.Sequential(nn.Unflatten(1, (layer.in_channels, -1, 1)), *tail, nn.Flatten()))
 
 
 def new_head(head: nn.Module, classes: int) -> nn.Module:
-    """Return a head like `head` with fresh weights and `classes` outputs; parts without weights are shared."""
+    """Return a head like `head` with new weights and `classes` outputs; layers without weights are shared."""
     if isinstance(head, nn.Linear):
         return nn.Linear(head.in_features, classes, bias=head.bias is not None)
     if isinstance(head, nn.Conv2d):
@@ -210,13 +195,12 @@ def new_head(head: nn.Module, classes: int) -> nn.Module:
 
 
 def load_state_file(network: nn.Module, path: Path, head: str) -> None:
-    """Load a state dict; entries of the head may be absent or of another size, all others must fit.
+    """Load a state dict; entries of the head may be missing or of another size, all others must fit.
 
     Raises:
-        ValueError: The file holds no state dict, or entries are missing, unexpected or of another shape.
+        ValueError: The file has no state dict, or entries are missing, unexpected or of another shape.
     """
-    state = read_state(path)
-    expected = network.state_dict()
+    state, expected = read_state(path), network.state_dict()
     dropped = tuple(name + "." for name in auxiliary_heads(network, head))
     optional = {k for k in expected if k.startswith((head + ".", *dropped)) or k.endswith("num_batches_tracked")}
     fitting = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
@@ -226,7 +210,7 @@ def load_state_file(network: nn.Module, path: Path, head: str) -> None:
         "of another shape": [k for k in state if k in expected and k not in fitting and k not in optional],
     }
     if any(problems.values()):
-        found = "; ".join(f"{len(keys)} {kind} ({some(keys)})" for kind, keys in problems.items() if keys)
+        found = "; ".join(f"{len(keys)} {kind} ({first_few(keys)})" for kind, keys in problems.items() if keys)
         raise ValueError(
             f"The state dict {path} does not fit {type(network).__name__}: entries {found}. "
             "Choose the network that it belongs to with model.name and model.options."
@@ -234,18 +218,24 @@ def load_state_file(network: nn.Module, path: Path, head: str) -> None:
     network.load_state_dict(fitting, strict=False)
 
 
-def first_line(error: Exception) -> str:
-    """Return an error's first line as a sentence, its kind where it has no text."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".") + "."
-
-
-def some(keys: list[str]) -> str:
-    """Return the first few of many names as one text."""
+def first_few(keys: list[str]) -> str:
+    """Return the first names of many in one text."""
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
+def first_line(error: Exception) -> str:
+    """Return an error's first line as a sentence, or its type if it has no text."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".") + "."
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running code from the file; wrappers and prefixes of common trainers are taken off."""
+    """Read a state dict without running code from the file; remove the wrappers and prefixes of common trainers.
+
+    Prefixes come from DataParallel, torch.compile and this package's own checkpoints.
+
+    Raises:
+        ValueError: The file has no state dict.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -256,26 +246,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
+    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not state:
         raise ValueError(f"Expected {path} to hold a state dict, a table of tensors, got {type(content).__name__}.")
-    return without_prefix(tensors)
-
-
-def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what DataParallel, torch.compile and this package's own checkpoints put before the names."""
-    if any(key.startswith("backbone.") for key in state):
-        state = {key: value for key, value in state.items() if key.startswith("backbone.")}
+    state = {k: v for k, v in state.items() if k.startswith("backbone.")} or state  # of an own checkpoint
     for prefix in ("module.", "_orig_mod.", "backbone."):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
 def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
-    """Return how many features an image of a size gives, without computing any.
+    """Return the number of features for images of a size, without computing any.
 
     Raises:
-        ValueError: The network refuses images of that size.
+        ValueError: The network does not take images of that size.
     """
     state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
     images = torch.empty(2, 3, image_size, image_size, device="meta")
@@ -287,7 +271,7 @@ def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
         least = next(iter(models.get_model_weights(name))).meta.get("min_size", (224, 224))[0]
         raise ValueError(
             f"{name} does not take images of {image_size} x {image_size} pixels: {first_line(error)} "
-            f"Its weights name {least} pixels as the least: data.image_size={least}."
+            f"Its weights require {least} pixels or more: data.image_size={least}."
         ) from error
     finally:
         backbone.train(training)
@@ -295,7 +279,7 @@ def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
 
 
 def state_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's parameters and buffers, names included, as hexadecimal text."""
+    """Return the SHA-256 of a module's parameters and buffers, including their names, as hexadecimal text."""
     total = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -37,7 +37,7 @@ def test_build_optimizer__holds_only_what_learns() -> None:
         ("Adamm", {}, "Did you mean `Adam`"),
         ("Adam", {"weight_decy": 0.1}, "Did you mean `weight_decay`"),
         ("Adam", {"lr": 0.1}, "takes no `optimizer.options.lr`"),
-        ("Adam", {"betas": [2.0, 0.9]}, "refuses `optimizer.options`"),
+        ("Adam", {"betas": [2.0, 0.9]}, "rejects `optimizer.options`"),
         ("Optimizer", {}, "to be a class of torch.optim"),
     ],
     ids=["name", "option", "lr-twice", "value", "base-class"],
@@ -63,9 +63,9 @@ def test_build_scheduler__auto_is_the_number_of_steps() -> None:
     ("name", "options", "match"),
     [
         ("StepLRR", {}, "Did you mean `StepLR`"),
-        ("StepLR", {}, "needs `\\+scheduler.options.step_size"),
+        ("StepLR", {}, "requires `\\+scheduler.options.step_size"),
         ("StepLR", {"step_siz": 1}, "Did you mean `step_size`"),
-        ("OneCycleLR", {"max_lr": 0.1, "total_steps": -3}, "refuses"),
+        ("OneCycleLR", {"max_lr": 0.1, "total_steps": -3}, "rejects"),
     ],
     ids=["name", "absent", "option", "value"],
 )

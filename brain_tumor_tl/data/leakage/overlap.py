@@ -1,16 +1,14 @@
-"""Overlap: which images two data sets share, before one is called an external test of the other."""
+"""Overlap: which images two data sets share, to be checked before one serves as an external test of the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brain_tumor_tl.cache import digest_of, load_or_build
 from brain_tumor_tl.data.index import printable
-from brain_tumor_tl.data.leakage.copies import DETAIL, GREY, OVERLAP, SEARCH, Pair, near_pairs, read_pairs, write_pairs
+from brain_tumor_tl.data.leakage.copies import Pair, cached_pairs, near_pairs
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 
 
@@ -19,53 +17,37 @@ def overlap(ours: FileInfo, theirs: FileInfo, cache_dir: Path) -> dict[str, Any]
 
     Args:
         ours: The first set.
-        theirs: The second.
-        cache_dir: Where what is found is kept.
+        theirs: The second set.
+        cache_dir: Folder of the cache.
     """
-    pixels = set(ours.column("pixels"))
-    by_files = np.isin(theirs.index.digests, ours.index.digests)
-    by_pixels = np.array([name in pixels for name in theirs.column("pixels")], dtype=bool)
+    index, pixels = theirs.index, theirs.column("pixels")
+    first_with = {digest: position for position, digest in reversed(list(enumerate(ours.column("pixels"))))}
     pairs = pairs_between(ours, theirs, cache_dir)
-    near = by_pixels.copy()
-    near[alike(theirs.column("pixels"), [pair.second for pair in pairs])] = True
-    classes = np.array([theirs.index.classes[label] for label in theirs.index.labels])
+    similar = {pixels[pair.second] for pair in pairs}  # a pair names only the first image of identical pixels
+    near = np.array([digest in first_with or digest in similar for digest in pixels], dtype=bool)
+    identical = [(first_with[digest], position) for position, digest in enumerate(pixels) if digest in first_with]
     return {
-        "root": printable(str(theirs.index.root)),
-        "images": len(theirs.index),
-        "unreadable": len(theirs.index.bad),
-        "identical files": int(by_files.sum()),
-        "identical pixels": int(by_pixels.sum()),
+        "root": printable(str(index.root)),
+        "images": len(index),
+        "unreadable": len(index.bad),
+        "identical files": len(np.flatnonzero(np.isin(index.digests, ours.index.digests))),
+        "identical pixels": len(identical),
         "near copies": int(near.sum()),
         "classes": {
-            name: [int(near[classes == name].sum()), int((classes == name).sum())] for name in theirs.index.classes
+            name: [int(near[index.labels == label].sum()), int((index.labels == label).sum())]
+            for label, name in enumerate(index.classes)
         },
-        "pairs": [(pair.first, pair.second) for pair in pairs] + twins(ours, theirs),
+        "pairs": [(pair.first, pair.second) for pair in pairs] + identical,
     }
 
 
-def alike(names: Sequence[str], chosen: Sequence[int]) -> list[int]:
-    """Return the positions of all that have the name of a chosen one."""
-    wanted = {names[position] for position in chosen}
-    return [position for position, name in enumerate(names) if name in wanted]
-
-
-def twins(ours: FileInfo, theirs: FileInfo) -> list[tuple[int, int]]:
-    """Return the positions of images with equal pixels, the first of ours for each of theirs."""
-    places = {name: position for position, name in reversed(list(enumerate(ours.column("pixels"))))}
-    return [(places[name], position) for position, name in enumerate(theirs.column("pixels")) if name in places]
-
-
 def pairs_between(ours: FileInfo, theirs: FileInfo, cache_dir: Path) -> list[Pair]:
-    """Return the near copies with one image in each set, positions in their own sets."""
+    """Return the near copies with one image in each set, with positions in their own sets."""
     count = len(ours.index)
 
-    def build(path: Path) -> dict[str, Any]:
-        pictures = np.concatenate([ours.thumbnails, theirs.thumbnails])
-        return write_pairs(path, near_pairs(pictures, ours.column("pixels") + theirs.column("pixels"), since=count))
+    def find() -> list[Pair]:
+        images = np.concatenate([ours.thumbnails, theirs.thumbnails])
+        return near_pairs(images, ours.column("pixels") + theirs.column("pixels"), since=count)
 
-    stored = load_or_build(cache_dir, "overlap", digest_of("overlap", SEARCH, ours.key, theirs.key), build)
-    return [
-        pair._replace(second=pair.second - count)
-        for pair in read_pairs(stored.array)
-        if pair.first < count <= pair.second and pair.is_copy(DETAIL, GREY, OVERLAP)
-    ]
+    pairs = cached_pairs(cache_dir, "overlap", [ours.key, theirs.key], find)
+    return [p._replace(second=p.second - count) for p in pairs if p.first < count <= p.second and p.is_copy()]

@@ -1,10 +1,11 @@
-"""Relations: which images have more in common than a class: pixels, a patient, a run of file numbers."""
+"""Relations: which images share more than a class: identical pixels, a patient, a series of file numbers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,23 @@ from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.leakage.copies import find_copies
 from brain_tumor_tl.data.leakage.file_info import load_file_info
 from brain_tumor_tl.data.splits.groups import Indices, alone, joined, named_groups
-from brain_tumor_tl.data.splits.random import Split
 from brain_tumor_tl.data.splits.series import find_series
 
-GLANCE_VERSION = 1  # part of the cache's key: raise it when what a glance sees changes
-SIDE = 32  # pixels of the pictures by which runs and nearest neighbours are found
-KNOWN, SOUGHT = 8192, 512  # training and test pictures that are compared at a time: bounds the memory
+QUICK_SCAN_VERSION = 1  # part of the cache's key: raise it when the result of a quick scan changes
+SIDE = 32  # pixels of the images that series and nearest neighbours are found by
+TRAIN_ROWS, TEST_ROWS = 8192, 512  # training and test images that are compared at a time: bounds the memory
 
 
 @dataclass(frozen=True)
 class Relations:
-    """Which images have more in common than a class.
+    """Which images share more than a class.
 
     Attributes:
         paths: Path of each image.
-        identical: Groups of images with the same pixels, `(N,)`; None where nobody looked.
-        copies: Groups of images that are copies of each other, near ones too, `(N,)`; None where nobody looked.
-        patients: Groups of images of one patient, `(N,)`; None where patients are not known.
-        thumbnails: A small grey picture of each image, uint8 `(N, S, S)`; None where nobody looked.
+        identical: Groups of images with the same pixels, `(N,)`; None if not computed.
+        copies: Groups of images that are copies of each other, near copies included, `(N,)`; None if not computed.
+        patients: Groups of images of one patient, `(N,)`; None if patients are not known.
+        thumbnails: A small grey image of each image, uint8 `(N, S, S)`; None if not computed.
     """
 
     paths: Sequence[str]
@@ -44,44 +44,46 @@ class Relations:
     patients: Indices | None = None
     thumbnails: NDArray[np.uint8] | None = None
 
+    @cached_property
+    def series(self) -> Indices:
+        """Groups of neighbouring file numbers whose images look alike, `(N,)`."""
+        assert self.thumbnails is not None, "computed together with the copies"
+        return find_series(self.paths, pooled(self.thumbnails))
+
     def groups(self, by: str) -> Indices:
         """Return which images stay together, `(N,)`.
 
         Args:
-            by: "random" for none, "grouped" for copies and a patient's images, "runs" for these and runs of
+            by: "random" for none, "grouped" for copies and a patient's images, "series" for these and series of
                 neighbouring file numbers.
 
         Raises:
-            ValueError: That is not known of these images.
+            ValueError: The copies are not computed.
         """
         if by == "random":
             return alone(len(self.paths))
-        found = [self.copies_or_refuse(), *self._of_patients()]
-        if by == "runs":
-            assert self.thumbnails is not None, "whoever looked for copies has them"
-            found.append(find_series(self.paths, pooled(self.thumbnails)))
-        return joined(len(self.paths), *found)
+        return self._with_patients(self.require_copies(), *([self.series] if by == "series" else []))
 
     def known_groups(self, by: str) -> Indices | None:
-        """Return the groups that a figure's images are not independent within, None where nobody looked.
+        """Return the groups of images that are not independent of each other, None if not computed.
 
-        They are of identical images where nobody looked for near copies.
+        Without near copies they are groups of identical images.
 
         Args:
-            by: What the split keeps together; the groups are copies and patients at least.
+            by: What the split keeps together; the groups hold copies and patients at least.
         """
         if self.copies is None:
-            return None if self.identical is None else joined(len(self.paths), self.identical, *self._of_patients())
-        return self.groups("runs" if by == "runs" else "grouped")
+            return None if self.identical is None else self._with_patients(self.identical)
+        return self.groups("series" if by == "series" else "grouped")
 
-    def _of_patients(self) -> list[Indices]:
-        return [] if self.patients is None else [self.patients]
+    def _with_patients(self, *groups: Indices) -> Indices:
+        return joined(len(self.paths), *groups, *([] if self.patients is None else [self.patients]))
 
-    def copies_or_refuse(self) -> Indices:
+    def require_copies(self) -> Indices:
         """Return the groups of copies.
 
         Raises:
-            ValueError: Nobody looked for copies.
+            ValueError: They are not computed.
         """
         if self.copies is None:
             raise ValueError("This split needs to know which images are copies. Give data.find_copies=auto.")
@@ -91,29 +93,29 @@ class Relations:
 def find_relations(
     index: Index, images: CacheEntry, cache_dir: Path, patients: Indices | None, wanted: str | bool, needed: bool
 ) -> Relations:
-    """Look for copies among images, or open what was found before.
+    """Find the copies among images, or load them from the cache.
 
     Args:
         index: The images.
         images: Decoded, uint8 `(N, C, H, W)`.
-        cache_dir: Where what is found is kept.
-        patients: Groups of images of one patient, None where patients are not known.
-        wanted: Whether to look; "auto" leaves near copies, which take a minute to find, to splits that need them.
-        needed: Whether the split depends on it.
+        cache_dir: Folder of the cache.
+        patients: Groups of images of one patient, None if patients are not known.
+        wanted: Whether to search for copies; "auto" searches for near copies, which takes a minute, only if `needed`.
+        needed: Whether the split depends on them.
     """
     if wanted is False:
         return Relations(index.paths, patients=patients)
     if wanted == "auto" and not needed:
-        return glance(index.paths, images, cache_dir, patients)
-    read = load_file_info(index, cache_dir)
-    identical = named_groups(read.column("pixels"))
-    return Relations(index.paths, identical, find_copies(read, cache_dir).groups, patients, read.thumbnails)
+        return quick_scan(index.paths, images, cache_dir, patients)
+    info = load_file_info(index, cache_dir)
+    identical = named_groups(info.column("pixels"))
+    return Relations(index.paths, identical, find_copies(info, cache_dir).groups, patients, info.thumbnails)
 
 
-def glance(paths: Sequence[str], images: CacheEntry, cache_dir: Path, patients: Indices | None) -> Relations:
-    """Return what decoded images tell without another look at the files: which are equal, and small pictures.
+def quick_scan(paths: Sequence[str], images: CacheEntry, cache_dir: Path, patients: Indices | None) -> Relations:
+    """Return what decoded images show without reading the files again: which are identical, and thumbnails.
 
-    Images of different files that are equal once resized count as identical.
+    Images of different files that are equal after resizing count as identical.
     """
 
     def build(path: Path) -> dict[str, Any]:
@@ -124,25 +126,13 @@ def glance(paths: Sequence[str], images: CacheEntry, cache_dir: Path, patients: 
         small.flush()
         return {"pixels": [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images.array]}
 
-    stored = load_or_build(cache_dir, "glance", digest_of("glance", GLANCE_VERSION, images.path.name), build)
-    return Relations(paths, named_groups(stored.about["pixels"]), None, patients, stored.array)
-
-
-def nearest_neighbour_of_split(relations: Relations, labels: Indices, split: Split) -> float | None:
-    """Return the share of test images whose most alike training image has their label, None where nobody looked.
-
-    Args:
-        relations: With the thumbnails that are compared.
-        labels: Label of each image, `(N,)`.
-        split: Whose test part to look up in whose training part.
-    """
-    if relations.thumbnails is None:
-        return None
-    return nearest_neighbour_accuracy(relations.thumbnails, labels, split.train, split.test)
+    key = digest_of("quick_scan", QUICK_SCAN_VERSION, images.path.name)
+    entry = load_or_build(cache_dir, "quick_scan", key, build)
+    return Relations(paths, named_groups(entry.about["pixels"]), None, patients, entry.array)
 
 
 def pooled(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return thumbnails, `(N, S, S)`, pooled to `(N, 32, 32)`: what two slices share, less what two scans differ in.
+    """Return thumbnails, `(N, S, S)`, pooled to `(N, 32, 32)`, which keeps what neighbouring slices share.
 
     Raises:
         ValueError: S is no multiple of 32.
@@ -150,44 +140,46 @@ def pooled(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     count, size, _ = thumbnails.shape
     if size % SIDE:
         raise ValueError(f"Expected thumbnails of a multiple of {SIDE} pixels, got {size}.")
-    result = np.empty((count, SIDE, SIDE), dtype=np.float32)
-    for start in range(0, count, 1024):  # bounds the memory
-        blocks = thumbnails[start : start + 1024].reshape(-1, SIDE, size // SIDE, SIDE, size // SIDE)
-        result[start : start + 1024] = blocks.mean(axis=(2, 4), dtype=np.float32)
+    blocks = thumbnails.reshape(count, SIDE, size // SIDE, SIDE, size // SIDE)
+    result: NDArray[np.float32] = blocks.mean(axis=(2, 4), dtype=np.float32)
     return result
 
 
-def nearest_neighbour_accuracy(thumbnails: NDArray[np.uint8], labels: Indices, train: Indices, test: Indices) -> float:
-    """Return the share of test images whose most correlated training image has their label.
+def nearest_neighbour_accuracy(
+    thumbnails: NDArray[np.uint8] | None, labels: Indices, train: Indices, test: Indices
+) -> float | None:
+    """Return the accuracy of the nearest-neighbour (1-NN) baseline, None without thumbnails.
+
+    Each test image gets the label of the training image whose thumbnail correlates most with its own.
 
     Args:
         thumbnails: As `pooled` takes them, `(N, S, S)`.
         labels: Label of each image, `(N,)`.
-        train: Positions of the images that are looked up.
-        test: Positions of the images to find.
+        train: Positions of the training images.
+        test: Positions of the test images.
     """
+    if thumbnails is None:
+        return None
     best, nearest = np.full(len(test), -np.inf, dtype=np.float32), np.zeros(len(test), dtype=np.int64)
-    for first in range(0, len(train), KNOWN):
-        chunk = train[first : first + KNOWN]
+    for first in range(0, len(train), TRAIN_ROWS):
+        chunk = train[first : first + TRAIN_ROWS]
         known = standardized(pooled(thumbnails[chunk]))
-        for start in range(0, len(test), SOUGHT):
-            rows = slice(start, start + SOUGHT)
-            likeness = standardized(pooled(thumbnails[test[rows]])) @ known.T
-            found = likeness.argmax(axis=1)
-            highest = likeness[np.arange(len(found)), found]
-            closer = highest > best[rows]
-            nearest[rows] = np.where(closer, chunk[found], nearest[rows])
+        for start in range(0, len(test), TEST_ROWS):
+            rows = slice(start, start + TEST_ROWS)
+            similarity = standardized(pooled(thumbnails[test[rows]])) @ known.T
+            highest = similarity.max(axis=1)
+            nearest[rows] = np.where(highest > best[rows], chunk[similarity.argmax(axis=1)], nearest[rows])
             best[rows] = np.maximum(highest, best[rows])
     return float((labels[nearest] == labels[test]).mean())
 
 
-def standardized(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return pictures `(B, H, W)` as rows of mean 0 and length 1, `(B, H * W)`, whose products are correlations.
+def standardized(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return images `(B, H, W)` as rows of mean 0 and length 1, `(B, H * W)`, whose products are correlations.
 
     >>> standardized(np.array([[[0, 2]], [[9, 1]]], dtype=np.float32)).astype(float).round(2).tolist()
     [[-0.71, 0.71], [0.71, -0.71]]
     """
-    rows = pictures.reshape(len(pictures), -1)
+    rows = images.reshape(len(images), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     result: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return result

@@ -1,7 +1,7 @@
-"""Shortcuts: what a model reaches from what has nothing to do with a tumour: a file's size, its border, its brightness.
+"""Shortcuts: the accuracy of a model on what has nothing to do with tumours: file size, border, brightness.
 
-The model is scikit-learn's random forest, with its defaults but for the number of trees. A forest of trees finds rules
-of any shape, such as "512 x 512 is a glioma", so that what it doesn't reach is hardly there.
+The model is scikit-learn's random forest with default settings but for the number of trees. It finds rules of any
+shape, such as "512 x 512 is a glioma", so a signal that the forest misses is negligible.
 """
 
 from __future__ import annotations
@@ -14,60 +14,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brain_tumor_tl.data.leakage.file_info import FileInfo
-from brain_tumor_tl.data.splits.random import Indices, Split
+from brain_tumor_tl.data.splits.groups import Indices
+from brain_tumor_tl.data.splits.split import Split
 
 TREES = 50
-BORDER = 6  # pixels of 128 that count as a picture's border
+BORDER = 6  # pixels of 128 that count as an image's border
 DARK = 12  # grey value up to which a pixel counts as black; JPEG leaves some noise in black
-CHUNK = 1024  # pictures at a time, which bounds the memory
+CHUNK = 1024  # images at a time, which bounds the memory
 
-Features = Mapping[str, NDArray[np.float64]]
+Values = NDArray[np.float64]
+Features = Mapping[str, Values]
 
 
 def has_scikit_learn() -> bool:
-    """Tell whether scikit-learn, which the forest comes from, is installed."""
+    """Tell whether scikit-learn, which provides the forest, is installed."""
     return find_spec("sklearn") is not None
 
 
-def shortcut_features(facts: FileInfo) -> dict[str, NDArray[np.float64]]:
-    """Return what each kind of shortcut is made of, `(N, K)` by its name, and all of it together."""
-    width, height, size = (np.array(facts.column(name), dtype=np.float64) for name in ("width", "height", "size"))
-    border, brightness = picture_statistics(facts.thumbnails)
+def shortcut_features(info: FileInfo) -> dict[str, Values]:
+    """Return the features of each kind of shortcut, `(N, K)` by its name, and all of them together."""
+    width, height, size = (np.array(info.column(name), dtype=np.float64) for name in ("width", "height", "size"))
+    chunks = [np.asarray(info.thumbnails[start : start + CHUNK]) for start in range(0, len(info.thumbnails), CHUNK)]
     features = {
         "width and height": np.stack([width, height], axis=1),
         "aspect": (width / height)[:, None],
         "file size": size[:, None],
-        "border": border,
-        "brightness": brightness,
+        "border": np.concatenate([border_statistics(chunk) for chunk in chunks]),
+        "brightness": np.concatenate([grey_statistics(chunk) for chunk in chunks]),
     }
     return features | {"all of these": np.concatenate(list(features.values()), axis=1)}
 
 
-def picture_statistics(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return statistics of each picture's border, `(N, 7)`, and of its grey values, `(N, 8)`.
+def border_statistics(images: NDArray[np.uint8]) -> Values:
+    """Return mean, standard deviation, share of black and four black margins of borders, `(B, 7)`.
 
-    The border's are mean, std and share of black of its outermost pixels, and the width of the black margin on
-    each side. The grey values' are mean, std, share of black and five percentiles. Where a pixel lies inside the
-    picture counts for neither.
+    Nothing depends on where a pixel is inside the image.
 
     Args:
-        thumbnails: uint8 `(N, S, S)`.
+        images: uint8 `(B, S, S)`.
     """
-    borders, greys = [], []
-    for start in range(0, len(thumbnails), CHUNK):
-        pictures = np.asarray(thumbnails[start : start + CHUNK])
-        borders.append(border_statistics(pictures))
-        greys.append(grey_statistics(pictures.reshape(len(pictures), -1)))
-    return np.concatenate(borders), np.concatenate(greys)
-
-
-def border_statistics(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return mean, std, share of black and four black margins of pictures' borders, `(B, 7)`."""
-    inner = np.ones(pictures.shape[1:], dtype=bool)
+    inner = np.ones(images.shape[1:], dtype=bool)
     inner[BORDER:-BORDER, BORDER:-BORDER] = False
-    edge = pictures[:, inner].astype(np.float64)
-    bright = pictures > DARK
-    margins = []
+    edge = images[:, inner].astype(np.float64)
+    bright, margins = images > DARK, []
     for axis in (1, 2):
         content = bright.mean(axis=axis) > 0.02
         content[~content.any(axis=1)] = True
@@ -75,42 +64,34 @@ def border_statistics(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.stack([edge.mean(axis=1), edge.std(axis=1), (edge <= DARK).mean(axis=1), *margins], axis=1)
 
 
-def grey_statistics(rows: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return mean, std, share of black and percentiles 5, 25, 50, 75 and 95 of rows, `(B, 8)`."""
+def grey_statistics(images: NDArray[np.uint8]) -> Values:
+    """Return mean, standard deviation, share of black and percentiles 5, 25, 50, 75 and 95 of images, `(B, 8)`."""
+    rows = images.reshape(len(images), -1)
     percentiles = np.percentile(rows, [5, 25, 50, 75, 95], axis=1)
     return np.stack([rows.mean(axis=1), rows.std(axis=1), (rows <= DARK).mean(axis=1), *percentiles], axis=1)
 
 
-def forest_accuracy(features: NDArray[np.float64], labels: Indices, split: Split, seed: int) -> float:
-    """Return the share of a split's test images that a random forest fitted to the training part gets right.
+def forest_accuracy(features: Values, labels: Indices, split: Split, seed: int) -> float:
+    """Return the accuracy on a split's test images of a random forest fitted to its training images.
 
     Args:
         features: `(N, K)`.
         labels: Label of each image, `(N,)`.
-        split: Whose parts to use.
+        split: The split of the images.
         seed: Seed of the forest.
-
-    Raises:
-        ImportError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError as error:
-        raise ImportError(
-            "Shortcuts are measured with scikit-learn, which is not installed: pip install 'brain_tumor_tl[audit]'."
-        ) from error
+    from sklearn.ensemble import RandomForestClassifier
+
     forest = RandomForestClassifier(n_estimators=TREES, random_state=seed)
     forest.fit(features[split.train], labels[split.train])
     return float(forest.score(features[split.test], labels[split.test]))
 
 
-def majority_accuracy(labels: Indices, split: Split) -> float:
-    """Return the share of test images that are of the training part's most frequent class: what a constant reaches."""
-    most = np.bincount(labels[split.train]).argmax()
-    return float((labels[split.test] == most).mean())
-
-
 def shortcut_accuracies(features: Features, labels: Indices, split: Split, seed: int) -> dict[str, Any]:
-    """Return what the constant guess and a forest on each kind of shortcut reach on a split."""
-    reached = {name: forest_accuracy(values, labels, split, seed) for name, values in features.items()}
-    return {"constant guess": majority_accuracy(labels, split)} | reached
+    """Return the accuracies on a split of the constant guess and of a forest on each kind of shortcut.
+
+    The constant guess is the most frequent class of the training images.
+    """
+    constant = np.bincount(labels[split.train]).argmax()
+    forests = {name: forest_accuracy(values, labels, split, seed) for name, values in features.items()}
+    return {"constant guess": float((labels[split.test] == constant).mean()), **forests}
