@@ -21,6 +21,7 @@ from torchvision import models
 from brain_tumor_tl.names import nearest
 
 IMAGENET_CLASSES = 1000
+AUXILIARY = ("aux1", "aux2", "AuxLogits")  # heads of GoogLeNet and Inception that are only used in training
 
 
 class Cut(NamedTuple):
@@ -66,7 +67,7 @@ def build(name: str, weights: str | None, options: Mapping[str, Any] | None = No
         if hasattr(network, "transform_input") and "transform_input" not in options:
             # torchvision sets it with its own weights of GoogLeNet and Inception, which were trained on -1..1.
             setattr(network, "transform_input", True)  # noqa: B010 - nn.Module's types know submodules and tensors only
-    for auxiliary in auxiliary_heads(network, head):
+    for auxiliary in auxiliary_heads(network):
         setattr(network, "aux_logits", False)  # noqa: B010 - as above; forward then returns logits alone
         setattr(network, auxiliary, None)
     return cut(network, head)
@@ -152,13 +153,9 @@ def outputs(module: nn.Module) -> int | None:
     return module.out_channels if isinstance(module, nn.Conv2d) else None
 
 
-def auxiliary_heads(network: nn.Module, head: str) -> list[str]:
-    """Return the names of the children that GoogLeNet and Inception train besides the head, none for other networks."""
-    if not hasattr(network, "aux_logits"):
-        return []
-    classes = outputs(network.get_submodule(head))
-    children = {name: child for name, child in network.named_children() if name != head.split(".")[0]}
-    return [name for name, child in children.items() if any(outputs(m) == classes for m in child.modules())]
+def auxiliary_heads(network: nn.Module) -> list[str]:
+    """Return the names of a network's auxiliary heads, which GoogLeNet and Inception have."""
+    return [name for name in AUXILIARY if hasattr(network, name)]
 
 
 def cut(network: nn.Module, head: str) -> Cut:
@@ -201,7 +198,7 @@ def load_state_file(network: nn.Module, path: Path, head: str) -> None:
         ValueError: The file has no state dict, or entries are missing, unexpected or of another shape.
     """
     state, expected = read_state(path), network.state_dict()
-    dropped = tuple(name + "." for name in auxiliary_heads(network, head))
+    dropped = tuple(name + "." for name in auxiliary_heads(network))
     optional = {k for k in expected if k.startswith((head + ".", *dropped)) or k.endswith("num_batches_tracked")}
     fitting = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
     problems = {

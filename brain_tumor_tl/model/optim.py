@@ -47,6 +47,14 @@ def checked_class(kind: str, name: str, base: type, options: Mapping[str, Any]) 
     return known[name]
 
 
+def construct(kind: str, cls: Any, argument: object, options: Mapping[str, Any], **given: Any) -> Any:
+    """Construct an optimizer or scheduler, with a clear error for values that it rejects."""
+    try:
+        return cls(argument, **given, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{cls.__name__} rejects `{kind}.options` {dict(options)}: {error}.") from error
+
+
 def check_learning(
     optimizer: str, lr: float, optimizer_options: Mapping[str, Any], scheduler: str | None, options: Mapping[str, Any]
 ) -> None:
@@ -78,10 +86,7 @@ def build_optimizer(
         and not {"fused", "foreach", "differentiable"} & {*options}
     ):
         options = {**options, "fused": True}
-    try:
-        optimizer: Optimizer = cls([p for p in parameters if p.requires_grad], lr=lr, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} rejects `optimizer.options` {dict(options)}: {error}.") from error
+    optimizer: Optimizer = construct("optimizer", cls, [p for p in parameters if p.requires_grad], options, lr=lr)
     return optimizer
 
 
@@ -101,8 +106,5 @@ def build_scheduler(
     """
     cls = checked_class("scheduler", name, lr_scheduler.LRScheduler, options)
     given = {key: steps if value == "auto" else value for key, value in options.items()}
-    try:
-        scheduler: lr_scheduler.LRScheduler = cls(optimizer, **given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} rejects `scheduler.options` {given}: {error}.") from error
+    scheduler: lr_scheduler.LRScheduler = construct("scheduler", cls, optimizer, given)
     return scheduler
