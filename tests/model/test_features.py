@@ -28,9 +28,9 @@ class Mean(nn.Module):
 IMAGES = torch.rand(10, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-def chunks(order: list[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(order: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     for rows in order:
-        yield torch.tensor(rows), IMAGES[rows]
+        yield IMAGES[rows], torch.zeros(len(rows)), torch.tensor(rows)
 
 
 WHOLE = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -38,7 +38,7 @@ WHOLE = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 def test_compute_into__rows_follow_positions_and_mode_is_restored() -> None:
     backbone, features = Mean().train(), np.zeros((10, 3), dtype=np.float32)
-    compute_into(features, backbone, chunks([[9, 0], [1, 2, 3], [8, 7, 6, 5, 4]]))
+    compute_into(features, backbone, batches([[9, 0], [1, 2, 3], [8, 7, 6, 5, 4]]))
     assert np.array_equal(features, IMAGES.mean(dim=(2, 3)).numpy())
     assert backbone.training
 
@@ -46,12 +46,12 @@ def test_compute_into__rows_follow_positions_and_mode_is_restored() -> None:
 @pytest.mark.parametrize("order", [WHOLE[:2], [*WHOLE, [0]]], ids=["missed", "twice"])
 def test_compute_into__incomplete_passes_are_refused(order: list[list[int]]) -> None:
     with pytest.raises(RuntimeError, match="Expected each of 10 images once"):
-        compute_into(np.zeros((10, 3), dtype=np.float32), Mean(), chunks(order))
+        compute_into(np.zeros((10, 3), dtype=np.float32), Mean(), batches(order))
 
 
 def load(folder: Path, key: str = "a" * 64) -> np.ndarray:
-    stored = load_features(Mean(), lambda: chunks(WHOLE), 10, 3, key=key, cache_dir=folder, precision=nullcontext())
-    return np.array(stored.array)
+    entry = load_features(Mean(), batches(WHOLE), (10, 3), key=key, cache_dir=folder, precision=nullcontext())
+    return np.array(entry.array)
 
 
 def test_load_features__second_time_computes_nothing(tmp_path: Path) -> None:
