@@ -109,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {
             "variant": name,
             "seconds": measure.spread(seconds),
-            "milliseconds an image": 1000 * measure.spread(seconds).median / found,
-            f"times as long as {options.variants[0]}": measure.ratios(seconds, first),
+            "ms per image": 1000 * measure.spread(seconds).median / found,
+            f"relative to {options.variants[0]}": measure.ratios(seconds, first),
         }
         for name, seconds in given.items()
     ]

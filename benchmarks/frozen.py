@@ -193,9 +193,9 @@ def rows_of(given: Mapping[str, Sequence[float]], options: Any) -> list[dict[str
     ]  # fmt: skip
 
 
-def row(what: str, seconds: Sequence[float], beside: str) -> dict[str, Any]:
+def row(what: str, seconds: Sequence[float], compared: str) -> dict[str, Any]:
     """Return a row of the table."""
-    return {"what": what, "seconds": measure.spread(seconds), "beside": beside}
+    return {"what": what, "seconds": measure.spread(seconds), "compared": compared}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

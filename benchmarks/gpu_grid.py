@@ -40,9 +40,9 @@ def row_of(folder: Path) -> dict[str, Any]:
     return {
         "model": results["model"],
         "method": results["method"],
-        "s an epoch": epoch,
-        "of it train": seconds["train"],
-        "of it test": seconds["test"],
+        "s per epoch": epoch,
+        "of which train": seconds["train"],
+        "of which test": seconds["test"],
         "the study's": study,
         "times the study's speed": None if study is None else study / epoch,
         "s of the run": results["seconds_total"],
@@ -56,7 +56,7 @@ def total(rows: Sequence[dict[str, Any]], seconds: float, epochs: int) -> dict[s
     return {
         "model": f"all {len(rows)}",
         "method": f"{epochs} epochs each",
-        **dict.fromkeys(("s an epoch", "of it train", "of it test")),
+        **dict.fromkeys(("s per epoch", "of which train", "of which test")),
         "the study's": study,
         "times the study's speed": None if study is None else study / seconds,
         "s of the run": seconds,

@@ -167,8 +167,8 @@ def row_of(method: str, name: str, outcomes: Sequence[Outcome], ours: Sequence[O
         "accuracy": target,
         "s to it": measure.spread(reached) if len(reached) == len(outcomes) else None,
         "epochs": f"{epochs}" if len(outcomes[0].rows) == epochs else f"{epochs}, PROJECTED",
-        "s in all": measure.spread(whole),
-        "package, in all": measure.ratios(whole, (mine.seconds for mine in ours)),
+        "s in total": measure.spread(whole),
+        "package, in total": measure.ratios(whole, (mine.seconds for mine in ours)),
     }
 
 

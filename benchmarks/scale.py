@@ -43,8 +43,8 @@ def row_of(count: int, what: str, seconds: float, finished: child.Finished) -> d
     return {
         "images": count,
         "what": what,
-        "microseconds an image": 1e6 * seconds / count,
-        "s in all": finished.seconds,
+        "µs per image": 1e6 * seconds / count,
+        "s in total": finished.seconds,
         "peak MB": finished.peak_megabytes,
         "own peak MB": finished.own_megabytes,
     }

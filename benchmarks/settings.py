@@ -140,10 +140,10 @@ def row_of(model: str, name: str, given: Mapping[str, Mapping[str, Sequence[Mapp
     row: dict[str, Any] = {"model": model, "variant": name}
     for stage, variants in given.items():
         seconds = {key: [step["seconds"] for step in steps[WARM_UP:]] for key, steps in variants.items()}
-        row[f"{stage} s a step"] = measure.spread(seconds[name])
+        row[f"{stage} s per step"] = measure.spread(seconds[name])
         row[f"{stage}, times as fast"] = measure.ratios(next(iter(seconds.values())), seconds[name])
     steps = given["train"][name][WARM_UP:]
-    row["page faults a train step"] = measure.spread(step["faults"] for step in steps).median
+    row["page faults per train step"] = measure.spread(step["faults"] for step in steps).median
     row["peak MB"] = max(step["peak"] for step in steps)
     return row
 

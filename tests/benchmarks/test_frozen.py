@@ -18,7 +18,7 @@ def test_rows_of__comparisons() -> None:
         "counted epoch": [0.05], "plain epoch": [0.05],
     }  # fmt: skip
     rows = frozen.rows_of(given, argparse.Namespace(epochs=100, short_epochs=10))
-    texts = {row["what"]: (row["seconds"].median, row["beside"]) for row in rows}
+    texts = {row["what"]: (row["seconds"].median, row["compared"]) for row in rows}
     assert texts["100 epochs, cold"] == (60.0, "0.75 of 1.3 forward passes + 15 s")
     assert texts["100 epochs, warm"] == (20.0, "0.333 times the cold run")
     assert texts["100 epochs, uncached, PROJECTION"] == (600.0, "10 times the cold run")

@@ -24,7 +24,7 @@ def test_row_of__compared_with_the_study(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     (tmp_path / "metrics.csv").write_text("seconds/train,seconds/test\n9,9\n0.5,0.159\n", encoding="utf-8")
     row = gpu_grid.row_of(tmp_path)
-    assert (row["the study's"], row["s an epoch"]) == (6.59, 0.659)
+    assert (row["the study's"], row["s per epoch"]) == (6.59, 0.659)
     assert row["times the study's speed"] == pytest.approx(10)
     last = gpu_grid.total([row, row], 131.8, 100)
     assert last["the study's"] == pytest.approx(1318)

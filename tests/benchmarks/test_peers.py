@@ -31,7 +31,7 @@ def test_row_of__marks_a_projection() -> None:
     ours, theirs = outcome(0.5, 0.6, 0.7, seconds=10.0), outcome(0.5, 0.6, seconds=17.0)
     row = peers.row_of("frozen", "other", [theirs], [ours], 0.65)
     assert row["epochs"] == "3, PROJECTED"
-    assert row["package, in all"].median == 2.0
+    assert row["package, in total"].median == 2.0
     assert row["s to it"] is None
     assert peers.row_of("frozen", "ours", [ours], [ours], 0.65)["epochs"] == "3"
 

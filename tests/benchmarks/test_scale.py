@@ -24,7 +24,7 @@ def test_write_many__all_differ(tmp_path: Path) -> None:
 def test_row_of__time_per_image() -> None:
     row = scale.row_of(200, "decode", 0.5, child.Finished(seconds=2.0, peak_megabytes=70.0, own_megabytes=60.0))
     assert row == {
-        "images": 200, "what": "decode", "microseconds an image": 2500.0, "s in all": 2.0, "peak MB": 70.0,
+        "images": 200, "what": "decode", "µs per image": 2500.0, "s in total": 2.0, "peak MB": 70.0,
         "own peak MB": 60.0,
     }  # fmt: skip
 
@@ -36,4 +36,4 @@ def test_main__every_row(figures: Figures) -> None:
     assert [row["what"] for row in rows] == ["decode", "finetune epoch", "frozen epoch", "frozen features"]
     assert all(row["images"] == 40 and row["peak MB"] > 50 for row in rows)
     for row in rows:
-        assert 0 < 40 * row["microseconds an image"] < 1e6 * row["s in all"], "a part of the process's time"
+        assert 0 < 40 * row["µs per image"] < 1e6 * row["s in total"], "a part of the process's time"

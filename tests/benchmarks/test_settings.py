@@ -18,7 +18,7 @@ def test_main__variants_compared_with_the_first(figures: Figures) -> None:
     assert [row["variant"] for row in rows][:4] == list(settings.VARIANTS)[:4]
     assert rows[0]["train, times as fast"]["median"] == 1.0
     for row in rows:
-        assert row["train s a step"]["repeats"] == row["test s a step"]["repeats"] == 2
+        assert row["train s per step"]["repeats"] == row["test s per step"]["repeats"] == 2
         assert row["test, times as fast"]["least"] > 0
         assert row["peak MB"] > 50
 
@@ -30,7 +30,7 @@ def test_row_of__drops_the_first_steps() -> None:
     row = settings.row_of("net", "fast", {"train": {"slow": slow, "fast": fast}, "test": {"slow": slow, "fast": slow}})
     assert (row["train, times as fast"].least, row["train, times as fast"].most) == (2.0, 4.0)
     assert row["test, times as fast"].median == 1.0
-    assert row["page faults a train step"] == 1.0
+    assert row["page faults per train step"] == 1.0
     assert row["peak MB"] == 7.0
 
 
