@@ -1,6 +1,6 @@
 """Phantom: drawn head slices of the four classes, so that a first run needs no download.
 
-The classes differ in where the lesion lies and how its edge and inside look; all else varies alike in all.
+The classes differ in the lesion's place, edge and texture; everything else varies in the same way in all classes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from brain_tumor_tl.files import replacing, write_text
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
-NOTICE_FILE = "SYNTHETIC.txt"  # lies beside the class folders; whoever finds it says so in every figure
+NOTICE_FILE = "SYNTHETIC.txt"  # beside the class folders; marks a data set as synthetic in every result
 NOTICE = "Drawn, {} a class, {} px, seed {}: from no scanner and no person, they prove nothing about MRI.\n"
 Plane = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where each pixel lies in the head; in half lengths of the head, arrays `(size, size)`."""
+    """The position of each pixel in the head, in half lengths of the head; arrays `(size, size)`."""
 
     x: Plane  # distance from the midline, negative on one side
     y: Plane  # -1 at the forehead, 1 at the occiput
@@ -36,11 +36,11 @@ class Head:
     pixel: float  # a pixel's width
 
     def within(self, distance: Plane) -> Plane:
-        """Return 1 where a distance is negative, 0 where it is positive, and a share at the edge."""
+        """Return 1 at negative distances, 0 at positive ones, and a share at the edge."""
         return np.clip(0.5 - distance / (1.5 * self.pixel), 0.0, 1.0)
 
     def disc(self, x: float, y: float, radius: float, stretch: float = 1.0) -> Plane:
-        """Return each pixel's share in an ellipse, `radius` in half its width, `stretch` times as long."""
+        """Return each pixel's share in an ellipse with half axes `radius` and `radius * stretch`."""
         return self.within(np.hypot(self.x - x, (self.y - y) / stretch) - radius)
 
 
@@ -79,17 +79,17 @@ def draw_head(kind: str, size: int, rng: RandomState) -> NDArray[np.uint8]:
     """Draw a head slice of a class in `CLASSES`, uint8 `(size, size)`.
 
     Raises:
-        ValueError: `kind` is no class or `size` is less than 32 pixels.
+        ValueError: `kind` is not a class or `size` is less than 32 pixels.
     """
     if size < 32:  # a small lesion would be lost
         raise ValueError(f"Expected `size` of at least 32 pixels, got {size}.")
     head = place_head(size, rng)
-    picture = paint_lesion(paint_brain(head, rng), head, kind, rng)
-    return scan(paint_shell(picture, head, rng), head, rng)
+    image = paint_lesion(paint_brain(head, rng), head, kind, rng)
+    return scan(paint_shell(image, head, rng), head, rng)
 
 
 def place_head(size: int, rng: RandomState) -> Head:
-    """Return a head of any build somewhere in the picture, turned by up to 20 degrees, flipped or not."""
+    """Return a head of random shape and place, rotated by up to 20 degrees, mirrored or not."""
     axis = (np.arange(size) + 0.5) * (2 / size) - 1
     down, right = np.meshgrid(axis - rng.uniform(-0.05, 0.05), axis - rng.uniform(-0.05, 0.05), indexing="ij")
     scale, turn = rng.uniform(0.82, 0.94), np.deg2rad(rng.uniform(-20, 20))
@@ -101,42 +101,42 @@ def place_head(size: int, rng: RandomState) -> Head:
 
 
 def smooth_noise(size: int, cells: int, rng: RandomState) -> Plane:
-    """Return noise about 0, `(size, size)`, interpolated between `(cells, cells)` normal values."""
+    """Return noise with mean 0, `(size, size)`, interpolated from `(cells, cells)` normal values."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
 
 
-def paint(picture: Plane, share: Plane, brightness: float | Plane) -> Plane:
-    """Return the picture with each pixel's `share` replaced by a brightness, from 0 (black) to 1."""
-    return picture + share * (brightness - picture)
+def paint(image: Plane, share: Plane, brightness: float | Plane) -> Plane:
+    """Return the image with each pixel's `share` replaced by a brightness from 0 (black) to 1."""
+    return image + share * (brightness - image)
 
 
 def paint_brain(head: Head, rng: RandomState) -> Plane:
-    """Return cortex, deep grey nuclei, falx, ventricles and vessels, beyond the skull too."""
+    """Return cortex, deep grey nuclei, falx, ventricles and vessels, not yet cut off at the skull."""
     white = rng.uniform(0.37, 0.45)
     grey, fluid = white * rng.uniform(0.7, 0.82), white * rng.uniform(0.2, 0.4)
     nuclei = head.within(np.hypot(np.abs(head.x) - rng.uniform(0.2, 0.27), head.y / 1.8) - 0.085)
     falx = head.within(np.abs(head.x) - 0.012) * np.clip((np.abs(head.y) - 0.3) / 0.1, 0, 1)
-    picture = paint(paint_cortex(head, white, grey, fluid, rng), 0.8 * nuclei, grey)
-    picture = paint(picture, np.maximum(0.7 * falx, ventricles(head, rng)), fluid)
-    for _ in range(rng.choice([1, 2, 3])):  # bright vessels, so that not all that is bright is a lesion
+    image = paint(paint_cortex(head, white, grey, fluid, rng), 0.8 * nuclei, grey)
+    image = paint(image, np.maximum(0.7 * falx, ventricles(head, rng)), fluid)
+    for _ in range(rng.choice([1, 2, 3])):  # bright vessels, so that not only lesions are bright
         x, y, radius = rng.uniform(-0.65, 0.65), rng.uniform(-0.8, 0.8), rng.uniform(0.012, 0.03)
-        picture = paint(picture, head.disc(x, y, radius, rng.uniform(0.6, 1.8)), rng.uniform(0.6, 0.8))
-    return picture
+        image = paint(image, head.disc(x, y, radius, rng.uniform(0.6, 1.8)), rng.uniform(0.6, 0.8))
+    return image
 
 
 def paint_cortex(head: Head, white: float, grey: float, fluid: float, rng: RandomState) -> Plane:
-    """Return white matter in a ribbon of grey, folded along sulci, which lie where a noise changes sign."""
+    """Return white matter in a ribbon of grey matter, folded along sulci at the zeros of a noise."""
     depth, fold = BRAIN - head.radius, np.abs(smooth_noise(len(head.x), 16, rng))
     ribbon = np.clip(1.3 - fold / 0.4, 0, 1) * np.clip((0.24 - depth) / 0.06, 0, 1)
     sulci = np.clip(1.3 - fold / 0.15, 0, 1) * np.clip((0.17 - depth) / 0.06, 0, 1)
-    picture = white * (1 + 0.05 * smooth_noise(len(head.x), 24, rng))
-    picture = paint(picture, np.maximum(ribbon, np.clip((0.07 - depth) / 0.04, 0, 1)), grey)
-    return paint(picture, sulci, fluid)
+    image = white * (1 + 0.05 * smooth_noise(len(head.x), 24, rng))
+    image = paint(image, np.maximum(ribbon, np.clip((0.07 - depth) / 0.04, 0, 1)), grey)
+    return paint(image, sulci, fluid)
 
 
 def ventricles(head: Head, rng: RandomState) -> Plane:
-    """Return each pixel's share in the lateral ventricles, which bend away from each other at both ends."""
+    """Return each pixel's share in the lateral ventricles, which diverge at both ends."""
     breadth, reach, bend = rng.uniform(0.035, 0.075), rng.uniform(0.28, 0.42), rng.uniform(0.5, 1.1)
     along = np.abs(head.y - rng.uniform(-0.08, 0.08))
     across = np.abs(np.abs(head.x) - 0.09 - bend * along**2)
@@ -144,48 +144,48 @@ def ventricles(head: Head, rng: RandomState) -> Plane:
     return head.within(across - breadth * taper) * head.within(along - reach)
 
 
-def paint_lesion(picture: Plane, head: Head, kind: str, rng: RandomState) -> Plane:
-    """Return the picture with the lesion of a class."""
+def paint_lesion(image: Plane, head: Head, kind: str, rng: RandomState) -> Plane:
+    """Return the image with the lesion of a class."""
     stretch, brightness = rng.uniform(0.85, 1.2), rng.uniform(0.75, 1)
     match kind:
         case "no_tumor":
-            return picture
+            return image
         case "pituitary_tumor":  # small and round, at the centre of the skull's base
             x, y, radius = rng.uniform(-0.05, 0.05), rng.uniform(-0.16, 0.1), rng.uniform(0.1, 0.16)
-        case "meningioma_tumor":  # homogeneous, sits broadly on the skull's inner edge
+        case "meningioma_tumor":  # homogeneous, broadly attached to the skull's inner edge
             radius, angle = rng.uniform(0.2, 0.32), rng.uniform(0, 2 * np.pi)
             far = BRAIN - rng.uniform(0.4, 0.8) * radius
             x, y = far * head.width * np.cos(angle), far * np.sin(angle)
         case "glioma_tumor":
-            return paint_glioma(picture, head, brightness, rng)
+            return paint_glioma(image, head, brightness, rng)
         case _:
             raise ValueError(f"Expected `kind` to be one of {', '.join(CLASSES)}, got {kind!r}.")
-    return paint(picture, head.disc(x, y, radius, stretch), brightness)
+    return paint(image, head.disc(x, y, radius, stretch), brightness)
 
 
-def paint_glioma(picture: Plane, head: Head, brightness: float, rng: RandomState) -> Plane:
-    """Return the picture with an irregular ring around a dark core, in oedema, inside one hemisphere."""
+def paint_glioma(image: Plane, head: Head, brightness: float, rng: RandomState) -> Plane:
+    """Return the image with an irregular ring around a dark core, in oedema, in one hemisphere."""
     x, y = rng.choice([-1, 1]) * rng.uniform(0.24, 0.42), rng.uniform(-0.45, 0.45)
     radius, rim, core = rng.uniform(0.15, 0.26), rng.uniform(0.04, 0.07), rng.uniform(0.1, 0.35)
     distance = np.hypot(head.x - x, head.y - y) - radius * (1 + 0.35 * smooth_noise(len(head.x), 10, rng))
     oedema = np.clip(1 - (distance + 0.1 * smooth_noise(len(head.x), 9, rng)) / (1.2 * radius), 0, 1)
-    picture = paint(picture, 0.7 * oedema, picture.mean() * rng.uniform(0.5, 0.7))
-    return paint(paint(picture, head.within(distance), brightness), head.within(distance + rim), core)
+    image = paint(image, 0.7 * oedema, image.mean() * rng.uniform(0.5, 0.7))
+    return paint(paint(image, head.within(distance), brightness), head.within(distance + rim), core)
 
 
-def paint_shell(picture: Plane, head: Head, rng: RandomState) -> Plane:
-    """Return the picture with skull and scalp around the brain and air around the head."""
+def paint_shell(image: Plane, head: Head, rng: RandomState) -> Plane:
+    """Return the image with skull and scalp around the brain and air around the head."""
     skull = BRAIN + 0.055 + 0.015 * smooth_noise(len(head.x), 8, rng)
     scalp = rng.uniform(0.38, 0.54) * (1 + 0.15 * smooth_noise(len(head.x), 6, rng))
     for inner, brightness in ((BRAIN, 0.14), (skull, scalp), (1.0, 0.02)):
-        picture = paint(picture, head.within(inner - head.radius), brightness)
-    return picture
+        image = paint(image, head.within(inner - head.radius), brightness)
+    return image
 
 
-def scan(picture: Plane, head: Head, rng: RandomState) -> NDArray[np.uint8]:
-    """Return the picture in 0..255, unevenly lit, with Rician noise (doi:10.1002/mrm.1910340618)."""
+def scan(image: Plane, head: Head, rng: RandomState) -> NDArray[np.uint8]:
+    """Return the image as 0..255, with uneven intensity and Rician noise (doi:10.1002/mrm.1910340618)."""
     field = 1 + rng.uniform(-0.18, 0.18) * head.x + rng.uniform(-0.18, 0.18) * head.y
-    signal = rng.uniform(0.85, 1) * field * np.clip(picture, 0, 1) ** rng.uniform(0.9, 1.1)
-    real, imaginary = rng.uniform(0.008, 0.022) * rng.standard_normal((2, *picture.shape))
+    signal = rng.uniform(0.85, 1) * field * np.clip(image, 0, 1) ** rng.uniform(0.9, 1.1)
+    real, imaginary = rng.uniform(0.008, 0.022) * rng.standard_normal((2, *image.shape))
     magnitude = np.clip(np.hypot(signal + real, imaginary), 0, 1)
     return np.asarray(np.round(magnitude * 255), dtype=np.uint8)

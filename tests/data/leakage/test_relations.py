@@ -1,4 +1,4 @@
-"""Relations: a glance at decoded images tells what reading the files tells, but for near copies."""
+"""Relations: a quick scan of decoded images finds what reading the files finds, except near copies."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def pictures(count: int = 12, channels: int = 1, size: int = 64) -> NDArray[np.u
     return whole
 
 
-def glanced(images: NDArray[np.uint8], cache: Path, wanted: str | bool = "auto", needed: bool = False) -> Any:
+def scanned(images: NDArray[np.uint8], cache: Path, wanted: str | bool = "auto", needed: bool = False) -> Any:
     index = cast("Index", SimpleNamespace(paths=[f"{i}.png" for i in range(len(images))]))
-    stored = cast("CacheEntry", SimpleNamespace(array=images, path=Path(f"images-{images.shape}")))
-    return find_relations(index, stored, cache, None, wanted, needed)
+    entry = cast("CacheEntry", SimpleNamespace(array=images, path=Path(f"images-{images.shape}")))
+    return find_relations(index, entry, cache, None, wanted, needed)
 
 
 @pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
-def test_find_relations__a_glance_sees_equal_images_and_no_near_ones(channels: int, tmp_path: Path) -> None:
+def test_find_relations__a_quick_scan_finds_equal_images_and_no_near_ones(channels: int, tmp_path: Path) -> None:
     images = pictures(channels=channels)
 
-    found = glanced(images, tmp_path)
+    found = scanned(images, tmp_path)
 
     assert found.copies is None
     assert found.identical[3] == found.identical[0]
@@ -46,13 +46,13 @@ def test_find_relations__a_glance_sees_equal_images_and_no_near_ones(channels: i
     expected = images.mean(axis=1).reshape(len(images), 32, 2, 32, 2).mean(axis=(2, 4))
     np.testing.assert_allclose(found.thumbnails, expected, atol=0.51)
     assert pooled(found.thumbnails).shape == (len(images), 32, 32)
-    assert len([path for path in tmp_path.glob("glance-*") if path.is_dir()]) == 1
-    again = glanced(images, tmp_path)
+    assert len([path for path in tmp_path.glob("quick_scan-*") if path.is_dir()]) == 1
+    again = scanned(images, tmp_path)
     assert np.array_equal(again.identical, found.identical)
 
 
-def test_find_relations__nobody_looks_where_it_is_not_wanted(tmp_path: Path) -> None:
-    found = glanced(pictures(), tmp_path, wanted=False)
+def test_find_relations__nothing_is_computed_if_not_wanted(tmp_path: Path) -> None:
+    found = scanned(pictures(), tmp_path, wanted=False)
 
     assert (found.identical, found.copies, found.thumbnails) == (None, None, None)
     assert found.known_groups("random") is None
@@ -67,9 +67,9 @@ def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, nee
     for number, image in enumerate(images):
         Image.fromarray(image[0]).save(tmp_path / "set" / "ab"[number % 2] / f"{number}.png")
     index = read_index(tmp_path / "set", [["a"], ["b"]])
-    stored = cast("CacheEntry", SimpleNamespace(array=images, path=Path("images-x")))
+    entry = cast("CacheEntry", SimpleNamespace(array=images, path=Path("images-x")))
 
-    found = find_relations(index, stored, tmp_path / "cache", None, wanted, needed)
+    found = find_relations(index, entry, tmp_path / "cache", None, wanted, needed)
 
     place = {Path(path).stem: position for position, path in enumerate(index.paths)}
     assert found.copies is not None
@@ -78,15 +78,15 @@ def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, nee
     assert found.identical[place["4"]] != found.identical[place["3"]] == found.identical[place["0"]]
 
 
-@pytest.mark.parametrize("known", [7, 1000], ids=["training images in parts", "all at once"])
+@pytest.mark.parametrize("known", [7, 1000], ids=["training images in chunks", "all at once"])
 def test_nearest_neighbour_accuracy__as_numpy_correlates(known: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relations, "KNOWN", known)
-    monkeypatch.setattr(relations, "SOUGHT", 3)
+    monkeypatch.setattr(relations, "TRAIN_ROWS", known)
+    monkeypatch.setattr(relations, "TEST_ROWS", 3)
     generator = np.random.default_rng(1)
     thumbnails = generator.integers(0, 256, (40, 32, 32), dtype=np.uint8)
     labels, order = generator.integers(0, 3, 40), generator.permutation(40)
     train, test = order[:30], order[30:]
-    thumbnails[test[0]] = thumbnails[train[29]]  # a copy in the last part
+    thumbnails[test[0]] = thumbnails[train[29]]  # a copy in the last chunk
 
     likeness = np.asarray(np.corrcoef(thumbnails.reshape(40, -1)))[np.ix_(test, train)]
     expected = (labels[train[likeness.argmax(axis=1)]] == labels[test]).mean()
@@ -94,3 +94,27 @@ def test_nearest_neighbour_accuracy__as_numpy_correlates(known: int, monkeypatch
     assert train[likeness[0].argmax()] == train[29]
     assert nearest_neighbour_accuracy(thumbnails, labels, train, test) == pytest.approx(expected)
     assert 0 < expected < 1
+
+
+def test_nearest_neighbour_accuracy__as_scikit_learn_on_pooled_thumbnails() -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    generator = np.random.default_rng(2)
+    labels = np.arange(60) % 3
+    heads, noise = generator.integers(0, 120, (3, 64, 64)), generator.integers(0, 130, (60, 64, 64))
+    thumbnails = (heads[labels] + noise).astype(np.uint8)
+    order = generator.permutation(60)
+    train, test = order[:36], order[36:]
+
+    rows = thumbnails.reshape(60, 32, 2, 32, 2).mean(axis=(2, 4)).reshape(60, -1)
+    expected = (
+        KNeighborsClassifier(1, metric="correlation").fit(rows[train], labels[train]).score(rows[test], labels[test])
+    )
+
+    assert nearest_neighbour_accuracy(thumbnails, labels, train, test) == pytest.approx(expected)
+    assert expected > 0.5
+
+
+def test_pooled__other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 32 pixels, got 40"):
+        pooled(np.zeros((2, 40, 40), dtype=np.uint8))

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.grouped import group_counts, grouped_split, pick_groups, targets
@@ -35,7 +35,6 @@ def assert_whole(split: Split, groups: Indices) -> None:
 
 
 @given(images, seeds, st.sampled_from([0.0, 0.1, 0.3]), st.booleans())
-@settings(deadline=None)
 def test_grouped_split__invariants(rows: list[tuple[int, int]], seed: int, val: float, stratify: bool) -> None:
     labels, groups = labels_and_groups(rows)
     try:
@@ -51,7 +50,6 @@ def test_grouped_split__invariants(rows: list[tuple[int, int]], seed: int, val: 
 
 
 @given(images, seeds, st.sampled_from([0.1, 0.25, 0.5]))
-@settings(deadline=None)
 def test_grouped_split__size_within_half_a_group(rows: list[tuple[int, int]], seed: int, fraction: float) -> None:
     labels, groups = labels_and_groups(rows)
     try:
@@ -64,7 +62,6 @@ def test_grouped_split__size_within_half_a_group(rows: list[tuple[int, int]], se
 
 
 @given(st.lists(st.integers(0, 3), min_size=10, max_size=60), seeds)
-@settings(deadline=None)
 def test_grouped_split__groups_of_one_are_split_at_random(values: list[int], seed: int) -> None:
     labels = np.array(values)
 
@@ -110,7 +107,6 @@ def test_group_counts__by_class() -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=5), st.floats(0.01, 0.99))
-@settings(deadline=None)
 def test_targets__sum_to_the_share(sizes: list[int], fraction: float) -> None:
     result = targets(np.diag(sizes), fraction)
 
@@ -120,7 +116,6 @@ def test_targets__sum_to_the_share(sizes: list[int], fraction: float) -> None:
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 20))
-@settings(deadline=None)
 def test_pick_groups__half_of_the_largest_away_at_most(sizes: list[int], target: int) -> None:
     counts = np.array(sizes)[:, None]
     order = np.random.RandomState(len(sizes) + target).permutation(len(sizes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.groups import (
@@ -26,7 +26,6 @@ def together(groups: Indices) -> set[tuple[int, int]]:
 
 
 @given(some_groups)
-@settings(deadline=None)
 def test_numbered__same_groups_in_order_of_first_members(values: list[int]) -> None:
     groups = np.array(values)
 
@@ -39,7 +38,6 @@ def test_numbered__same_groups_in_order_of_first_members(values: list[int]) -> N
 
 
 @given(st.data(), st.integers(1, 40))
-@settings(deadline=None)
 def test_joined__components_as_scipy(data: st.DataObject, count: int) -> None:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
