@@ -1,13 +1,14 @@
 """Command line: `brain-tumor-tl VERB ...`, the same as `python -m brain_tumor_tl VERB ...`.
 
-Nothing that imports torch is imported before a verb has work to do.
+Each verb is a module of `cli/` with `main(arguments)`, which imports torch only once there is work to do, and a page
+in `cli/help_pages/`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from importlib import import_module
 
 from brain_tumor_tl import __version__
 from brain_tumor_tl.names import nearest
@@ -15,42 +16,31 @@ from brain_tumor_tl.names import nearest
 VERBS = {
     "train": "train a network on a folder of MRI slices, or sweep over many settings with -m",
     "audit": "find copies, conflicting labels, leaks and shortcuts in a data set, before training on it",
-    "search": "look for the best settings with Optuna, many trials on the devices of this machine",
+    "search": "find the best settings with Optuna, running many trials on the devices of this machine",
     "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
 }
+COMPLETED = ("train", "search")  # verbs whose keys Hydra completes
 
 
-def main() -> None:
-    """Run the verb that the command line names."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
-        return
-    if arguments[0] == "--version":
-        print(f"brain-tumor-tl {__version__}")
-        return
-    if arguments[0] in ("-sc", "--shell-completion"):
-        complete(arguments)
-        return
-    verb, rest = arguments[0], arguments[1:]
-    if verb == "train":
-        from brain_tumor_tl.cli.command import run_train
-
-        run_train(rest)
-    elif verb == "audit":
-        from brain_tumor_tl.cli.command import run_audit
-
-        sys.exit(run_audit(rest))
-    elif verb == "search":
-        from brain_tumor_tl.cli.command import run_search
-
-        run_search(rest)
-    elif verb == "report":
-        from brain_tumor_tl.cli.report import main as report
-
-        sys.exit(report(rest))
-    else:
-        refuse(verb)
+def main() -> int:
+    """Run the verb that the command line names, and return the exit status."""
+    arguments = sys.argv[1:] or ["--help"]
+    match arguments[0]:
+        case "-h" | "--help":
+            print(overview())
+        case "--version":
+            print(f"brain-tumor-tl {__version__}")
+        case "-sc" | "--shell-completion":
+            complete(arguments)
+        case verb if verb in VERBS and {"-h", "--help"} & set(arguments):
+            print(import_module("brain_tumor_tl.cli.help").help_page(verb))
+        case verb if verb in VERBS:
+            return int(import_module(f"brain_tumor_tl.cli.{verb}").main(arguments[1:]))
+        case verb:
+            hint = nearest(verb, VERBS)
+            print(f"There is no verb `{verb}`.{hint} The verbs are {', '.join(VERBS)}.", file=sys.stderr)
+            return 2
+    return 0
 
 
 def overview() -> str:
@@ -64,12 +54,6 @@ def overview() -> str:
     )
 
 
-def refuse(verb: str) -> NoReturn:
-    """End with the verbs that there are."""
-    print(f"There is no verb `{verb}`.{nearest(verb, VERBS)} The verbs are {', '.join(VERBS)}.", file=sys.stderr)
-    sys.exit(2)
-
-
 def complete(arguments: list[str]) -> None:
     """Answer the shell's request for completions: verbs first, then what Hydra offers for the verb."""
     words = os.environ.get("COMP_LINE", "").split(" ")
@@ -77,13 +61,13 @@ def complete(arguments: list[str]) -> None:
         if len(words) <= 2:
             print(" ".join(VERBS))
             return
-        if words[1] not in ("train", "search"):
+        if words[1] not in COMPLETED:
             return
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-    from brain_tumor_tl.cli.command import run_train
+    from brain_tumor_tl.cli.train import main as train
 
-    run_train(arguments)
+    train(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Console: one place writes to the terminal, so that text and progress bar don't cross; and the run's log."""
+"""Console: the one place that writes to the terminal, so that text and progress bars don't mix; and a run's log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ console = Console()
 log = logging.getLogger("brain_tumor_tl")
 
 
+def say(text: str, style: str | None = None, to: Console = console) -> None:
+    """Write one line as it is, however long, without markup."""
+    to.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 class ConsoleHandler(logging.Handler):
-    """Writes log messages to the console, the level in front where it is a warning or worse."""
+    """Writes log messages to the console, with the level in front if it is a warning or worse."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -25,16 +30,16 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message."""
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname}: "
-        console.print(f"{mark}{record.getMessage()}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{mark}{record.getMessage()}")
 
 
 @contextmanager
 def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
-    """Send messages and warnings to the console and to a file while the context lasts.
+    """Send log messages and warnings to the console and to a file while the context lasts.
 
     Args:
-        path: The file, appended to; None for none.
-        quiet: Keep the console free, as the further processes of a run on several devices do.
+        path: The file to append to; None for no file.
+        quiet: Write nothing to the console, as in the further processes of a run on several devices.
     """
     handlers: list[logging.Handler] = [] if quiet else [ConsoleHandler()]
     if path is not None:
@@ -43,12 +48,12 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
     targets = [log, logging.getLogger("py.warnings")]
     before = [(target.level, target.propagate) for target in targets]
     for target in targets:
-        target.setLevel(logging.DEBUG)  # tracebacks of a user's errors are for the file alone
+        target.setLevel(logging.DEBUG)  # tracebacks of a user's errors go to the file only
         target.propagate = False
         for handler in handlers:
             target.addHandler(handler)
     with warnings.catch_warnings(), one_line_warnings():
-        logging.captureWarnings(True)  # inside, for catch_warnings puts back what it finds at its start
+        logging.captureWarnings(True)  # inside catch_warnings, which restores the state at its start
         try:
             yield
         finally:
@@ -64,7 +69,7 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Show a warning by its message alone, without the line of code that raised it."""
+    """Show only the message of a warning, without the line of code that raised it."""
     original = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: str(message)
     try:

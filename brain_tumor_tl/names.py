@@ -1,4 +1,4 @@
-"""Names: answer a wrong name with the nearest right ones, the same way everywhere."""
+"""Names: answer an unknown name with the most similar known ones, in the same words everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
-    """Return ` Did you mean ...?` with the choices most like `name`, or an empty string.
+    """Return ` Did you mean ...?` with the choices most similar to `name`, or an empty string if none is.
 
     >>> nearest("max_epoch", ["max_epochs", "seed"])
     ' Did you mean `max_epochs`?'
@@ -16,11 +16,11 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
 
 
 def closest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
-    """Return the choices most like `name`, the most alike first."""
+    """Return the choices most similar to `name`, the best first."""
     return difflib.get_close_matches(name, list(choices), n=count, cutoff=0.6)
 
 
 def question(names: Iterable[str]) -> str:
-    """Return ` Did you mean ...?` with some names, or an empty string where there are none."""
+    """Return ` Did you mean ...?` with some names, or an empty string if there are none."""
     quoted = " or ".join(f"`{name}`" for name in names)
     return f" Did you mean {quoted}?" if quoted else ""

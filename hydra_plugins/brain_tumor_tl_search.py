@@ -1,6 +1,6 @@
-"""Plugin: `hydra/sweeper=search`, the door to `brain-tumor-tl search`; Hydra takes sweepers from this namespace alone.
+"""Plugin: `hydra/sweeper=search`, used by `brain-tumor-tl search`. Hydra finds sweepers only in this namespace.
 
-Every Hydra program of an environment imports what lies here, so there is nothing but the door.
+Every Hydra program of an environment imports this module, so it only forwards.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from omegaconf import DictConfig
 
 
 class SearchSweeper(Sweeper):
-    """Looks for the best settings, trial after trial.
+    """Finds the best settings, trial after trial.
 
     Args:
-        params: Spaces from a YAML file; those of the command line come in addition, and first where both name a key.
+        params: A search space from a YAML file; the command line adds to it, and wins for a key in both.
     """
 
     def __init__(self, params: Mapping[str, Any] | None) -> None:
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives a sweeper; the task itself runs in other processes."""
+        """Keep what Hydra passes to a sweeper; the task itself runs in other processes."""
         self.loader, self.master = hydra_context.config_loader, config
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search, and return the best value."""
-        from brain_tumor_tl.cli.search import search
+        from brain_tumor_tl.cli.sweeper import search
 
         lines = [f"{key}={value}" for key, value in (self.params or {}).items()]
         return search(self.loader, self.master, [*lines, *arguments])

@@ -1,6 +1,6 @@
-"""Plugin: `hydra/launcher=slurm`, submitit's launcher with this package's names, refusals and skips.
+"""Plugin: `hydra/launcher=slurm`: submitit's launcher with this package's run names and checks; finished runs are kept.
 
-Hydra imports this in every program of the environment, whether or not the extra `slurm` is installed.
+Hydra imports this module in every program of the environment, whether or not the extra `slurm` is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ with contextlib.suppress(ImportError):
     from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 
     class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # untyped
-        """Submits each job of a multirun to SLURM, but for those that are finished."""
+        """Submits each job of a multirun to SLURM, except those that are finished."""
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             """Run a batch of jobs and return how each of them ended."""

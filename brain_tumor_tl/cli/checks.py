@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,29 +17,10 @@ BOUNDS = {
     "high": ("at most", operator.le),
     "above": ("greater than", operator.gt),
     "below": ("less than", operator.lt),
-}  # how `option` declares a bound: its words, and what must hold
+}  # the bounds that `option` may declare: their words, and what must hold
 
-
-# What the parts of the data follow from.
-SPLITTING = ("seed", "data", "data.source", "data.root", "data.split", "data.test_fraction", "data.val_fraction",
-             "data.stratify", "data.classes", "data.on_bad_file", "data.fold", "data.folds", "data.fold_by",
-             "data.labels", "data.patients", "data.drop_conflicts", "data.shuffle_labels")  # fmt: skip
-
-
-def violation(key: Key, value: Any) -> str | None:
-    """Return what is wrong with a key's value, or None."""
-    rule = key.rule
-    if value is None and not (key.type_name == "Any" and rule["choices"]):
-        return None
-    if rule["choices"] and value not in rule["choices"]:
-        expected = "one of " + ", ".join(map(str, rule["choices"]))
-        hint = nearest(str(value), map(str, rule["choices"]))
-        return f"Expected `{key.path}` to be {expected}, got {value!r}.{hint}"
-    bounds = [(word, rule[name], holds) for name, (word, holds) in BOUNDS.items() if rule[name] is not None]
-    if all(holds(value, bound) for _, bound, holds in bounds):
-        return None
-    wanted = " and ".join(f"{word} {bound}" for word, bound, _ in bounds)
-    return f"Expected `{key.path}` to be {wanted}, got {value}."
+KEEPS_THE_SPLIT = ("data.image_size", "data.batch_size", "data.normalize", "data.augment")  # unlike all else in `data`
+ON_TEST = "settings that are chosen on the test split look better on it than they are"
 
 
 def check(config: DictConfig) -> None:
@@ -48,167 +29,143 @@ def check(config: DictConfig) -> None:
     Raises:
         ValueError: One sentence for each value that is missing or out of range, all of them at once.
     """
-    problems = []
-    for key in keys():
-        table, _, leaf = key.path.rpartition(".")
-        if OmegaConf.is_missing(OmegaConf.select(config, table) if table else config, leaf):
-            problems.append(f"`{key.path}` has no value: {key.rule['meaning']}. Give {key.path}=VALUE.")
-            continue
-        problem = violation(key, OmegaConf.select(config, key.path))
-        if problem:
-            problems.append(problem)
-    if not problems:
-        problems = combined_problems(config)
+    problems = [problem for key in keys() if (problem := value_problem(key, config))]
+    problems = problems or list(combined_problems(config))
     if problems:
         raise ValueError("\n".join(problems))
 
 
-def combined_problems(config: DictConfig) -> list[str]:
-    """Return what is wrong with values that are each in range but not together."""
-    problems = data_problems(config.data)
-    problems += weight_problems(config.loss.class_weights, len(config.data.classes))
-    problems += epoch_problems(config.trainer)
-    problems += device_problems(config.trainer)
+def value_problem(key: Key, config: DictConfig) -> str | None:
+    """Return what is wrong with a key's value in a configuration, or None."""
+    table, _, leaf = key.path.rpartition(".")
+    if OmegaConf.is_missing(OmegaConf.select(config, table) if table else config, leaf):
+        return f"`{key.path}` has no value: {key.rule['meaning']}. Give {key.path}=VALUE."
+    return violation(key, OmegaConf.select(config, key.path))
+
+
+def violation(key: Key, value: Any) -> str | None:
+    """Return what is wrong with a value of a key, or None."""
+    choices = key.rule["choices"]
+    if value is None and not (key.type_name == "Any" and choices):
+        return None
+    if choices and value not in choices:
+        hint = nearest(str(value), map(str, choices))
+        return f"Expected `{key.path}` to be one of {', '.join(map(str, choices))}, got {value!r}.{hint}"
+    bounds = [(*BOUNDS[name], bound) for name, bound in key.rule["bounds"].items()]
+    if all(holds(value, bound) for _, holds, bound in bounds):
+        return None
+    return f"Expected `{key.path}` to be {' and '.join(f'{word} {bound}' for word, _, bound in bounds)}, got {value}."
+
+
+def combined_problems(config: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with values that are each in range but do not fit together."""
+    yield from data_problems(config.data)
+    yield from split_problems(config.data)
+    yield from weight_problems(config.loss.class_weights, len(config.data.classes))
+    yield from trainer_problems(config.trainer)
     if "/" in config.name or config.name in ("", ".", ".."):
-        problems.append(f"Expected `name` to be the name of a folder, got {config.name!r}.")
+        yield f"Expected `name` to be the name of a folder, got {config.name!r}."
+    must_cache = "`method.cache_features=true` needs"
+    changes = ", ".join(f"data.augment.{key}={value}" for key, value in config.data.augment.items() if value)
     if config.method.cache_features is True and not config.method.freeze:
-        problems.append(
-            "`method.cache_features=true` needs a frozen backbone, for features change while it learns. "
-            "Give method=frozen or leave it at auto."
-        )
-    if config.method.cache_features is True and any(config.data.augment.values()):
-        changes = ", ".join(f"data.augment.{key}={value}" for key, value in config.data.augment.items() if value)
-        problems.append(
-            f"`method.cache_features=true` needs images that stay the same, got {changes}: features would be of one "
-            "change of each image for ever. Leave `method.cache_features` at auto, or set the augmentation to 0."
-        )
-    return problems
+        yield f"{must_cache} a frozen backbone, or the features change. Give method=frozen or leave it at auto."
+    if config.method.cache_features is True and changes:
+        yield f"{must_cache} images that stay the same, got {changes}. Set these to 0, or leave it at auto."
 
 
-def search_problems(config: DictConfig, searched: Sequence[str]) -> list[str]:
-    """Return what is wrong with a search.
+def search_problems(config: DictConfig, searched: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with a search.
 
     Args:
         config: The configuration of the search, without the values of what is searched.
-        searched: The keys and groups that it tries values of.
+        searched: The keys and groups whose values it varies.
     """
-    problems = []
-    part, _, name = config.search.metric.partition("/")
-    if part == "test":
-        problems.append(
-            f"Expected `search.metric` of the validation part, got {config.search.metric!r}: what is chosen on the "
-            f"test part looks better there than it is. Give search.metric=val/{name or 'accuracy'}."
-        )
-    elif config.search.metric not in (known := search_metrics(config)):
-        problems.append(
-            f"Expected `search.metric` to be one of {', '.join(known)}, got {config.search.metric!r}."
-            f"{nearest(config.search.metric, known)}"
-        )
+    metric, known = config.search.metric, search_metrics(config)
+    split_name, _, name = metric.partition("/")
+    if split_name == "test":
+        better = f"search.metric=val/{name or 'accuracy'}"
+        yield f"Expected `search.metric` of the validation split, got {metric!r}: {ON_TEST}. Give {better}."
+    elif metric not in known:
+        yield f"Expected `search.metric` to be one of {', '.join(known)}, got {metric!r}.{nearest(metric, known)}"
     if not config.data.val_fraction:
-        problems.append(
-            "A search needs a validation part: what is chosen on the test part looks better there than it is. "
-            "Give data.val_fraction=0.1."
-        )
-    of_the_split = [key for key in searched if key in SPLITTING]
-    if of_the_split:
-        problems.append(
-            f"Expected trials on the same validation part, but `{'`, `'.join(of_the_split)}` changes it, so that their "
-            "figures would not compare. Give one value."
-        )
-    return problems
+        yield f"A search needs a validation split: {ON_TEST}. Give data.val_fraction=0.1."
+    if varied := [key for key in searched if changes_split(key)]:
+        names = "`, `".join(varied)
+        yield f"Expected all trials to have one validation split, but `{names}` changes it. Give one value."
 
 
 def search_metrics(config: DictConfig) -> list[str]:
-    """Return the columns of `metrics.csv` that a search may go by."""
+    """Return the columns of `metrics.csv` that a search can optimize."""
     classes = [f"{metric}/{names[0]}" for metric in ("precision", "recall", "f1") for names in config.data.classes]
     return [f"val/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", *classes)]
 
 
-def data_problems(data: DictConfig) -> list[str]:
-    """Return what is wrong with the split, the classes and the phantoms."""
-    problems = split_problems(data)
-    if data.split in ("random", "grouped", "runs") and data.test_fraction + data.val_fraction >= 1:
-        problems.append(
-            "Expected `data.test_fraction` and `data.val_fraction` to leave images to train on, got "
-            f"{data.test_fraction} + {data.val_fraction}."
-        )
+def changes_split(key: str) -> bool:
+    """Tell whether the split of the images depends on a key or group.
+
+    >>> changes_split("data.fold"), changes_split("data.augment.flip"), changes_split("optimizer.lr")
+    (True, False, False)
+    """
+    return key in ("seed", "data") or (key.startswith("data.") and not key.startswith(KEEPS_THE_SPLIT))
+
+
+def data_problems(data: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with the classes and the source of the images."""
+    number, size = data.phantoms_per_class, data.phantom_size
     if len(data.classes) < 2:
-        problems.append(f"Expected at least two `data.classes`, got {len(data.classes)}.")
+        yield f"Expected at least two `data.classes`, got {len(data.classes)}."
     if data.source == "matlab" and data.matlab is None:
-        problems.append("`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH.")
-    if data.source == "phantom" and (data.phantoms_per_class < 5 or data.phantom_size < 32):
-        problems.append(
-            "Expected `data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32, got "
-            f"{data.phantoms_per_class} and {data.phantom_size}."
-        )
-    return problems
+        yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."
+    if data.source == "phantom" and (number < 5 or size < 32):
+        least = "`data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32"
+        yield f"Expected {least}, got {number} and {size}."
 
 
-def split_problems(data: DictConfig) -> list[str]:
-    """Return what is wrong with the keys of the split, taken together."""
-    problems = []
-    if data.split == "kfold" and data.fold >= data.folds:
-        problems.append(
-            f"Expected `data.fold` from 0 to {data.folds - 1} for data.folds={data.folds}, got {data.fold}."
-        )
-    if data.split == "kfold" and 1 / data.folds + data.val_fraction >= 1:
-        problems.append(
-            f"Expected `data.val_fraction` to leave images to train on beside one fold of {data.folds}, got "
-            f"{data.val_fraction}."
-        )
-    if data.split != "kfold" and data.fold > 0:
-        problems.append(f"`data.fold={data.fold}` needs data.split=kfold, got data.split={data.split}.")
+def split_problems(data: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with the keys of the split, taken together."""
+    val, to_train = data.val_fraction, "to leave images to train on"
+    if data.split == "kfold":
+        if data.fold >= data.folds:
+            yield f"Expected `data.fold` from 0 to {data.folds - 1} for data.folds={data.folds}, got {data.fold}."
+        if 1 / data.folds + val >= 1:
+            yield f"Expected `data.val_fraction` {to_train} beside one fold of {data.folds}, got {val}."
+    elif data.fold > 0:
+        yield f"`data.fold={data.fold}` needs data.split=kfold, got data.split={data.split}."
+    elif not data.split.startswith("official") and data.test_fraction + val >= 1:
+        yield f"Expected `data.test_fraction` and `data.val_fraction` {to_train}, got {data.test_fraction} + {val}."
     by = data.fold_by if data.split == "kfold" else data.split
     if data.find_copies is False and (data.drop_conflicts or by not in ("random", "official")):
         what = "data.drop_conflicts=true" if data.drop_conflicts else f"A split of {by} images"
-        problems.append(f"{what} needs to know which images are copies. Give data.find_copies=auto.")
-    return problems
+        yield f"{what} needs to know which images are copies. Give data.find_copies=auto."
 
 
-def epoch_problems(trainer: DictConfig) -> list[str]:
-    """Return what would leave a run without one whole epoch of each part to report."""
-    problems = []
-    for part in ("train", "val", "test"):
-        limit = trainer[f"limit_{part}_batches"]
-        whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
-        share = isinstance(limit, float) and 0 < limit <= 1
-        if limit is not None and not whole and not share:
-            problems.append(
-                f"Expected `trainer.limit_{part}_batches` to be null, a number of batches (at least 1) or a "
-                f"share of them such as 0.5, got {limit!r}."
-            )
+def trainer_problems(trainer: DictConfig) -> Iterator[str]:
+    """Yield what Lightning would reject at length, and what would leave a run without a complete epoch to report."""
+    for name in ("train", "val", "test"):
+        limit = trainer[f"limit_{name}_batches"]
+        whole, fraction = type(limit) is int and limit >= 1, isinstance(limit, float) and 0 < limit <= 1
+        if limit is not None and not whole and not fraction:
+            kinds = "null, a number of batches (at least 1) or a fraction of them such as 0.5"
+            yield f"Expected `trainer.limit_{name}_batches` to be {kinds}, got {limit!r}."
     if trainer.max_steps == 0:
-        problems.append("Expected `trainer.max_steps` to be -1 or at least 1, got 0.")
-    if trainer.check_val_every_n_epoch > trainer.max_epochs:
-        problems.append(
-            "Expected `trainer.check_val_every_n_epoch` to be at most `trainer.max_epochs`, got "
-            f"{trainer.check_val_every_n_epoch} and {trainer.max_epochs}."
-        )
-    return problems
-
-
-def device_problems(trainer: DictConfig) -> list[str]:
-    """Return what is wrong with `trainer.devices` and `trainer.max_time`, which Lightning would refuse at length."""
-    problems = []
+        yield "Expected `trainer.max_steps` to be -1 or at least 1, got 0."
+    if (every := trainer.check_val_every_n_epoch) > trainer.max_epochs:
+        most = f"`trainer.max_epochs`, got {every} and {trainer.max_epochs}"
+        yield f"Expected `trainer.check_val_every_n_epoch` to be at most {most}."
     devices = trainer.devices
-    numbers = list(devices) if isinstance(devices, ListConfig) else [devices]
-    least = 0 if isinstance(devices, ListConfig) else 1
-    whole = bool(numbers) and all(type(n) is int and n >= least for n in numbers)
-    if devices not in ("auto", -1) and not whole:
-        problems.append(
-            f"Expected `trainer.devices` to be auto, a number of devices or a list such as [0,2], got {devices}."
-        )
+    several = isinstance(devices, ListConfig)
+    numbers, least = (list(devices), 0) if several else ([devices], 1)
+    if devices not in ("auto", -1) and not (numbers and all(type(n) is int and n >= least for n in numbers)):
+        yield f"Expected `trainer.devices` to be auto, a number of devices or a list such as [0,2], got {devices}."
     if trainer.max_time is not None and not re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", trainer.max_time):
-        problems.append(f"Expected `trainer.max_time` as DD:HH:MM:SS, such as 00:12:00:00, got {trainer.max_time!r}.")
-    return problems
+        yield f"Expected `trainer.max_time` as DD:HH:MM:SS, such as 00:12:00:00, got {trainer.max_time!r}."
 
 
-def weight_problems(weights: Any, classes: int) -> list[str]:
-    """Return what is wrong with `loss.class_weights`."""
+def weight_problems(weights: Any, classes: int) -> Iterator[str]:
+    """Yield what is wrong with `loss.class_weights`."""
     if weights is None or weights == "balanced":
-        return []
+        return
     if not isinstance(weights, ListConfig) or len(weights) != classes:
-        return [f"Expected `loss.class_weights` to be null, balanced or {classes} numbers, got {weights}."]
-    if not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
-        return [f"Expected every one of `loss.class_weights` to be a positive number, got {weights}."]
-    return []
+        yield f"Expected `loss.class_weights` to be null, balanced or {classes} numbers, got {weights}."
+    elif not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+        yield f"Expected every one of `loss.class_weights` to be a positive number, got {weights}."

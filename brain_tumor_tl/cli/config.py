@@ -1,4 +1,4 @@
-"""Config: the typed schema of `conf/`, every key's type, range and meaning. The values are in YAML."""
+"""Config: the typed schema of `conf/`: every key's type, range and meaning. The values are in YAML."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from brain_tumor_tl.names import closest, nearest, question
+
+AUTO = ("auto", True, False)
 
 
 def conf_dir() -> Path:
     """Return the folder of the YAML files: the package's own copy in a wheel, else the checkout's `conf/`.
 
     Raises:
-        FileNotFoundError: Neither is there, so the installation is damaged.
+        FileNotFoundError: Neither exists, so the installation is damaged.
     """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parent / "conf"):
+    folders = package / "conf", package.parent / "conf"
+    for folder in folders:
         if (folder / "train.yaml").is_file():
             return folder
     raise FileNotFoundError(
-        f"Expected the configuration in {package / 'conf'} or {package.parent / 'conf'}, found neither. "
-        "Install the package again."
+        f"Expected the configuration in {folders[0]} or {folders[1]}, found neither. Install the package again."
     )
 
 
-def option(
-    meaning: str,
-    *,
-    choices: tuple[Any, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> Any:
+def config_groups() -> list[str]:
+    """Return the names of the config groups; `hydra/` holds Hydra's own."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def choices_of(group: str) -> list[str]:
+    """Return the values that a config group can take."""
+    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+
+
+def option(meaning: str, *, choices: tuple[Any, ...] = (), **bounds: float) -> Any:
     """Declare one key: its meaning for `--help` and the values it may take.
 
     Args:
         meaning: One sentence without a full stop.
         choices: The only values allowed; empty for any.
-        low: The least value allowed.
-        high: The greatest value allowed.
-        above: Values must be greater than this.
-        below: Values must be less than this.
+        bounds: `low` and `high`, the least and greatest value allowed; `above` and `below`, which exclude the bound.
     """
-    rule = {"choices": choices, "low": low, "high": high, "above": above, "below": below}
-    return dataclasses.field(default=MISSING, metadata={"meaning": meaning, **rule})
+    return dataclasses.field(default=MISSING, metadata={"meaning": meaning, "choices": choices, "bounds": bounds})
 
 
 @dataclass
 class AugmentConfig:
-    """Random changes of the training images; all zero for none."""
+    """Random changes of the training images; 0 turns one off."""
 
-    flip: float = option("probability of exchanging left and right in a training image", low=0, high=1)
-    degrees: float = option("rotate training images by up to so many degrees either way", low=0, high=180)
-    translate: float = option("shift training images by up to this share of their size", low=0, below=1)
-    scale: float = option("enlarge or reduce training images by up to this share", low=0, below=1)
-    brightness: float = option("brighten or darken training images by up to this share", low=0, below=1)
-    contrast: float = option("stretch or squeeze training images' contrast by up to this share", low=0, below=1)
+    flip: float = option("probability of mirroring a training image left to right", low=0, high=1)
+    degrees: float = option("rotate training images by up to this many degrees in either direction", low=0, high=180)
+    translate: float = option("shift training images by up to this fraction of their size", low=0, below=1)
+    scale: float = option("enlarge or shrink training images by up to this fraction", low=0, below=1)
+    brightness: float = option("change the brightness of training images by up to this fraction", low=0, below=1)
+    contrast: float = option("change the contrast of training images by up to this fraction", low=0, below=1)
 
 
 @dataclass
@@ -71,184 +71,164 @@ class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
     source: str = option(
-        "where images come from: `folder` as it is; if absent, `kaggle` downloads, `matlab` converts, `phantom` draws",
+        "where images come from if data.root is absent: `kaggle` downloads them, `matlab` converts them, `phantom` "
+        "draws them; `folder` is an error",
         choices=("folder", "kaggle", "matlab", "phantom"),
     )
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
-    url: str | None = option("zip archive that data=kaggle downloads when data.root is absent")
-    matlab: str | None = option("folder of the .mat files that data=figshare converts when data.root is absent")
-    classes: list[list[str]] = option("classes in the order of their labels, each its name and further folder names")
-    image_size: int = option("height and width in pixels that images are resized to", low=8, high=4096)
-    batch_size: int = option("images in an optimizer step, over all devices together", low=1)
+    url: str | None = option("zip archive that data=kaggle downloads if data.root is absent")
+    matlab: str | None = option("folder of the .mat files that data=figshare converts if data.root is absent")
+    classes: list[list[str]] = option("classes in label order, each a list of its name and other names of its folder")
+    image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
+    batch_size: int = option("images per optimizer step, over all devices together", low=1)
     normalize: str = option(
-        "`unit` scales to 0..1 as the study does; `imagenet` then takes off ImageNet's mean and std",
+        "`unit` scales pixels to 0..1 as the study does; `imagenet` also standardizes with ImageNet's mean and std",
         choices=("unit", "imagenet"),
     )
     split: str = option(
-        "how images are split: `random` as the study does; `grouped` keeps copies and a patient's images together, "
-        "`runs` also runs of file numbers; `official` by the set's own folders, `official_clean` without what leaks; "
-        "`kfold` tests on one fold (docs/protocols.md)",
-        choices=("random", "grouped", "runs", "official", "official_clean", "kfold"),
+        "how images are split: `random` as in the study; `grouped` keeps copies and images of one patient together, "
+        "`series` also neighbouring file numbers; `official` follows the data set's own folders, `official_clean` "
+        "without the images that leak; `kfold` tests on one fold (docs/protocols.md)",
+        choices=("random", "grouped", "series", "official", "official_clean", "kfold"),
     )
-    fold: int = option("with split=kfold, the fold that is the test part, from 0; -m data.fold=0,1,2,3,4", low=0)
+    fold: int = option("with split=kfold, the fold that is the test split, from 0; -m data.fold=0,1,2,3,4", low=0)
     folds: int = option("with split=kfold, the number of folds", low=2)
     fold_by: str = option(
-        "with split=kfold, what a fold keeps together, as the splits of these names do",
-        choices=("random", "grouped", "runs"),
+        "with split=kfold, which images stay in one fold, as in the splits of these names",
+        choices=("random", "grouped", "series"),
     )
     test_fraction: float = option(
-        "share of all images in the test part, where neither folders nor folds make it", above=0, below=1
+        "fraction of all images in the test split, unless folders or folds define it", above=0, below=1
     )
     val_fraction: float = option(
-        "share of all images in a validation part; 0 watches the test part instead, as the study does",
+        "fraction of all images in the validation split; 0: evaluate the test split each epoch, as the study does",
         low=0,
         below=1,
     )
-    stratify: bool = option("give each part the same share of every class")
-    labels: str | None = option("CSV with `path` and `label` that overrides the folders' labels; `patient` besides")
-    patients: str | None = option("CSV with `path` and `patient`: splits by group keep each patient on one side")
-    drop_conflicts: bool = option("leave out pictures that stand under two labels, all their copies")
-    shuffle_labels: bool = option("a control: train on permuted labels; accuracy must land at chance")
+    stratify: bool = option("give each split the same fraction of every class")
+    labels: str | None = option("CSV file with `path`, `label` and maybe `patient`, instead of the folders' labels")
+    patients: str | None = option("CSV file with `path` and `patient`: grouped splits keep each patient in one split")
+    drop_conflicts: bool = option("leave out images that occur under two labels, with all their copies")
+    shuffle_labels: bool = option("control experiment: train on permuted labels; accuracy must drop to chance")
     find_copies: Any = option(
-        "look for copies among the images, once for each data set; `auto` leaves near ones, which take a minute to "
-        "find, to splits that need them",
-        choices=("auto", True, False),
+        "look for copies among the images, once per data set; `auto` looks for near copies, which takes a minute, "
+        "only if the split needs them",
+        choices=AUTO,
     )
     augment: AugmentConfig = option("")
     on_bad_file: str = option(
-        "`error` refuses to start on an unreadable file, `skip` leaves it out and lists it in bad_files.csv",
+        "`error` refuses to start if a file can't be read, `skip` leaves it out and lists it in bad_files.csv",
         choices=("error", "skip"),
     )
     cache_dir: str = option("folder of decoded images, features, downloads and phantoms, shared by all runs")
-    phantoms_per_class: int = option("synthetic images that data=phantom draws for each class", low=0)
+    phantoms_per_class: int = option("number of synthetic images that data=phantom draws per class", low=0)
     phantom_size: int = option("height and width in pixels of a synthetic image", low=0)
 
 
 @dataclass
 class ModelConfig:
-    """Which network, and what it starts from."""
+    """The network and its initial weights."""
 
     name: str = option("any classification network of torchvision.models")
     weights: str | None = option("a torchvision weight name, a file with a state dict, or null for random weights")
-    options: dict[str, Any] = option("open table of arguments for torchvision's builder (+model.options.dropout=0.5)")
+    options: dict[str, Any] = option("further arguments of torchvision's builder (+model.options.dropout=0.5)")
 
 
 @dataclass
 class MethodConfig:
     """How the network is transferred."""
 
-    name: str = option("the method's name in folders and tables")
-    freeze: bool = option("hold the backbone, BatchNorm statistics included, and train the head alone")
+    name: str = option("name of the method in folders and tables")
+    freeze: bool = option("freeze the backbone, including BatchNorm statistics, and train only the head")
     cache_features: Any = option(
-        "compute a frozen backbone's features once: `auto` where the method freezes, `true` insists on it",
-        choices=("auto", True, False),
+        "compute a frozen backbone's features once; `auto` does so if possible, `true` fails if it is not",
+        choices=AUTO,
     )
 
 
 @dataclass
 class OptimizerConfig:
-    """What moves the weights."""
+    """The optimizer."""
 
     name: str = option("any class of torch.optim")
     lr: float = option("learning rate", above=0)
-    options: dict[str, Any] = option(
-        "open table of further arguments of the optimizer (+optimizer.options.weight_decay=0.01)"
-    )
+    options: dict[str, Any] = option("further arguments of the optimizer (+optimizer.options.weight_decay=0.01)")
 
 
 @dataclass
 class SchedulerConfig:
-    """What moves the learning rate."""
+    """The learning rate schedule."""
 
     name: str | None = option("any class of torch.optim.lr_scheduler, or null for a constant learning rate")
-    interval: str = option(
-        "take a scheduler step after each `epoch` or each optimizer `step`", choices=("epoch", "step")
-    )
-    options: dict[str, Any] = option(
-        "open table of the scheduler's arguments; `auto` stands for the run's number of steps"
-    )
+    interval: str = option("step the scheduler after each `epoch` or each optimizer `step`", choices=("epoch", "step"))
+    options: dict[str, Any] = option("arguments of the scheduler; `auto` becomes the run's number of steps")
 
 
 @dataclass
 class LossConfig:
-    """Cross-entropy and its weights."""
+    """The weights of the cross-entropy."""
 
-    class_weights: Any = option("null, `balanced` (by the training part's counts) or one weight for each class")
-    label_smoothing: float = option("share of the target spread over all classes", low=0, below=1)
+    class_weights: Any = option("null, `balanced` (inverse to the training split's counts) or one weight per class")
+    label_smoothing: float = option("fraction of the target that is spread over all classes", low=0, below=1)
 
 
 @dataclass
 class TrainerConfig:
     """Lightning's Trainer."""
 
-    accelerator: str = option("auto, cpu, gpu or mps", choices=("auto", "cpu", "gpu", "mps", "cuda"))
-    devices: Any = option("number of devices, a list of their numbers, or auto")
+    accelerator: str = option("processor or kind of GPU", choices=("auto", "cpu", "gpu", "mps", "cuda"))
+    devices: Any = option("number of devices, a list of their indices, or auto")
     num_nodes: int = option("number of machines", low=1)
     strategy: str = option("auto, ddp or another Lightning strategy")
-    precision: str = option(
-        "auto, 32-true, bf16-mixed or 16-mixed", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
-    )
-    channels_last: Any = option(
-        "lay images out with channels last; auto: on a processor, and in 16-bit precisions",
-        choices=("auto", True, False),
-    )
-    max_epochs: int = option("passes over the training part", low=1)
+    precision: str = option("numerical precision", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
+    channels_last: Any = option("channels-last memory format; auto: on a CPU and in 16-bit precisions", choices=AUTO)
+    max_epochs: int = option("number of epochs", low=1)
     max_steps: int = option("stop after this many optimizer steps; -1 for no limit", low=-1)
-    max_time: str | None = option("stop after this time, as DD:HH:MM:SS")
-    limit_train_batches: Any = option("train on this many batches (int) or this share of them (float)")
-    limit_val_batches: Any = option("watch only this many batches (int) or this share of them (float)")
-    limit_test_batches: Any = option("test on only this many batches (int) or this share of them (float)")
-    gradient_clip_val: float | None = option("clip gradients to this", above=0)
-    gradient_clip_algorithm: str | None = option("clip by `norm` or by `value`", choices=("norm", "value"))
-    accumulate_grad_batches: int = option("batches whose gradients are summed for one optimizer step", low=1)
-    check_val_every_n_epoch: int = option("watch the validation or test part every so many epochs", low=1)
-    sync_batchnorm: bool = option("share BatchNorm statistics between the devices of one run")
+    max_time: str | None = option("stop after this time, given as DD:HH:MM:SS")
+    limit_train_batches: Any = option("train on this many batches (int) or this fraction of them (float)")
+    limit_val_batches: Any = option("validate on this many batches (int) or this fraction of them (float)")
+    limit_test_batches: Any = option("test on this many batches (int) or this fraction of them (float)")
+    gradient_clip_val: float | None = option("clip gradients at this value", above=0)
+    gradient_clip_algorithm: str | None = option("clip gradients by `norm` or by `value`", choices=("norm", "value"))
+    accumulate_grad_batches: int = option("accumulate gradients over this many batches per optimizer step", low=1)
+    check_val_every_n_epoch: int = option("evaluate the validation or test split every n epochs", low=1)
+    sync_batchnorm: bool = option("synchronize BatchNorm statistics across the devices of a run")
     deterministic: bool = option("use deterministic algorithms only; slower on a GPU")
-    benchmark: Any = option(
-        "let cuDNN try its algorithms and keep the fastest; auto: unless deterministic", choices=("auto", True, False)
-    )
-    tf32: Any = option(
-        "let a GPU round float32 products to TensorFloat-32; auto: unless deterministic", choices=("auto", True, False)
-    )
-    cuda_graphs: Any = option(
-        "on one GPU, replay training steps as a CUDA graph; auto: where CUDA accepts it", choices=("auto", True, False)
-    )
-    detect_anomaly: bool = option("stop at the operation whose gradient is not a number; slow")
+    benchmark: Any = option("let cuDNN pick its fastest algorithms; auto: unless deterministic", choices=AUTO)
+    tf32: Any = option("allow TensorFloat-32 in float32 products on a GPU; auto: unless deterministic", choices=AUTO)
+    cuda_graphs: Any = option("replay training steps as CUDA graphs; auto: on one GPU that accepts it", choices=AUTO)
+    detect_anomaly: bool = option("stop at the operation whose gradient is NaN; slow")
     profiler: str | None = option(
-        "`simple` or `advanced` for a table of where the time went", choices=("simple", "advanced")
+        "print where time was spent, by a `simple` or `advanced` profiler", choices=("simple", "advanced")
     )
-    num_threads: int | None = option("processor threads of PyTorch; null leaves its own choice", low=1)
-    keep_memory: bool = option("on a processor, keep the memory that a step frees for the next one, for speed")
-    enable_progress_bar: bool = option("show the progress bar")
+    num_threads: int | None = option("number of PyTorch's CPU threads; null for PyTorch's default", low=1)
+    keep_memory: bool = option("on a CPU, keep freed memory for the next step, which is faster")
+    enable_progress_bar: bool = option("show a progress bar")
 
 
 @dataclass
 class LauncherConfig:
-    """How the jobs of a multirun share the machine; no figure depends on it."""
+    """How the jobs of a multirun share the machine; no result depends on it."""
 
-    jobs: int | None = option("jobs of a multirun at once; null: as many as the devices allow, else one", low=1)
-    devices_per_job: int | None = option("devices that each job is given; null: as trainer.devices says", low=1)
+    jobs: int | None = option("jobs of a multirun at a time; null: as many as the devices allow, one on a CPU", low=1)
+    devices_per_job: int | None = option("devices per job; null: as trainer.devices says", low=1)
     jobs_per_device: int = option("jobs that may share a device", low=1)
-    fail_fast: bool = option("end the whole multirun when its first job fails")
+    fail_fast: bool = option("stop the whole multirun when a job fails")
 
 
 @dataclass
 class SearchConfig:
-    """How `brain-tumor-tl search` looks for the best settings; no figure of a single run depends on it."""
+    """How `brain-tumor-tl search` looks for the best settings; no result of a single run depends on it."""
 
-    trials: int = option("trials of a search, those of earlier starts counted", low=1)
-    metric: str = option(
-        "what a search looks for the best of: a val/ column of metrics.csv; a loss is made small, all else large"
-    )
-    sampler: str = option(
-        "how a search chooses: `tpe` learns from the trials so far, `random` does not", choices=("tpe", "random")
-    )
+    trials: int = option("number of trials, including those of earlier starts", low=1)
+    metric: str = option("the metric to optimize, a val/ column of metrics.csv; a loss is minimized, others maximized")
+    sampler: str = option("`tpe` learns from earlier trials, `random` does not", choices=("tpe", "random"))
     pruner: str = option(
-        "which trials a search ends early: `none`, those below the `median` of the others, or all but the best third "
-        "again and again (`hyperband`)",
+        "which trials to stop early: `none`, those below the `median` of the others, or by `hyperband` all but the "
+        "best third at each rung",
         choices=("none", "median", "hyperband"),
     )
-    seed: int = option("seed of a search's own choices", low=0, high=2**32 - 1)
+    seed: int = option("seed of the sampler", low=0, high=2**32 - 1)
 
 
 @dataclass
@@ -257,9 +237,9 @@ class TrainConfig:
 
     seed: int = option("seed of the split, the new head, the order of batches and the phantoms", low=0, high=2**32 - 1)
     name: str = option("name of the run's folder")
-    sweep: str = option("name of the folder that collects the runs of a multirun")
-    force: bool = option("train anew although the run's folder holds a run")
-    confusion_every: int = option("draw the confusion matrix every so many epochs; 0 only at the end", low=0)
+    sweep: str = option("name of the folder that holds the runs of a multirun")
+    force: bool = option("train again even if the run's folder holds a run")
+    confusion_every: int = option("plot the confusion matrix every n epochs; 0: only at the end", low=0)
     data: DataConfig = option("")
     model: ModelConfig = option("")
     method: MethodConfig = option("")
@@ -271,39 +251,18 @@ class TrainConfig:
     search: SearchConfig = option("")
 
 
-@dataclass
-class LocalLauncherConfig:
-    """`hydra/launcher=local`, which takes its values from the `launcher` keys."""
-
-    _target_: str = "hydra_plugins.brain_tumor_tl_launcher.LocalLauncher"
-    jobs: int | None = II("launcher.jobs")
-    devices_per_job: int | None = II("launcher.devices_per_job")
-    jobs_per_device: int = II("launcher.jobs_per_device")
-    fail_fast: bool = II("launcher.fail_fast")
-
-
 def name_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> str:
-    """Return what a run's name says of its split, so that folders differ; nothing of the study's random one.
+    """Return the end of a run's name, which tells its split; empty for the study's random split.
 
-    >>> name_suffix("kfold", 2, "runs", False)
-    '-runs-f2'
+    >>> name_suffix("kfold", 2, "series", False)
+    '-series-f2'
     """
     split = f"{fold_by}-f{fold}" if split == "kfold" else split
     return ("" if split == "random" else f"-{split}") + ("-shuffled" if shuffle_labels else "")
 
 
-@dataclass
-class SearchSweeperConfig:
-    """`hydra/sweeper=search`, which `brain-tumor-tl search` chooses; its values are the `search` keys."""
-
-    _target_: str = "hydra_plugins.brain_tumor_tl_search.SearchSweeper"
-    params: dict[str, Any] | None = None  # spaces from a YAML file, as in Hydra's own sweeper
-
-
 OmegaConf.register_new_resolver("of_split", name_suffix, replace=True)
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
-ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConfig)
-ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConfig)
 
 
 @dataclass(frozen=True)
@@ -311,10 +270,10 @@ class Key:
     """One declared key, for help and checks.
 
     Attributes:
-        path: Where it stands, such as `data.batch_size`.
-        type_name: Its type as the user reads it.
-        rule: `meaning`, `choices`, `low`, `high`, `above` and `below` of `option`.
-        open_table: Whether any key may be added below it.
+        path: The full key, such as `data.batch_size`.
+        type_name: Its type, as the help shows it.
+        rule: `meaning`, `choices` and `bounds` of `option`.
+        open_table: Whether it is a dict that takes any key.
     """
 
     path: str
@@ -327,8 +286,7 @@ def keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[Key]:
     """Yield every key of a schema, depth first, in the order of declaration."""
     hints = get_type_hints(schema)
     for field in dataclasses.fields(schema):
-        hint = hints[field.name]
-        path = prefix + field.name
+        hint, path = hints[field.name], prefix + field.name
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
             yield from keys(hint, path + ".")
@@ -337,27 +295,24 @@ def keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[Key]:
             yield Key(path, name, dict(field.metadata), open_table=name.startswith("dict"))
 
 
-def unknown_key(path: str, groups: list[str]) -> str | None:
-    """Return what is wrong with an override's key, or None where the schema or a config group has it.
+def unknown_key(path: str) -> str | None:
+    """Return an error message if neither the schema nor a config group has a key, else None.
 
     Args:
         path: The key as typed, without `+` and `~`.
-        groups: The config groups, which are keys of a command line too.
     """
-    known = list(keys())
-    paths = [key.path for key in known]
-    tables = {path.rsplit(".", 1)[0] for path in paths if "." in path}
-    group = path.split("@")[0]
-    inside_open = any(key.open_table and path.startswith(key.path + ".") for key in known)
-    if path in paths or path in tables or group in groups or inside_open or re.match(r"hydra\b", path):
+    groups, known = config_groups(), list(keys())
+    leaves = {key.path: key.path.rpartition(".")[2] for key in known}
+    tables = {key.path.rpartition(".")[0] for key in known}
+    inside_open = any(key.open_table and path.startswith(f"{key.path}.") for key in known)
+    if path in (*leaves, *tables, *groups) or path.split("@")[0] in groups or inside_open or re.match(r"hydra\b", path):
         return None
     table, _, leaf = path.rpartition(".")
-    siblings = [p.rsplit(".", 1)[-1] for p in paths if p.rpartition(".")[0] == table]
-    hint = nearest(leaf, siblings) if siblings else ""
-    if not hint:
-        alike = closest(leaf, {p.rsplit(".", 1)[-1] for p in paths})
-        hint = nearest(path, paths + groups) or question(p for p in paths if p.rsplit(".", 1)[-1] in alike)
-    choices = f" `{table}` has: {', '.join(siblings)}." if siblings and table else ""
+    siblings = [leaves[other] for other in leaves if other.rpartition(".")[0] == table]
+    alike = closest(leaf, set(leaves.values()))
+    hint = nearest(leaf, siblings) or nearest(path, [*leaves, *groups])
+    hint = hint or question(other for other in leaves if leaves[other] in alike)
+    choices = f" `{table}` has: {', '.join(siblings)}." if siblings else ""
     if not table:
-        choices = f" There are {', '.join(sorted({p.split('.')[0] for p in paths} | set(groups)))}."
+        choices = f" There are {', '.join(sorted({other.split('.')[0] for other in leaves} | set(groups)))}."
     return f"There is no key `{path}`.{hint}{choices}"

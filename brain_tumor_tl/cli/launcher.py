@@ -1,4 +1,4 @@
-"""Launcher: what `hydra/launcher=local` does: each job of a multirun is one single run in a process of its own."""
+"""Launcher: what `hydra/launcher=local` and `slurm` do: each job of a multirun is a single run in its own process."""
 
 from __future__ import annotations
 
@@ -7,63 +7,57 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from functools import partial
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from brain_tumor_tl.cli.multirun import of_the_job, plan, quoted
-from brain_tumor_tl.console import console
+from brain_tumor_tl.cli import report
+from brain_tumor_tl.cli.config import LauncherConfig
+from brain_tumor_tl.cli.multirun import plan_jobs
+from brain_tumor_tl.cli.overrides import parsed, quoted
+from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import read_json
 from brain_tumor_tl.sweep.devices import Device, devices_needed, visible_devices
 from brain_tumor_tl.sweep.leases import Leases, lease_folder
-from brain_tumor_tl.sweep.live import FINISHED, LiveView
-from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
-from brain_tumor_tl.sweep.queue import Queue, room, share_of_threads
+from brain_tumor_tl.sweep.live import LiveView
+from brain_tumor_tl.sweep.manifest import FINISHED, Manifest, SweepJob
+from brain_tumor_tl.sweep.queue import Queue, jobs_at_once
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.sweep.search.trial_source import TrialSource
 
 
 def launch(
-    loader: ConfigLoader,
-    master: DictConfig,
-    job_overrides: Sequence[Sequence[str]],
-    *,
-    at_once: int | None,
-    devices_per_job: int | None,
-    jobs_per_device: int,
-    fail_fast: bool,
+    loader: ConfigLoader, master: DictConfig, job_overrides: Sequence[Sequence[str]], limits: LauncherConfig
 ) -> list[JobReturn]:
-    """Run a batch of jobs, skipping what is finished, and return how each of them ended.
+    """Run a batch of jobs on this machine, skipping finished ones, and return how each of them ended.
 
     Args:
         loader: Composes configurations from the YAML files of the command.
         master: The configuration of the multirun.
-        job_overrides: What was typed for each job, in Hydra's grammar.
-        at_once: Jobs at once; None for as many as the devices allow.
-        devices_per_job: Devices of each job; None for what its `trainer.devices` says.
-        jobs_per_device: Jobs that may share a device.
-        fail_fast: End everything when the first job fails.
+        job_overrides: The overrides of each job.
+        limits: How the jobs share the machine.
 
     Raises:
-        CompactHydraException: The jobs can't be started as they are; nothing was.
+        CompactHydraException: The jobs can't be started as they are; none was.
     """
     setup_globals()
     pool = visible_devices(os.environ)
-    jobs = plan(loader, master, job_overrides, lambda trainer: devices_needed(trainer, devices_per_job, len(pool)))
-    folder = make_folder(master)
-    manifest = Manifest(folder, ["brain-tumor-tl", "train", *sys.argv[1:]])
-    manifest.write(jobs)
+    needs_of = partial(devices_needed, per_job=limits.devices_per_job, available=len(pool))
+    jobs = plan_jobs(loader, master, job_overrides, needs_of)
+    books = Bookkeeper(jobs, Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]]))
     skipped = sum(job.state == "skipped" for job in jobs)
-    say(f"Sweep     {len(jobs)} jobs into {shown(folder)}" + (f", {skipped} finished before" if skipped else ""))
-    stopped = run_queue(jobs, pool, manifest, at_once, jobs_per_device, fail_fast)
-    manifest.write(jobs)
-    tell_end(jobs, folder)
-    if stopped is not None:
-        say(f"Stopped by {signal.Signals(stopped).name}; the same command goes on.")
-        sys.exit(128 + stopped)
+    say(f"Sweep     {len(jobs)} jobs into {shown(books.folder)}" + (f", {skipped} finished before" if skipped else ""))
+    stopped = run_queue(books, pool, limits, jobs, len(jobs))
+    tell_end(jobs, books.folder)
+    exit_if_stopped(stopped)
     return job_returns(jobs)
 
 
@@ -73,19 +67,19 @@ def submit(
     master: DictConfig,
     job_overrides: Sequence[Sequence[str]],
 ) -> list[JobReturn]:
-    """Hand a batch of jobs to a cluster's scheduler, all but the finished ones, and wait for their end.
+    """Submit a batch of jobs to a cluster's scheduler, except finished ones, and wait until they end.
 
     Args:
-        start: Starts jobs by their overrides and returns when all of them ended; it may raise when one failed.
+        start: Starts jobs by their overrides and returns when all of them ended; it may raise if one failed.
         loader: Composes configurations from the YAML files of the command.
         master: The configuration of the multirun.
-        job_overrides: What was typed for each job, in Hydra's grammar.
+        job_overrides: The overrides of each job.
 
     Raises:
-        CompactHydraException: The jobs can't be started as they are; nothing was.
+        CompactHydraException: The jobs can't be started as they are; none was.
     """
     setup_globals()
-    jobs = plan(loader, master, job_overrides, lambda trainer: 0)
+    jobs = plan_jobs(loader, master, job_overrides)
     manifest = Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]])
     manifest.write(jobs)
     waiting = [job for job in jobs if job.state == "waiting"]
@@ -93,140 +87,145 @@ def submit(
     returned: Sequence[JobReturn | None] = [None] * len(waiting)
     try:
         if waiting:
-            returned = start([[*of_the_job(job), f"name={quoted(job.name)}"] for job in waiting])
-    except Exception as error:  # submitit's, for a job that was killed; the others may well be done
+            returned = start([job_line(job) for job in waiting])
+    except Exception as error:  # of submitit, for a job that was killed; the others may well be done
         say(f"WARNING: {error}")
     for job, result in zip(waiting, returned, strict=True):
         note_result(job, result)
     manifest.write(jobs)
-    refresh_report(manifest.folder)
+    report.refresh(manifest.folder)
     tell_end(jobs, manifest.folder)
     return job_returns(jobs)
 
 
+def job_line(job: SweepJob) -> list[str]:
+    """Return the overrides of a submitted job, without those of Hydra's own settings, which the multirun has."""
+    own = [line for line in job.overrides if not parsed(line).key_or_group.startswith("hydra")]
+    return [*own, f"name={quoted(job.name)}"]
+
+
 def note_result(job: SweepJob, result: JobReturn | None) -> None:
-    """Write down how a submitted job ended.
+    """Record how a submitted job ended.
 
     Args:
         job: The job.
-        result: What it returned; None where that never came.
+        result: What it returned; None if it was killed.
     """
     finished = (job.folder / "results.json").is_file()
     failed = not finished if result is None else result.status != JobStatus.COMPLETED
     job.state = "failed" if failed else "done"
     if failed:
-        # The attribute, for the property would raise the error and write to the terminal.
-        said = "" if result is None else str(result._return_value).strip()
-        job.reason = said.splitlines()[-1] if said else "the logs below .submitit in the sweep's folder say why"
-
-
-def make_folder(master: DictConfig) -> Path:
-    """Return the sweep's folder, made if absent."""
-    folder = Path(master.hydra.sweep.dir).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def run_queue(
-    jobs: Sequence[SweepJob],
-    pool: Sequence[Device],
-    manifest: Manifest,
-    at_once: int | None,
-    jobs_per_device: int,
-    fail_fast: bool,
-) -> int | None:
-    """Run the jobs that are to be run; return the signal that stopped them, None where none did."""
-    most = room(jobs, at_once, pool, jobs_per_device)
-    threads = share_of_threads(min(most, len(jobs)), processors())
-    with tempfile.TemporaryDirectory() as private, LiveView(jobs, console) as view:
-        leases = Leases(pool, lease_folder(os.environ, Path(private)), jobs_per_device)
-        watcher = Bookkeeper(jobs, view, manifest)
-        stopped = Queue(jobs, leases, most, watcher, threads=threads, fail_fast=fail_fast).run()
-        watcher.refresh()
-    return stopped
+        said = ""
+        with redirect_stderr(StringIO()):  # the property prints, then raises the job's error
+            try:
+                said = str(result.return_value).strip() if result else ""
+            except Exception as error:
+                said = str(error).strip()
+        job.reason = said.splitlines()[-1] if said else "see the logs in .submitit of the sweep's folder"
 
 
 class Bookkeeper:
-    """Is told by the queue how jobs stand; keeps manifest, view and report up to date.
+    """Keeps manifest, view and report of a sweep up to date; the queue tells it of every change.
 
     Args:
         jobs: The jobs.
-        view: What a person sees.
         manifest: `sweep.json`.
     """
 
-    def __init__(self, jobs: Sequence[SweepJob], view: LiveView, manifest: Manifest) -> None:
-        self.jobs, self.view, self.manifest = jobs, view, manifest
+    def __init__(self, jobs: Sequence[SweepJob], manifest: Manifest) -> None:
+        self.jobs, self.manifest, self.folder = jobs, manifest, manifest.folder
+        self.view = LiveView(jobs, console)
         self._stale = False
 
     def started(self, job: SweepJob) -> None:
-        """Note a start."""
+        """Record a start."""
         self.manifest.write(self.jobs)
         self.view.started(job)
 
     def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Note an end; the report follows once free devices have their next jobs."""
+        """Record an end; the report is written once free devices have their next jobs."""
         self.manifest.write(self.jobs)
         self.view.ended(job, last_lines)
         self._stale = True
 
     def tick(self) -> None:
-        """Do what can wait."""
+        """Do what is not urgent."""
         self.refresh()
         self.view.tick()
 
     def refresh(self) -> None:
-        """Write the sweep's report anew where a job ended since; a report that fails must not end the sweep."""
-        if not self._stale:
-            return
-        self._stale = False
-        try:
-            refresh_report(self.manifest.folder)
-        except Exception as error:
-            self.view.say(f"WARNING: the report of {self.manifest.folder} can't be written: {error}")
+        """Rewrite the sweep's report if a job ended since."""
+        if self._stale:
+            self._stale = False
+            report.refresh(self.folder)
 
 
-def refresh_report(folder: Path) -> None:
-    """Write the report of a sweep's folder anew."""
-    from brain_tumor_tl.cli.report import refresh
+def run_queue(
+    books: Bookkeeper,
+    pool: Sequence[Device],
+    limits: LauncherConfig,
+    examples: Sequence[SweepJob],
+    total: int,
+    source: TrialSource | None = None,
+) -> int | None:
+    """Run the waiting jobs, and those of a source; return the signal that stopped them, None if none did.
 
-    refresh(folder)
+    Args:
+        books: Records what happens.
+        pool: The devices.
+        limits: How the jobs share the machine.
+        examples: Jobs whose needs tell whether devices are used.
+        total: Number of jobs.
+        source: Supplies further jobs, and is informed of every change in place of `books`.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = min(jobs_at_once(examples, limits.jobs, pool, limits.jobs_per_device), total)
+    with tempfile.TemporaryDirectory() as private, books.view.live:
+        leases = Leases(pool, lease_folder(os.environ, Path(private)), limits.jobs_per_device)
+        queue = Queue(list(books.jobs), leases, at_once, source or books, processors, limits.fail_fast)
+        if source:
+            queue.source = source.next
+        stopped = queue.run()
+        books.refresh()
+    books.manifest.write(books.jobs)
+    return stopped
 
 
-def say(text: str) -> None:
-    """Write one line."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def make_folder(master: DictConfig) -> Path:
+    """Return the sweep's folder, created if absent."""
+    folder = Path(master.hydra.sweep.dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def shown(folder: Path) -> str:
-    """Return a folder as one would type it here."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return a folder relative to the working directory if it is inside it."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def tell_report(folder: Path) -> None:
     """Print the tables of a sweep's folder, and what is missing from them."""
-    from brain_tumor_tl.cli.report import make_report, show  # matplotlib comes with it
-
-    with suppress(ValueError):  # no job has left anything to tell of
-        show(make_report([folder], Path.cwd()))
+    with suppress(ValueError):  # no job has left a run
+        report.show(report.make_report([folder], Path.cwd()))
 
 
 def tell_end(jobs: Sequence[SweepJob], folder: Path) -> None:
-    """Print the table of what is finished, and what is not."""
+    """Print the tables of the finished jobs, and what to do next."""
     tell_report(folder)
     finished = sum(job.state in FINISHED for job in jobs)
     say(f"Done      {finished} of {len(jobs)} in {shown(folder)}")
     say(f"Next      brain-tumor-tl report {shown(folder)}")
 
 
+def exit_if_stopped(stopped: int | None) -> None:
+    """Exit as shells expect if a signal stopped the sweep."""
+    if stopped is not None:
+        say(f"Stopped by {signal.Signals(stopped).name}; the same command resumes.")
+        sys.exit(128 + stopped)
+
+
 def job_returns(jobs: Sequence[SweepJob]) -> list[JobReturn]:
-    """Return what Hydra's sweepers want to know of each job; an error for each that is not finished."""
+    """Return what Hydra's sweepers expect of each job; an error for each that is not finished."""
     missing = [job.name for job in jobs if job.state not in FINISHED]
     error = CompactHydraException(
         f"{len(missing)} of {len(jobs)} jobs are not finished: {', '.join(missing)}. The same command runs them again."

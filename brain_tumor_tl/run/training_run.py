@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -38,6 +39,8 @@ from brain_tumor_tl.run.folder import config_digest, settings_with_effect
 # Images in a batch of the feature pass. On a processor small batches stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in batches of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
 CPU_CHUNK, GPU_CHUNK = 16, 256
+# What wrong settings, files or installations raise; their messages are enough for a user.
+USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
 
 
 class TrainingRun:

@@ -14,8 +14,9 @@ import pytest
 
 from brain_tumor_tl import __version__
 from brain_tumor_tl.__main__ import VERBS
-from brain_tumor_tl.cli.command import choices_of, config_groups, help_page, overrides_in, refuse_unknown_keys
-from brain_tumor_tl.cli.config import keys
+from brain_tumor_tl.cli.command import check_keys
+from brain_tumor_tl.cli.config import choices_of, config_groups, keys
+from brain_tumor_tl.cli.help import help_page
 
 SCRIPT = Path(sys.executable).with_name("brain-tumor-tl")
 MODULE = (sys.executable, "-m", "brain_tumor_tl")
@@ -116,7 +117,7 @@ def test_main__unknown_verb(verb: str, hint: str, tmp_path: Path) -> None:
 
 
 def test_help_page__explains_every_group_and_key() -> None:
-    lines = help_page().splitlines()
+    lines = help_page("train").splitlines()
 
     for group in config_groups():
         assert f"  {group}={'|'.join(choices_of(group)) or '...'}" in lines
@@ -193,9 +194,9 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("line", "message"), UNKNOWN.values(), ids=UNKNOWN)
-def test_refuse_unknown_keys__nearest(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_keys__nearest(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        refuse_unknown_keys(line)
+        check_keys(line)
 
     out, err = capsys.readouterr()
     assert out == ""
@@ -203,23 +204,23 @@ def test_refuse_unknown_keys__nearest(line: list[str], message: str, capsys: pyt
     assert err.endswith("`brain-tumor-tl train --help` lists every key.\n")
 
 
-def test_imported_run__a_later_job_is_left_to_the_collector(tmp_path: Path) -> None:
+def test_import_libraries__a_later_job_is_left_to_the_collector(tmp_path: Path) -> None:
     code = """
 import gc
-from brain_tumor_tl.cli.command import imported_run
-imported_run()
+from brain_tumor_tl.cli.train import import_libraries
+import_libraries()
 frozen, enabled = gc.get_freeze_count(), gc.isenabled()
 garbage = [[] for _ in range(10_000)]  # of a job
-imported_run()
+import_libraries()
 print(frozen > 100_000, enabled, gc.get_freeze_count() <= frozen)
 """
     told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True"] * 3
 
 
-def test_refuse_unknown_keys__all_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_keys__all_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        refuse_unknown_keys(["sede=1", "model=resnet18", "model.nmae=x", "data=kagle"])
+        check_keys(["sede=1", "model=resnet18", "model.nmae=x", "data=kagle"])
 
     assert [line.split(".")[0] for line in capsys.readouterr().err.splitlines()[:-1]] == [
         "There is no key `sede`", "There is no key `model", "`data` can't be 'kagle'",
@@ -240,16 +241,10 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("line", KNOWN.values(), ids=KNOWN)
-def test_refuse_unknown_keys__known(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    refuse_unknown_keys(line)
+def test_check_keys__known(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    check_keys(line)
 
     assert capsys.readouterr() == ("", "")
-
-
-def test_overrides_in__neither_flags_nor_their_values() -> None:
-    line = ["-m", "seed=1", "--config-name", "grid", "-cd", "mine", "--cfg=job", "name=a", "--info", "all"]
-
-    assert overrides_in(line) == ["seed=1", "name=a"]
 
 
 REFUSED = {

@@ -16,15 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.__main__ import VERBS
 from brain_tumor_tl.cli import config as config_module
 from brain_tumor_tl.cli.checks import BOUNDS, check, violation
-from brain_tumor_tl.cli.command import choices_of, config_groups, default_values
-from brain_tumor_tl.cli.config import Key, conf_dir, keys, unknown_key
+from brain_tumor_tl.cli.config import Key, choices_of, conf_dir, config_groups, keys, unknown_key
+from brain_tumor_tl.cli.help import composed
 
 Compose = Callable[..., DictConfig]
 
 KEYS = {key.path: key for key in keys()}
 YAML_FILES = sorted(conf_dir().rglob("*.yaml"))
 PRIMARY = [path for path in YAML_FILES if path.parent == conf_dir()]
-LAUNCHERS = sorted((conf_dir() / "hydra" / "launcher").glob("*.yaml"))  # Hydra's own group
+HYDRAS_OWN = sorted((conf_dir() / "hydra").rglob("*.yaml"))  # its groups of launchers and sweepers
 NEEDS_ROOT = ("folder", "br35h")
 CHOICES = [(group, choice) for group in config_groups() for choice in choices_of(group)]
 
@@ -39,7 +39,7 @@ def compose() -> Iterator[Compose]:
 @pytest.fixture(scope="module")
 def defaults() -> DictConfig:
     """What `brain-tumor-tl train` uses when nothing is given."""
-    return default_values()
+    return composed([])
 
 
 def with_values(config: DictConfig, *values: str) -> DictConfig:
@@ -77,7 +77,7 @@ def test_conf_dir__holds_train_yaml() -> None:
     assert (conf_dir() / "train.yaml").is_file()
     assert len(YAML_FILES) >= 23
     assert {path.stem for path in PRIMARY} >= {"train", "grid", "demo"}
-    assert len(CHOICES) == len(YAML_FILES) - len(PRIMARY) - len(LAUNCHERS)
+    assert len(CHOICES) == len(YAML_FILES) - len(PRIMARY) - len(HYDRAS_OWN)
 
 
 def test_conf_dir__damaged_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,18 +128,17 @@ def test_keys__have_a_meaning(key: Key) -> None:
     assert "\n" not in meaning
 
 
-RULED = {path: key for path, key in KEYS.items() if any(key.rule[name] is not None for name in BOUNDS)}
+RULED = {path: key for path, key in KEYS.items() if key.rule["bounds"]}
 CHOSEN = {path: key for path, key in KEYS.items() if key.rule["choices"]}
 
 
 @pytest.mark.parametrize("key", RULED.values(), ids=RULED)
 def test_violation__at_and_beyond_each_bound(key: Key) -> None:
-    inside = [key.rule[name] for name in ("low", "high") if key.rule[name] is not None]
-    outside = [key.rule[name] for name in ("above", "below") if key.rule[name] is not None]
-    if key.rule["low"] is not None:
-        outside.append(key.rule["low"] - 1)
-    if key.rule["high"] is not None:
-        outside.append(key.rule["high"] + 1)
+    bounds = key.rule["bounds"]
+    assert set(bounds) <= set(BOUNDS)
+    inside = [bounds[name] for name in ("low", "high") if name in bounds]
+    outside = [bounds[name] for name in ("above", "below") if name in bounds]
+    outside += [bounds[name] + step for name, step in (("low", -1), ("high", 1)) if name in bounds]
 
     assert [violation(key, value) for value in inside] == [None] * len(inside)
     assert outside
@@ -168,7 +167,7 @@ BAD_VALUES = {
     "image-too-large": ("data.image_size=4097", "`data.image_size` to be at least 8 and at most 4096"),
     "batch-empty": ("data.batch_size=0", "`data.batch_size` to be at least 1, got 0"),
     "split": ("data.split=randm", r"`data.split` to be one of .*Did you mean `random`"),
-    "no-test-part": (
+    "no-test-split": (
         "data.test_fraction=0",
         "`data.test_fraction` to be greater than 0 and less than 1, got 0.0",
     ),
@@ -176,7 +175,7 @@ BAD_VALUES = {
         "data.test_fraction=1",
         "`data.test_fraction` to be greater than 0 and less than 1, got 1.0",
     ),
-    "split-group": ("data.split=group", "`data.split` to be one of random, grouped, runs.*Did you mean `grouped`"),
+    "split-group": ("data.split=group", "`data.split` to be one of random, grouped, series.*Did you mean `grouped`"),
     "folds": ("data.folds=1", "`data.folds` to be at least 2, got 1"),
     "fold-negative": ("data.fold=-1", "`data.fold` to be at least 0, got -1"),
     "test-not-a-number": ("data.test_fraction=nan", "`data.test_fraction` to be greater than 0 .*got nan"),
@@ -225,7 +224,7 @@ GOOD_VALUES = {
         "trainer.profiler=null",
         "trainer.num_threads=null",
     ],
-    "validation-part": ["data.test_fraction=0.5", "data.val_fraction=0.499"],
+    "validation-split": ["data.test_fraction=0.5", "data.val_fraction=0.499"],
     "folds": ["data.split=kfold", "data.fold=4", "data.test_fraction=0.9", "data.val_fraction=0.7"],
     "official": ["data.split=official", "data.find_copies=false", "data.val_fraction=0.9"],
     "weights": ["loss.class_weights=[1,2,0.5,1]"],
@@ -350,7 +349,7 @@ SUGGESTIONS = {
 
 @pytest.mark.parametrize(("path", "match"), SUGGESTIONS.items(), ids=SUGGESTIONS)
 def test_unknown_key__nearest_right_names(path: str, match: str) -> None:
-    assert re.search(match, unknown_key(path, config_groups()) or "")
+    assert re.search(match, unknown_key(path) or "")
 
 
 KNOWN = [
@@ -361,7 +360,7 @@ KNOWN = [
 
 @pytest.mark.parametrize("path", dict.fromkeys(KNOWN))
 def test_unknown_key__known(path: str) -> None:
-    assert unknown_key(path, config_groups()) is None
+    assert unknown_key(path) is None
 
 
 def opening_commands(path: Path) -> list[str]:
@@ -374,7 +373,7 @@ def opening_commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=[str(path.relative_to(conf_dir())) for path in YAML_FILES])
 def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose) -> None:
-    if path in LAUNCHERS:
+    if path.stem.startswith("slurm"):
         pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     commands = opening_commands(path)
 
@@ -413,7 +412,7 @@ def test_yaml__each_primary_configuration_composes(name: str, compose: Compose) 
 NAMES = {
     "resnet18-finetune-s0": [],
     "resnet18-finetune-s0-official_clean": ["data.split=official_clean"],
-    "resnet18-finetune-s0-runs-f3": ["data.split=kfold", "data.fold=3", "data.fold_by=runs"],
+    "resnet18-finetune-s0-series-f3": ["data.split=kfold", "data.fold=3", "data.fold_by=series"],
     "resnet18-finetune-s0-shuffled": ["data.shuffle_labels=true"],
 }
 
@@ -528,14 +527,11 @@ def test_compose__open_table_takes_any_key(table: str, compose: Compose) -> None
     ],
     ids=["none", "word", "empty", "time-word", "time-without-days"],
 )
-def test_check__devices_and_time(override: str, match: str) -> None:
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = hydra.compose("train", [override])
+def test_check__devices_and_time(override: str, match: str, defaults: DictConfig) -> None:
     with pytest.raises(ValueError, match=match):
-        check(config)
+        check(with_values(defaults, override))
 
 
 @pytest.mark.parametrize("devices", ["auto", "1", "-1", "[0,2]"])
-def test_check__devices_that_lightning_takes(devices: str) -> None:
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        check(hydra.compose("train", [f"trainer.devices={devices}"]))
+def test_check__devices_that_lightning_takes(devices: str, defaults: DictConfig) -> None:
+    check(with_values(defaults, f"trainer.devices={devices}"))

@@ -15,10 +15,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from brain_tumor_tl.cli import launcher
+from brain_tumor_tl.cli import launcher, report
 from brain_tumor_tl.cli.launcher import Bookkeeper, job_returns, submit, tell_end
-from brain_tumor_tl.console import console
-from brain_tumor_tl.sweep.live import LiveView
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
 
 BASE = ("data=folder", "data.root=/nowhere")
@@ -29,37 +27,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-class Recorded:
-    """Stands for the report."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.folders: list[Path] = []
-        self.error = error
-
-    def __call__(self, folder: Path) -> None:
-        self.folders.append(folder)
-        if self.error:
-            raise self.error
-
-
-@pytest.mark.parametrize("error", [None, ValueError("no report")], ids=["works", "fails"])
-def test_bookkeeper__report_after_each_job(
-    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    report = Recorded(error)
-    monkeypatch.setattr(launcher, "refresh_report", report)
+def test_bookkeeper__report_after_each_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Path] = []
+    monkeypatch.setattr(report, "refresh", reported.append)
     jobs = [SweepJob(name, tmp_path / name, [], []) for name in ("a", "b")]
-    with LiveView(jobs, console) as view:
-        keeper = Bookkeeper(jobs, view, Manifest(tmp_path, []))
-        keeper.started(jobs[0])
-        keeper.tick()
-        assert report.folders == []
+    books = Bookkeeper(jobs, Manifest(tmp_path, []))
+    with books.view.live:
+        books.started(jobs[0])
+        books.tick()
+        assert reported == []
         jobs[0].state = "done"
-        keeper.ended(jobs[0], [])
-        keeper.tick()
-        keeper.tick()
-    assert report.folders == [tmp_path]
-    assert ("no report" in capsys.readouterr().out) == (error is not None)
+        books.ended(jobs[0], [])
+        books.tick()
+        books.tick()
+    assert reported == [tmp_path]
     entries = json.loads((tmp_path / "sweep.json").read_text())["jobs"]
     assert [entry["state"] for entry in entries] == ["done", "waiting"]
 
@@ -108,8 +89,8 @@ def test_submit__all_but_the_finished(killed: bool, tmp_path: Path, monkeypatch:
         returns[1].return_value = ValueError("first line\nno such thing")
         return returns
 
-    monkeypatch.setattr(launcher, "plan", lambda *_: jobs)
-    monkeypatch.setattr(launcher, "refresh_report", lambda folder: None)
+    monkeypatch.setattr(launcher, "plan_jobs", lambda *_: jobs)
+    monkeypatch.setattr(report, "refresh", lambda folder: None)
     monkeypatch.setattr(launcher, "tell_report", lambda folder: None)
     master = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
 
@@ -119,14 +100,13 @@ def test_submit__all_but_the_finished(killed: bool, tmp_path: Path, monkeypatch:
     assert [result.status for result in returns] == [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED]
     content = json.loads((tmp_path / "sweep.json").read_text())["jobs"]
     assert [entry["state"] for entry in content] == ["done", "failed", "skipped"]
-    assert ("say why" if killed else "no such thing") in content[1]["reason"]
+    assert ("see the logs" if killed else "no such thing") in content[1]["reason"]
 
 
 # A whole multirun in one process, its jobs replaced by a script that leaves results.
 WHOLE = """
 import sys
-from brain_tumor_tl.cli import launcher
-from brain_tumor_tl.cli import multirun
+from brain_tumor_tl.cli import launcher, multirun, report
 real = multirun.make_job
 script = "import sys; from pathlib import Path; Path(sys.argv[1], 'results.json').write_text(sys.argv[2])"
 def replaced(*arguments):
@@ -135,7 +115,7 @@ def replaced(*arguments):
     return job
 multirun.make_job = replaced
 launcher.tell_report = lambda folder: print("table of", folder.name)
-launcher.refresh_report = lambda folder: None
+report.refresh = lambda folder: None
 sys.argv = ["brain-tumor-tl", "train", *sys.argv[1:]]
 from brain_tumor_tl.__main__ import main
 main()

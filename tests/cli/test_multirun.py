@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import hydra
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.multirun import plan, quoted, typed
+from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.multirun import plan_jobs
+from brain_tumor_tl.cli.overrides import note_old_name, unresolved
 from brain_tumor_tl.sweep.devices import devices_needed
 from brain_tumor_tl.sweep.manifest import SweepJob
 
@@ -27,35 +30,33 @@ BASE = ("data=folder", "data.root=/nowhere")
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
-    GlobalHydra.instance().clear()
+    settings = HydraConfig.instance()
+    monkeypatch.setattr(settings, "cfg", settings.cfg)  # put back, or later tests would be jobs of these multiruns
 
 
-@contextmanager
-def composed(
-    *overrides: str, name: str = "train", base: Sequence[str] = BASE
-) -> Iterator[tuple[Any, DictConfig, list[list[str]]]]:
-    """Give what Hydra's sweeper hands a launcher for a command line: loader, configuration, overrides of each job."""
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        setup_globals()
-        program = GlobalHydra.instance().hydra
-        assert program is not None
-        master = program.compose_config(name, [*base, *overrides], RunMode.MULTIRUN, with_log_configuration=False)
-        params = OmegaConf.select(master, "hydra.sweeper.params") or {}
-        lines = [f"{key}={value}" for key, value in params.items()] + typed(master.hydra.overrides.task)
-        parser = OverridesParser.create(program.config_loader)
-        yield program.config_loader, master, BasicSweeper.split_arguments(parser.parse_overrides(lines), None)[0]
+def values_of(override: Override) -> list[str]:
+    """Return an override for each of its values."""
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def plan_of(*overrides: str, name: str = "train", available: int = 0, per_job: int | None = None) -> list[SweepJob]:
-    """Return the jobs of a command line."""
-    with composed(*overrides, name=name) as (loader, master, batch):
-        return plan(loader, master, batch, lambda trainer: devices_needed(trainer, per_job, available))
+    """Return the jobs of a command line, as a launcher gets them from Hydra's own sweeper."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        setup_globals()
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration(name, [*BASE, *overrides], RunMode.MULTIRUN)
+        params = OmegaConf.select(master, "hydra.sweeper.params") or {}
+        lines = [f"{key}={value}" for key, value in params.items()] + unresolved(master.hydra.overrides.task)
+        swept = OverridesParser.create(loader).parse_overrides(lines)
+        batch = list(itertools.product(*map(values_of, swept)))
+        return plan_jobs(loader, master, batch, partial(devices_needed, per_job=per_job, available=available))
 
 
-def test_plan__the_grid() -> None:
+def test_plan_jobs__the_grid() -> None:
     jobs = plan_of(name="grid")
 
     assert len({job.name for job in jobs}) == len(jobs) == 14
@@ -82,11 +83,11 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("overrides", "names"), NAMES.values(), ids=NAMES)
-def test_plan__names_follow_from_what_is_swept(overrides: list[str], names: list[str]) -> None:
+def test_plan_jobs__names_follow_from_what_is_swept(overrides: list[str], names: list[str]) -> None:
     assert [job.name for job in plan_of(*overrides)] == names
 
 
-def test_plan__pairs_through_experiments(tmp_path: Path) -> None:
+def test_plan_jobs__pairs_through_experiments(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     for name, method, rate in (("gentle", "finetune", 1e-4), ("bold", "frozen", 1e-2)):
@@ -100,7 +101,7 @@ def test_plan__pairs_through_experiments(tmp_path: Path) -> None:
     assert all(path.split("[")[0] in " ".join(job.command) for job in jobs)
 
 
-def test_plan__hydras_own_settings() -> None:
+def test_plan_jobs__hydras_own_settings() -> None:
     (job, _) = plan_of("seed=0,1", "hydra.sweep.dir=there", "hydra.verbose=true", "hydra.mode=MULTIRUN")
 
     assert job.folder == Path.cwd() / "there" / "resnet18-finetune-s0"
@@ -109,7 +110,7 @@ def test_plan__hydras_own_settings() -> None:
     ]  # fmt: skip
 
 
-def test_plan__devices_and_processes() -> None:
+def test_plan_jobs__devices_and_processes() -> None:
     jobs = plan_of("trainer.devices=1,2,auto", available=4)
 
     assert [(job.needs, job.processes) for job in jobs] == [(1, 1), (2, 2), (1, 1)]
@@ -119,19 +120,19 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "same-folder": (["name=same", "seed=0,1"], r"Two jobs would share the folder .*same.*seed=0.*seed=1"),
     "same-job": (["seed=0,0"], "Two jobs would share the folder"),
     "out-of-range": (["optimizer.lr=0.1,-1"], r"Expected `optimizer\.lr` to be greater than 0"),
-    "devices": (["seed=0,1", "trainer.devices=[0,1]"], "the launcher chooses which"),
+    "devices": (["seed=0,1", "trainer.devices=[0,1]"], "the launcher assigns"),
     "too-few": (["seed=0,1", "trainer.devices=3"], "at least 3 devices"),
     "launcher": (["seed=0,1", "launcher.jobs=0"], r"Expected `launcher\.jobs` to be at least 1"),
 }
 
 
 @pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
-def test_plan__refused_before_any_job_starts(overrides: list[str], message: str) -> None:
+def test_plan_jobs__refused_before_any_job_starts(overrides: list[str], message: str) -> None:
     with pytest.raises(CompactHydraException, match=f"(?s){message}.*No job was started"):
         plan_of(*overrides, available=2)
 
 
-def test_plan__every_problem_once() -> None:
+def test_plan_jobs__every_problem_once() -> None:
     with pytest.raises(CompactHydraException) as caught:
         plan_of("seed=0,1", "optimizer.lr=-1,-2", "data.test_fraction=2")
 
@@ -142,9 +143,7 @@ def test_plan__every_problem_once() -> None:
 def leave_run(job: SweepJob, overrides: Sequence[str], results: bool) -> None:
     """Write what a run of the job leaves, finished or cut."""
     (job.folder / "checkpoints").mkdir(parents=True)
-    active = GlobalHydra.instance().is_initialized()
-    with nullcontext() if active else hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = hydra.compose("train", [*BASE, *overrides])
+    config = composed([*BASE, *overrides])
     config.name = job.name
     (job.folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     (job.folder / "checkpoints" / "last.ckpt").touch()
@@ -152,7 +151,7 @@ def leave_run(job: SweepJob, overrides: Sequence[str], results: bool) -> None:
         (job.folder / "results.json").write_text("{}")
 
 
-def test_plan__second_start() -> None:
+def test_plan_jobs__second_start() -> None:
     sweep = ("optimizer.lr=0.1,0.2,0.3", "launcher.jobs=2")
     first, second, _ = plan_of(*sweep)
     leave_run(first, ["optimizer.lr=0.1"], results=True)
@@ -164,7 +163,7 @@ def test_plan__second_start() -> None:
 
 
 @pytest.mark.parametrize("results", [True, False], ids=["finished", "cut"])
-def test_plan__folder_of_another_run(results: bool) -> None:
+def test_plan_jobs__folder_of_another_run(results: bool) -> None:
     job, _ = plan_of("seed=0,1")
     leave_run(job, ["seed=0", "optimizer.lr=0.5"], results)
 
@@ -175,9 +174,13 @@ def test_plan__folder_of_another_run(results: bool) -> None:
     assert [job.state for job in plan_of("seed=0,1", "force=true")] == ["waiting", "waiting"]
 
 
-TEXTS = ["plain", "it's", "back\\slash", "\\'", "end\\", "a,b=[c]", "ü ", "a\\\\'"]
+def test_plan_jobs__old_name_of_the_series_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "old.yaml").write_text("# @package _global_\ndata:\n  split: runs\n")
+    note_old_name.cache_clear()
 
+    jobs = plan_of("experiment=old", "seed=0,1", f"hydra.searchpath=[file://{tmp_path / 'mine'}]")
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_quoted__stands_for_itself(text: str) -> None:
-    assert OverridesParser.create().parse_override(f"key={quoted(text)}").value() == text
+    assert [job.name for job in jobs] == ["resnet18-finetune-s0-series", "resnet18-finetune-s1-series"]
+    assert capsys.readouterr().err.count("`runs` is called `series` now") == 1

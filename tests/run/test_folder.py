@@ -12,7 +12,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from brain_tumor_tl.cli.command import default_values
+from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.config import keys
 from brain_tumor_tl.run.folder import (
     WITHOUT_EFFECT,
@@ -34,7 +34,7 @@ WITH_EFFECT = [key.path for key in keys() if has_effect(key.path)]
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     """The settings of `brain-tumor-tl train`, resolved, as the run has them."""
-    return cast("Settings", OmegaConf.to_container(default_values(), resolve=True))
+    return cast("Settings", OmegaConf.to_container(composed([]), resolve=True))
 
 
 def changed(settings: Settings, path: str, value: Any = "something else") -> Settings:

@@ -1,4 +1,4 @@
-"""Search: spaces from a command line, refusals, and whole searches whose runs are small scripts."""
+"""Sweeper: search spaces from a command line, refusals, and whole searches whose runs are small scripts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from brain_tumor_tl.cli.checks import search_metrics, search_problems
-from brain_tumor_tl.cli.command import default_values
-from brain_tumor_tl.cli.search import parameter_of
+from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.sweeper import parameter_of
 from brain_tumor_tl.sweep.search.search_space import Parameter
 
 BASE = ("data=folder", "data.root=/nowhere", "data.val_fraction=0.1", "method=frozen")
@@ -26,12 +26,9 @@ RATE = "optimizer.lr=tag(log,interval(1e-5,1e-2))"
 # A whole search in one process, its runs replaced by a script; their accuracy is their learning rate.
 WHOLE = r"""
 import sys
-from brain_tumor_tl.cli import launcher
-from brain_tumor_tl.cli import multirun
-from brain_tumor_tl.cli import search
-from brain_tumor_tl.sweep import child
+from brain_tumor_tl.cli import multirun, report, sweeper
 from brain_tumor_tl.sweep.search import trial_source
-trial_source.LOOK_SECONDS = 0.05
+trial_source.REPORT_SECONDS = 0.05
 real = multirun.make_job
 script = '''
 import json, sys, time
@@ -55,12 +52,12 @@ def replaced(config, overrides, *arguments):
     return job
 sys.argv_mode = sys.argv.pop(1)
 multirun.make_job = replaced
-search.tell_report = lambda folder: print("table of", folder.name)
-launcher.refresh_report = lambda folder: None
+sweeper.tell_report = lambda folder: print("table of", folder.name)
+report.refresh = lambda folder: None
 sys.argv = ["brain-tumor-tl", "search", *sys.argv[1:]]
 from brain_tumor_tl.__main__ import main
 try:
-    main()
+    sys.exit(main())
 finally:
     heavy = ("torch", "lightning", "torchvision", "matplotlib", "sqlalchemy", "scipy", "pandas")
     print("heavy:", [name for name in heavy if name in sys.modules])
@@ -117,13 +114,13 @@ def test_parameter_of__spaces(line: str, parameter: Parameter) -> None:
 
 @pytest.fixture(scope="module")
 def defaults() -> DictConfig:
-    config = default_values()
+    config = composed([])
     config.data.val_fraction = 0.1
     return config
 
 
 def test_search_problems__none(defaults: DictConfig) -> None:
-    assert search_problems(defaults, ["optimizer.lr", "model", "data.batch_size"]) == []
+    assert list(search_problems(defaults, ["optimizer.lr", "model", "data.batch_size"])) == []
     assert {"val/accuracy", "val/loss", "val/recall/glioma_tumor"} <= set(search_metrics(defaults))
 
 
@@ -147,13 +144,13 @@ def test_search_problems__told(key: str, value: Any, searched: list[str], messag
 
 
 REFUSED = {
-    "no-space": (["optimizer.lr=0.1"], 1, "Expected a space to search, got one value for each key."),
+    "no-space": (["optimizer.lr=0.1"], 1, "Expected a search space, got one value for each key."),
     "no-validation-part": ([RATE, "data.val_fraction=0"], 1, "Give data.val_fraction=0.1."),
     "unknown-key": (["loss.smoothing=interval(0,1)"], 2, "no key `loss.smoothing`. Did you mean `label_smoothing`"),
     "unknown-choice": (["model=resnet18,resnet19"], 2, "`model` can't be 'resnet19'"),
     "out-of-range": (["optimizer.lr=interval(-1,1)"], 1, "Expected `optimizer.lr` to be greater than 0, got -1.0."),
     "fraction-of-a-whole": (["data.batch_size=interval(8,64.5)"], 1, "could not be converted to Integer"),
-    "no-effect": (["launcher.jobs=1,2"], 1, "no figure of a run depends on it"),
+    "no-effect": (["launcher.jobs=1,2"], 1, "no result of a run depends on it"),
     "pruner": ([RATE, "search.pruner=medain"], 1, "Expected `search.pruner` to be one of none, median, hyperband"),
     "launcher": ([RATE, "hydra/launcher=basic"], 1, "with hydra/launcher=local, got basic"),
 }
@@ -171,7 +168,7 @@ def test_search__refused_before_anything_starts(line: list[str], status: int, me
 
 
 def test_search__without_the_extra(tmp_path: Path) -> None:
-    absent = "import sys; sys.modules['optuna'] = None; from brain_tumor_tl.__main__ import main; main()"
+    absent = "import sys; sys.modules['optuna'] = None; from brain_tumor_tl.__main__ import main; sys.exit(main())"
     process = start(tmp_path, "search", RATE, program=absent)
     out, err = process.communicate(timeout=120)
 
@@ -251,7 +248,7 @@ def test_search__interrupt_and_resume(tmp_path: Path) -> None:
     out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 128 + signal.SIGINT
-    assert "Stopped by SIGINT; the same command goes on." in out
+    assert "Stopped by SIGINT; the same command resumes." in out
     (cut,) = entries(tmp_path).values()
     assert cut["state"] == "interrupted"
 

@@ -1,0 +1,60 @@
+"""Overrides: quoted texts stand for themselves, flags are told from overrides, and old names of values are accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from brain_tumor_tl.cli.command import accepted
+from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.overrides import current, make_current, note_old_name, overrides_in, parsed, quoted, quoted_path
+
+TEXTS = ["plain", "it's", "back\\slash", "\\'", "end\\", "a,b=[c]", "ü ", "a\\\\'"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_quoted__stands_for_itself(text: str) -> None:
+    assert parsed(f"key={quoted(text)}").value() == text
+
+
+@pytest.mark.parametrize("path", ["~/archive (1)", "/it's/(2)", "C:\\data (3)\\"])
+def test_quoted_path__is_parsed_as_the_path(path: str) -> None:
+    assert parsed(quoted_path(f"data.root={path}")).value() == path
+
+
+def test_overrides_in__neither_flags_nor_their_values() -> None:
+    line = ["-m", "seed=1", "--config-name", "grid", "-cd", "mine", "--cfg=job", "name=a", "--info", "all"]
+
+    assert overrides_in(line) == ["seed=1", "name=a"]
+
+
+OLD = {
+    "split": ("data.split=runs", "data.split=series"),
+    "folds": ("++data.fold_by=runs,grouped", "++data.fold_by=series,grouped"),
+    "choice": ("data.split=choice(random,runs)", "data.split=choice(random,series)"),
+    "quoted": ("data.split='runs'", "data.split='series'"),
+    "other-key": ("name=runs", "name=runs"),
+    "other-value": ("data.split=grouped", "data.split=grouped"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.values(), ids=OLD)
+def test_current__old_name_becomes_the_new_one(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+    note_old_name.cache_clear()
+
+    assert current(old) == new
+    assert ("`runs` is called `series` now" in capsys.readouterr().err) == (old != new)
+
+
+def test_make_current__values_of_a_yaml_file() -> None:
+    config = composed([])
+    config.data.split, config.data.fold_by = "runs", "grouped"
+
+    make_current(config)
+
+    assert (config.data.split, config.data.fold_by) == ("series", "grouped")
+
+
+def test_accepted__flags_first_paths_quoted_and_names_current() -> None:
+    line = ["data.root=/a (1)", "-m", "data.split=runs,random", "--config-name", "grid", "seed=1"]
+
+    assert accepted(line) == ["-m", "--config-name", "grid", "data.root='/a (1)'", "data.split=series,random", "seed=1"]
