@@ -1,10 +1,10 @@
-"""What several test modules share: drawn images, the study's real ones, real weights, a second process."""
+"""Fixtures for several test modules: drawn and real images, real weights, finished runs, a second process."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests run side by side, one on each core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests run in parallel, one on each core
 
 import json
 import signal
@@ -23,13 +23,13 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
-# Ignored in the background of a script and below nohup, which programs that tests start and interrupt would inherit.
+# Both are ignored in a background script or under nohup, and the programs that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no timing, no folder of its own
+hypothesis.settings.register_profile("shared machine", deadline=None, database=None)  # no time limit, no files
 hypothesis.settings.load_profile("shared machine")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ StartPython = Callable[..., "subprocess.Popen[str]"]
 
 
 def drawn(seed: int, mode: str = "L", size: tuple[int, int] = (40, 32)) -> Image.Image:
-    """Return a bright head on black with some texture; each seed gives other pixels."""
+    """Return a bright, textured head on black; each seed gives different pixels."""
     noise = np.random.default_rng(seed).integers(0, 64, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     width, height = size
@@ -54,7 +54,7 @@ def drawn(seed: int, mode: str = "L", size: tuple[int, int] = (40, 32)) -> Image
 
 @pytest.fixture
 def draw() -> Draw:
-    """Draw an image into a file: `draw(path, seed=0, mode="L", size=(40, 32), **options for save)`."""
+    """Draw an image and save it: `draw(path, seed=0, mode="L", size=(40, 32), **options of Image.save)`."""
 
     def save(path: Path, seed: int = 0, mode: str = "L", size: tuple[int, int] = (40, 32), **options: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,14 +66,14 @@ def draw() -> Draw:
 
 @pytest.fixture(scope="session")
 def study_classes() -> list[list[str]]:
-    """The classes of conf/train.yaml: each class's name and its aliases, in the order of the labels."""
+    """The classes of conf/train.yaml: name and aliases of each class, in the order of the labels."""
     classes = OmegaConf.load(CHECKOUT / "conf" / "train.yaml").data.classes
     return cast("list[list[str]]", OmegaConf.to_container(classes))
 
 
 @pytest.fixture
 def image_folder(tmp_path: Path, draw: Draw, study_classes: Sequence[Sequence[str]]) -> Path:
-    """A folder in the study's layout with 28 drawn grey images: 5 for training and 2 for testing a class."""
+    """A folder in the study's layout with 28 drawn grey images: 5 for training and 2 for testing per class."""
     root = tmp_path / "images"
     for label, (name, *_) in enumerate(study_classes):
         for number in range(5):
@@ -85,28 +85,35 @@ def image_folder(tmp_path: Path, draw: Draw, study_classes: Sequence[Sequence[st
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of the study's 3264 images; BRAIN_TUMOR_TL_TEST_DATA names another place for it."""
+    """The folder of the study's 3264 images, or the one that BRAIN_TUMOR_TL_TEST_DATA names."""
     place = os.environ.get("BRAIN_TUMOR_TL_TEST_DATA")
     folder = Path(place) if place else SHARED / "data" / "brain-tumor-mri"
     if not (folder / "Training").is_dir():
-        pytest.skip(f"the study's images are not at {folder}; BRAIN_TUMOR_TL_TEST_DATA=PATH says where they are")
+        pytest.skip(f"the study's images are not in {folder}; set BRAIN_TUMOR_TL_TEST_DATA=PATH")
     return folder
 
 
 @pytest.fixture(scope="session")
+def study_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A cache folder for the study's images that all tests of a session share, so that they are searched once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base if worker_id == "master" else base.parent) / "study_cache"
+
+
+@pytest.fixture(scope="session")
 def shared_weights() -> Path:
-    """The folder of real ImageNet weights in .pth files."""
+    """The folder of ImageNet weights in .pth files."""
     folder = SHARED / "weights"
     if not any(folder.glob("*.pth")):
-        pytest.skip(f"no real ImageNet weights at {folder}")
+        pytest.skip(f"no ImageNet weights in {folder}")
     return folder
 
 
 @pytest.fixture
 def start_python() -> Iterator[StartPython]:
-    """Start a script in a real second process, with pipes to talk to it: `start_python(script, *arguments)`.
+    """Start a script in a second process with pipes to it: `start_python(script, *arguments)`.
 
-    A process still alive after a minute or at the end of the test is killed, so that none can hang the tests.
+    A process that is alive after a minute or at the end of the test is killed, so that it can't block the tests.
     """
     started: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 

@@ -1,4 +1,4 @@
-"""Align: known maps are found again, and what was changed outside them doesn't agree."""
+"""Align: known maps are recovered, and other images do not agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from numpy.random import PCG64, RandomState
 from torch import Tensor
 
-from brain_tumor_tl.data.leakage.align import SCALES, SHIFT, align, blurred, bounded, compare, correlation, warp
+from brain_tumor_tl.data.leakage.align import SCALES, SHIFT, align, blur, clamp_maps, compare, correlation, warp
 from brain_tumor_tl.data.sources.phantom import draw_head
 
 SAME = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
@@ -55,8 +55,8 @@ def test_compare__counts_what_is_covered() -> None:
     assert found.overlap.item() == pytest.approx(0.75)
 
 
-def test_bounded__holds_to_a_small_crop() -> None:
-    assert bounded(torch.tensor([[9.0, 9.0, 0.0, -9.0]])).tolist()[0] == pytest.approx(
+def test_clamp_maps__limits_to_a_small_crop() -> None:
+    assert clamp_maps(torch.tensor([[9.0, 9.0, 0.0, -9.0]])).tolist()[0] == pytest.approx(
         [SCALES[1], SHIFT, SCALES[0], -SHIFT]
     )
 
@@ -75,11 +75,11 @@ def test_correlation__as_pearson_under_weights() -> None:
     assert correlation(torch.ones(1, 4, 4), first[:1, :4, :4], torch.ones(1, 4, 4)).item() == 0
 
 
-def test_blurred__keeps_the_mean_of_an_inner_spot() -> None:
+def test_blur__keeps_the_mean_of_an_inner_spot() -> None:
     spot = torch.zeros(1, 64, 64)
     spot[0, 32, 32] = 100
 
-    result = blurred(spot)
+    result = blur(spot)
 
     assert result.sum().item() == pytest.approx(100, rel=1e-4)
     assert result.max().item() < 5

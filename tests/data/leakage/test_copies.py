@@ -1,8 +1,7 @@
-"""Duplicates: constructed copies are found and told apart from other heads; groups keep their rules."""
+"""Copies: constructed copies are found, other heads are not taken for copies, and groups follow their rules."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +14,25 @@ from numpy.random import PCG64, RandomState
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.leakage import copies
 from brain_tumor_tl.data.leakage.copies import (
     TURNS,
-    Duplicates,
+    Copies,
     Pair,
-    find_duplicates,
+    find_copies,
     first_members,
-    grouped,
-    joined_groups,
-    load_duplicates,
+    group_copies,
+    inverse,
+    near_pairs,
     turned,
-    undone,
 )
-from brain_tumor_tl.data.leakage.file_info import THUMBNAIL
+from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, load_file_info
 from brain_tumor_tl.data.sources.phantom import CLASSES, draw_head
-from brain_tumor_tl.data.splits.groups import named_groups
+from brain_tumor_tl.data.splits.groups import groups_with_several, named_groups
 
 Picture = Image.Image
-HEADS = 6
+HEADS = 4  # one of each class
 
 
 def head(number: int) -> Picture:
@@ -84,38 +82,45 @@ def stacked(pictures: list[Picture]) -> NDArray[np.uint8]:
     return np.stack([np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures])
 
 
-def found(pictures: list[Picture]) -> Duplicates:
-    """Return the duplicates among pictures whose files all differ."""
-    digests = [
-        hashlib.sha256(np.asarray(picture).tobytes() + bytes([i])).hexdigest() for i, picture in enumerate(pictures)
-    ]
-    return find_duplicates(stacked(pictures), digests, digests)
+def copies_among(pictures: list[Picture]) -> Copies:
+    """Return the copies among pictures whose files and pixels count as different."""
+    digests = [str(number) for number in range(len(pictures))]
+    return group_copies(digests, digests, near_pairs(stacked(pictures), digests))
 
 
-@pytest.mark.parametrize("change", COPIES.values(), ids=COPIES.keys())
-def test_find_duplicates__constructed_copy(change: Callable[[Picture], Picture]) -> None:
+@pytest.fixture(scope="module")
+def constructed() -> Copies:
+    """The copies among some heads, followed by each of `COPIES` of all of them; searched once for all tests."""
     heads = [head(number) for number in range(HEADS)]
-
-    result = found([*heads, *(change(picture) for picture in heads)])
-
-    assert result.groups.tolist() == [*range(HEADS), *range(HEADS)]
-    assert {pair[:2] for pair in result.pairs} == {(number, number + HEADS) for number in range(HEADS)}
+    return copies_among([*heads, *(change(picture) for change in COPIES.values() for picture in heads)])
 
 
-def test_find_duplicates__other_heads_are_no_copies() -> None:
-    result = found([head(number) for number in range(80)])
+@pytest.mark.parametrize("place", range(1, len(COPIES) + 1), ids=COPIES.keys())
+def test_near_pairs__constructed_copy(place: int, constructed: Copies) -> None:
+    direct = {pair[:2] for pair in constructed.pairs}
 
-    assert result.groups.tolist() == list(range(80))
+    assert {(number, number + place * HEADS) for number in range(HEADS)} <= direct
+
+
+def test_near_pairs__no_pair_of_two_heads(constructed: Copies) -> None:
+    assert all(pair.first % HEADS == pair.second % HEADS for pair in constructed.pairs)
+    assert constructed.groups.tolist() == [*range(HEADS)] * (len(COPIES) + 1)
+
+
+def test_near_pairs__other_heads_are_no_copies() -> None:
+    result = copies_among([head(number) for number in range(40)])
+
+    assert result.groups.tolist() == list(range(40))
     assert result.pairs == ()
 
 
 @given(strategies.lists(strategies.tuples(strategies.sampled_from("abc"), strategies.sampled_from("pq")), min_size=1))
-def test_grouped__each_level_is_as_fine_as_the_next(drawn: list[tuple[str, str]]) -> None:
+def test_group_copies__each_level_is_as_fine_as_the_next(drawn: list[tuple[str, str]]) -> None:
     files = [pixel + file for file, pixel in drawn]  # equal bytes have equal pixels
     pixels = [pixel for _, pixel in drawn]
     pairs = [Pair(0, len(drawn) - 1, 0, 0.99, 0.99, 1.0)] if len(drawn) > 1 else []
 
-    result = grouped(files, pixels, pairs)
+    result = group_copies(files, pixels, pairs)
 
     for fine, coarse in ((result.files, result.pixels), (result.pixels, result.groups)):
         assert all(len(set(coarse[fine == group].tolist())) == 1 for group in np.unique(fine))
@@ -125,37 +130,37 @@ def test_grouped__each_level_is_as_fine_as_the_next(drawn: list[tuple[str, str]]
     assert result.groups[0] == result.groups[-1]
 
 
-def test_find_duplicates__is_deterministic() -> None:
+def test_near_pairs__is_deterministic() -> None:
     pictures = [head(number % 5) for number in range(9)]
 
-    assert found(pictures).pairs == found(pictures).pairs
+    assert copies_among(pictures).pairs == copies_among(pictures).pairs != ()
 
 
-def test_find_duplicates__flat_pictures_and_few() -> None:
+def test_near_pairs__flat_pictures_and_few() -> None:
     flat = [Image.new("L", (50, 40), shade) for shade in (0, 0, 90)]
 
-    result = find_duplicates(stacked(flat), ["a", "b", "c"], ["x", "x", "y"])
+    result = group_copies(["a", "b", "c"], ["x", "x", "y"], near_pairs(stacked(flat), ["x", "x", "y"]))
 
     assert result.files.tolist() == [0, 1, 2]
     assert result.pixels.tolist() == result.groups.tolist() == [0, 0, 1]
-    assert found([head(0)]).groups.tolist() == [0]
+    assert copies_among([head(0)]).groups.tolist() == [0]
 
 
-def test_near_pairs__since_looks_from_the_later_ones_alone() -> None:
+def test_near_pairs__since_searches_from_the_later_ones_only() -> None:
     pictures = [head(0), reencoded(head(0)), head(1), reencoded(head(1))]
     digests = [str(number) for number in range(4)]
 
-    pairs = copies.near_pairs(stacked(pictures), digests, since=3)
+    pairs = near_pairs(stacked(pictures), digests, since=3)
 
     assert [pair[:2] for pair in pairs if pair.detail > 0.9] == [(2, 3)]
 
 
-def test_grouped__thresholds_and_levels() -> None:
+def test_group_copies__thresholds_and_levels() -> None:
     files, pixels = ["a", "a", "b", "c", "d"], ["p", "p", "p", "q", "r"]
     strong, weak = Pair(0, 3, 0, 0.99, 0.999, 1.0), Pair(3, 4, 0, 0.9, 0.99, 1.0)
 
-    result = grouped(files, pixels, [strong, weak])
-    loose = grouped(files, pixels, [strong, weak], detail=0.85)
+    result = group_copies(files, pixels, [strong, weak])
+    loose = group_copies(files, pixels, [strong, weak], detail=0.85)
 
     assert result.files.tolist() == [0, 0, 1, 2, 3]
     assert result.pixels.tolist() == [0, 0, 0, 1, 2]
@@ -172,25 +177,26 @@ def test_grouped__thresholds_and_levels() -> None:
         )
     )
 )
-def test_joined_groups__against_a_flood(drawn: tuple[int, list[tuple[int, int]]]) -> None:
+def test_group_copies__against_the_closure_of_all_pairs(drawn: tuple[int, list[tuple[int, int]]]) -> None:
     count, pairs = drawn
     reach = np.eye(count, dtype=bool)
     for one, other in pairs:
         reach[one, other] = reach[other, one] = True
     for _ in range(count):
         reach |= (reach.astype(int) @ reach.astype(int)) > 0
+    digests = [str(number) for number in range(count)]
 
-    groups = joined_groups(count, pairs)
+    groups = group_copies(digests, digests, [Pair(one, other, 0, 1.0, 1.0, 1.0) for one, other in pairs]).groups
 
     assert np.array_equal(groups[:, None] == groups[None], reach)
     assert groups[np.sort(np.unique(groups, return_index=True)[1])].tolist() == list(range(groups.max() + 1))
 
 
 @pytest.mark.parametrize("turn", range(len(TURNS)), ids=TURNS)
-def test_undone__puts_back(turn: int) -> None:
+def test_inverse__undoes_a_turn(turn: int) -> None:
     picture = torch.arange(9.0).view(3, 3)
 
-    assert torch.equal(turned(turned(picture, turn), undone(turn)), picture)
+    assert torch.equal(turned(turned(picture, turn), inverse(turn)), picture)
     assert len({str(turned(picture, other)) for other in range(len(TURNS))}) == len(TURNS)
 
 
@@ -201,7 +207,7 @@ def test_first_members__of_each_group() -> None:
     assert first_members(groups).tolist() == [0, 1, 3]
 
 
-def test_load_duplicates__second_call_searches_nothing(
+def test_find_copies__second_call_searches_nothing(
     tmp_path: Path, study_classes: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "images"
@@ -210,11 +216,11 @@ def test_load_duplicates__second_call_searches_nothing(
         head(number).save(folder / name / "one.png")
         head(number).save(folder / name / "the same pixels.bmp")
         reencoded(head(number)).save(folder / name / "near.png")
-    index = read_index(folder, study_classes)
-    first = load_duplicates(index, tmp_path / "cache")
+    info = load_file_info(read_index(folder, study_classes), tmp_path / "cache")
+    first = find_copies(info, tmp_path / "cache")
     monkeypatch.setattr(copies, "near_pairs", None)
 
-    second = load_duplicates(index, tmp_path / "cache")
+    second = find_copies(info, tmp_path / "cache")
 
     assert len(np.unique(first.files)) == 12
     assert len(np.unique(first.pixels)) == 8
@@ -223,26 +229,50 @@ def test_load_duplicates__second_call_searches_nothing(
     assert first.pairs == second.pairs
 
 
+# Copies among the study's images that have two labels.
+CONFLICTS = [
+    ("Testing/glioma_tumor/image(2).jpg", "Training/meningioma_tumor/m1(123).jpg"),
+    ("Testing/glioma_tumor/image(48).jpg", "Training/meningioma_tumor/m1(111).jpg"),
+]
+
+
+def conflicting_paths(result: Copies, index: Index) -> list[set[str]]:
+    """Return the paths of each group of copies that has several labels."""
+    groups = [np.flatnonzero(result.groups == group) for group in groups_with_several(result.groups, index.labels)]
+    return [{index.paths[position] for position in group.tolist()} for group in groups]
+
+
+@pytest.mark.real_data
+def test_find_copies__among_some_of_the_studys_images(
+    real_data: Path, tmp_path: Path, study_classes: list[list[str]]
+) -> None:
+    numbered = [f"Testing/glioma_tumor/image({number}).jpg" for number in range(1, 50)]
+    numbered += [f"Training/meningioma_tumor/m1({number}).jpg" for number in range(100, 125)]
+    for path in numbered:
+        if (real_data / path).is_file():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).symlink_to(real_data / path)
+    index = read_index(tmp_path, study_classes[2:])
+
+    result = find_copies(load_file_info(index, tmp_path / "cache"), tmp_path / "cache")
+
+    assert (len(index), len(np.unique(result.pixels)), len(np.unique(result.groups))) == (73, 69, 66)
+    assert [tuple(sorted(paths)) for paths in conflicting_paths(result, index)] == CONFLICTS
+
+
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_load_duplicates__of_the_studys_images(real_data: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+def test_find_copies__among_the_studys_images(
+    real_data: Path, study_cache: Path, study_classes: list[list[str]]
+) -> None:
     index = read_index(real_data, study_classes)
 
-    result = load_duplicates(index, tmp_path)
+    result = find_copies(load_file_info(index, study_cache), study_cache)
 
-    copies = np.bincount(result.files)
-    assert (len(index), int((copies > 1).sum()), int(copies[copies > 1].sum())) == (3264, 166, 403)
+    sizes = np.bincount(result.files)
+    assert (len(index), int((sizes > 1).sum()), int(sizes[sizes > 1].sum())) == (3264, 166, 403)
     assert len(index) - len(np.unique(result.pixels)) == 394
-    train, test = (np.array([part == name for part in index.parts]) for name in ("train", "test"))
+    train, test = (np.array(index.official) == name for name in ("train", "test"))
     assert int(np.isin(result.pixels[test], result.pixels[train]).sum()) == 251
-    mixed = [group for group in np.unique(result.groups) if len(set(index.labels[result.groups == group])) > 1]
-    named = [{index.paths[i] for i in np.flatnonzero(result.groups == group)} for group in mixed]
-    assert any(
-        "Testing/glioma_tumor/image(2).jpg" in paths and "Training/meningioma_tumor/m1(123).jpg" in paths
-        for paths in named
-    )
-    assert any(
-        "Testing/glioma_tumor/image(48).jpg" in paths and "Training/meningioma_tumor/m1(111).jpg" in paths
-        for paths in named
-    )
+    assert all(any({*pair} <= paths for paths in conflicting_paths(result, index)) for pair in CONFLICTS)
     assert 2760 <= len(np.unique(result.groups)) <= 2790

@@ -1,4 +1,4 @@
-"""FileInfo: one digest for one picture, bad files named, the cache against a second reading."""
+"""FileInfo: one digest for one image, bad files named, the cache against a second reading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, load_file_info, rea
 Draw = Callable[..., Path]
 
 
-def test_read_file__one_digest_for_one_picture(tmp_path: Path, draw: Draw) -> None:
+def test_read_file__one_digest_for_one_image(tmp_path: Path, draw: Draw) -> None:
     grey = draw(tmp_path / "grey.png", seed=1)
     with Image.open(grey) as image:
         image.convert("RGB").save(tmp_path / "rgb.bmp")
@@ -41,7 +41,7 @@ def test_read_file__shape_counts(tmp_path: Path) -> None:
     assert read_file(tmp_path / "wide.png")[0].pixels != read_file(tmp_path / "tall.png")[0].pixels
 
 
-def test_load_facts__bad_files_and_the_cache(
+def test_load_file_info__bad_files_and_the_cache(
     image_folder: Path, tmp_path: Path, study_classes: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = image_folder / "Training" / "no_tumor" / "a broken one.png"

@@ -1,8 +1,7 @@
-"""Shortcuts: what is planted is found, and what lies inside the picture isn't seen."""
+"""Shortcuts: planted ones are found, and what is inside the image has no influence."""
 
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +9,31 @@ import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.leakage import shortcuts
 from brain_tumor_tl.data.leakage.file_info import FileInfo, FileRecord
 from brain_tumor_tl.data.leakage.shortcuts import (
-    forest_accuracy,
-    majority_accuracy,
-    picture_statistics,
+    border_statistics,
+    grey_statistics,
     shortcut_accuracies,
     shortcut_features,
 )
-from brain_tumor_tl.data.splits.random import Split, random_split
+from brain_tumor_tl.data.splits.random import random_split
+from brain_tumor_tl.data.splits.split import Split
 
 LABELS = np.arange(120) % 3
 
 
-def facts_of(widths: list[int], pictures: Any) -> FileInfo:
-    """Return the facts of files of some widths."""
+def info_of(widths: list[int], thumbnails: Any) -> FileInfo:
+    """Return the properties of files of some widths."""
     count = len(widths)
     index = Index(Path("nowhere"), ("",) * count, LABELS[:count], ("a", "b", "c"), ("",) * count, ("",) * count)
     files = tuple(FileRecord(width, 100, 1000, "L", "PNG", "") for width in widths)
-    return FileInfo(index, pictures, files, "key")
+    return FileInfo(index, thumbnails, files, "key")
 
 
 def test_shortcut_accuracies__planted_size() -> None:
-    pictures = np.random.default_rng(0).integers(0, 255, (120, 128, 128), dtype=np.uint8)
-    features = shortcut_features(facts_of([200 + 10 * int(label) for label in LABELS], pictures))
+    thumbnails = np.random.default_rng(0).integers(0, 255, (120, 128, 128), dtype=np.uint8)
+    features = shortcut_features(info_of([200 + 10 * int(label) for label in LABELS], thumbnails))
 
     found = shortcut_accuracies(features, LABELS, random_split(LABELS, 0), seed=0)
 
@@ -45,35 +45,34 @@ def test_shortcut_accuracies__planted_size() -> None:
     assert max(found["file size"], found["border"], found["brightness"]) < 0.7
 
 
-def test_picture_statistics__where_pixels_lie_inside_does_not_count() -> None:
-    random = np.random.default_rng(1)
-    picture = np.zeros((128, 128), dtype=np.uint8)
-    picture[20:100, 20:100] = random.integers(60, 200, (80, 80))
-    other = picture.copy()
-    other[20:100, 20:100] = random.permutation(picture[20:100, 20:100].ravel()).reshape(80, 80)
+def test_shortcut_features__of_chunks_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbnails = np.random.default_rng(0).integers(0, 255, (7, 128, 128), dtype=np.uint8)
+    whole = shortcut_features(info_of([100] * 7, thumbnails))
+    monkeypatch.setattr(shortcuts, "CHUNK", 3)
 
-    border, brightness = picture_statistics(np.stack([picture, other]))
+    chunked = shortcut_features(info_of([100] * 7, thumbnails))
+
+    assert all(np.array_equal(whole[name], chunked[name]) for name in whole)
+    assert whole["all of these"].shape == (7, 2 + 1 + 1 + 7 + 8)
+
+
+def test_statistics__do_not_depend_on_the_place_of_pixels_inside() -> None:
+    random = np.random.default_rng(1)
+    image = np.zeros((128, 128), dtype=np.uint8)
+    image[20:100, 20:100] = random.integers(60, 200, (80, 80))
+    other = image.copy()
+    other[20:100, 20:100] = random.permutation(image[20:100, 20:100].ravel()).reshape(80, 80)
+
+    border, brightness = (statistics(np.stack([image, other])) for statistics in (border_statistics, grey_statistics))
 
     assert np.array_equal(border[0], border[1])
     assert np.allclose(brightness[0], brightness[1])
     assert border[0].tolist() == [0, 0, 1, 20, 28, 20, 28]
 
 
-def test_majority_accuracy__of_the_training_part() -> None:
-    labels = np.array([1, 1, 0, 0, 0, 0])
+def test_shortcut_accuracies__constant_guess_is_the_most_frequent_training_class() -> None:
+    labels = np.array([1, 1, 0, 0, 0, 1])
 
-    split = Split(np.array([0, 1, 2]), np.array([], dtype=np.int64), np.array([3, 4, 5]))
-    assert majority_accuracy(labels, split) == 0
+    found = shortcut_accuracies({}, labels, Split(np.array([0, 0, 0, 2, 2, 2])), seed=0)
 
-
-def test_forest_accuracy__without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def refusing(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refusing)
-    with pytest.raises(ImportError, match=r"pip install 'brain_tumor_tl\[audit\]'"):
-        forest_accuracy(np.zeros((120, 1)), LABELS, random_split(LABELS, 0), 0)
+    assert found == {"constant guess": 1 / 3}
