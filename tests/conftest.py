@@ -186,10 +186,11 @@ MakeResults = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def make_results() -> MakeResults:
-    """Make what a run's results.json holds: `make_results("resnet18-frozen-s0", accuracy=0.9, synthetic=False, ...)`.
+    """Make the contents of a results.json: `make_results("resnet18-frozen-s0", accuracy=0.9, synthetic=False, ...)`.
 
-    Further keywords replace keys at the top; `config` is added to the usual settings. The confusion matrix has 20
-    images of each class with two of class 0 taken for class 1, whatever the accuracy says.
+    Further keywords replace top-level keys; `config` and `protocol` are merged into the defaults. The confusion matrix
+    has 20 images of each class, two of class 0 predicted as class 1, whatever the accuracy. tests/test_fixtures.py
+    checks its keys against those of a real run.
     """
     classes = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
     matrix = [[20 if row == column else 0 for column in range(4)] for row in range(4)]
@@ -235,7 +236,8 @@ PutRun = Callable[..., Path]
 def put_run(make_results: MakeResults) -> PutRun:
     """Write the folder of a finished run: `put_run(parent, name, **keywords of make_results)`; return the folder.
 
-    With `hits`, which test images it has right, it has predictions too: of images `start` and on, and their `groups`.
+    `hits`, whether each test image is predicted correctly, adds predictions, for images numbered from `start`, and
+    `groups` gives the images' groups.
     """
 
     def put(
