@@ -88,8 +88,7 @@ def load_or_build(folder: Path, kind: str, key: str, build: Build) -> CacheEntry
         OSError: The folder can't be written to.
     """
     entry = folder.expanduser() / f"{kind}-{key[:20]}"
-    found = load(entry, key)
-    if found:
+    if found := load(entry, key):
         return found
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -107,14 +106,12 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path` while the context lasts; print a line if another process holds it."""
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0.5)
+        held = lock.acquire(timeout=0.5)
     except Timeout:
         print(f"Waiting for another run that holds {path} ...", flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def load(entry: Path, key: str, quiet: bool = False) -> CacheEntry | None:

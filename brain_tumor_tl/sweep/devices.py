@@ -101,9 +101,7 @@ def devices_needed(trainer: Mapping[str, Any], per_job: int | None, available: i
     least = 1 if wanted in ("auto", -1) else int(wanted)
     count = per_job or least
     if count < least:
-        raise ValueError(
-            f"Expected `launcher.devices_per_job` to be at least `trainer.devices`, got {count} and {least}."
-        )
+        raise ValueError(f"Expected `launcher.devices_per_job` of at least `trainer.devices`, got {count} and {least}.")
     if count > available:
         raise ValueError(f"Expected at least {count} devices for a job, this sweep may use {available}.")
     return count

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM cluster of this one machine with four pretended GPUs and accounting, for the tests marked `slurm`.
+# A SLURM cluster of one machine with four simulated GPUs and accounting, for the tests marked `slurm`.
 #   slurm_cluster.sh start FOLDER    needs root and Debian's slurmctld slurmd slurm-client slurmdbd munge mariadb-server
 #   slurm_cluster.sh stop FOLDER
 # Afterwards SLURM_CONF=FOLDER/slurm.conf makes sinfo, sbatch and submitit use it.
@@ -29,7 +29,7 @@ StoragePass=slurm
 StorageLoc=slurm_acct_db
 CONF
     chmod 600 "$folder/slurmdbd.conf"
-    # Without accounting submitit waits for ever for a killed job. The plugins named need no cgroups.
+    # Without accounting, submitit waits forever for a killed job. The chosen plugins need no cgroups.
     cat >"$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
@@ -86,7 +86,7 @@ start_munge() {
     munge -n >/dev/null 2>&1 && return
     install -d -o munge -g munge -m 755 /run/munge
     runuser -u munge -- /usr/sbin/munged --force --pid-file /run/munge/munged.pid
-    touch "$folder/munge-is-ours"
+    touch "$folder/started-munge"
 }
 
 wait_for() {
@@ -94,7 +94,7 @@ wait_for() {
         "$@" >/dev/null 2>&1 && return
         sleep 0.2
     done
-    echo "waited in vain for: $*" >&2
+    echo "timed out: $*" >&2
     return 1
 }
 
@@ -125,7 +125,7 @@ stop)
     for file in "$folder"/slurmd.pid "$folder"/slurmctld.pid "$folder"/slurmdbd.pid "$folder"/mysql/mariadbd.pid; do
         end "$file"
     done
-    if [ -f "$folder/munge-is-ours" ]; then end /run/munge/munged.pid; fi
+    if [ -f "$folder/started-munge" ]; then end /run/munge/munged.pid; fi
     ;;
 *)
     echo "expected start or stop, got $action" >&2

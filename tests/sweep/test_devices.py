@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int | None, str]] = {
     "list": (trainer(devices=[0, 2]), None, r"`trainer\.devices` to be a number or auto in a sweep, got \[0, 2\]"),
     "too-many": (trainer(devices=3), None, "at least 3 devices for a job, this sweep may use 2"),
     "too-many-by-launcher": (trainer(), 3, "at least 3 devices for a job"),
-    "fewer-than-it-uses": (trainer(devices=2), 1, r"at least `trainer\.devices`, got 1 and 2"),
+    "fewer-than-it-uses": (trainer(devices=2), 1, r"of at least `trainer\.devices`, got 1 and 2"),
     "machines": (trainer(num_nodes=2), None, r"`trainer\.num_nodes` of 1 in a sweep"),
 }
 

@@ -15,7 +15,7 @@ from optuna import pruners, samplers
 from optuna.storages import JournalStorage, journal
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from brain_tumor_tl.sweep.manifest import read_metrics
+from brain_tumor_tl.sweep.manifest import FINISHED, SweepJob, read_metrics
 from brain_tumor_tl.sweep.search.search_space import Parameter, suggested
 
 FILE = "search.journal"
@@ -113,25 +113,23 @@ class Study:
             trial.report(values[epoch], epoch)
         return max(new) if new and trial.should_prune() else None
 
-    def complete(self, trial: Trial, folder: Path) -> float | None:
-        """Record that a trial's run finished; return its value, None if its metrics have none."""
-        self.report(trial, folder)
-        values = [value for value in metric_values(folder, self.metric).values() if math.isfinite(value)]
-        if not values:
-            return None
-        value = self.best_of(values)
-        self._study.tell(trial, value)
-        return value
+    def finish(self, trial: Trial, job: SweepJob) -> None:
+        """Record how a trial's job ended; it failed if its metrics have no value. An interrupted one stays open."""
+        self.report(trial, job.folder)
+        values = [value for value in metric_values(job.folder, self.metric).values() if math.isfinite(value)]
+        if job.state in FINISHED and values:
+            self._study.tell(trial, self.best_of(values))
+        elif job.state in FINISHED:
+            job.state, job.reason = "failed", f"its metrics.csv has no number in {self.metric}"
+        if job.state == "pruned":
+            self._study.tell(trial, state=TrialState.PRUNED)
+        elif job.state == "failed":
+            self.fail(trial, job.reason or "")
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Record that a trial failed."""
         trial.set_user_attr(REASON, reason)
         self._study.tell(trial, state=TrialState.FAIL)
-
-    def prune(self, trial: Trial, folder: Path) -> None:
-        """Record that a trial was pruned."""
-        self.report(trial, folder)
-        self._study.tell(trial, state=TrialState.PRUNED)
 
     def was_pruned(self, run: str) -> bool:
         """Tell whether a trial with this run was pruned before."""

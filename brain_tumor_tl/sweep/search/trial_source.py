@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from optuna.trial import Trial
 
 from brain_tumor_tl.console import say
-from brain_tumor_tl.sweep.manifest import FINISHED, SweepJob
+from brain_tumor_tl.sweep.manifest import SweepJob
 from brain_tumor_tl.sweep.queue import Watcher
 from brain_tumor_tl.sweep.search.study import RUN, Study
 
@@ -39,9 +39,8 @@ class TrialSource:
 
     def next(self) -> SweepJob | None:
         """Return the job of the next trial that needs one; None if there is none."""
-        while (found := self.study.next()) is not None:
-            job = self.job_of(*found)
-            if job is not None:
+        while found := self.study.next():
+            if job := self.job_of(*found):
                 return job
         return None
 
@@ -67,17 +66,13 @@ class TrialSource:
             if job.state == "waiting":
                 self.running[job.name] = [trial]
                 return job
-        self.settle(trial, known)
+        self.finish(trial, known)
         return None
 
-    def settle(self, trial: Trial, job: SweepJob) -> None:
-        """Tell Optuna how a trial ended."""
-        if job.state in FINISHED and self.study.complete(trial, job.folder) is None:
-            job.state, job.reason = "failed", f"its metrics.csv has no number in {self.study.metric}"
-        if job.state == "pruned":
-            self.study.prune(trial, job.folder)
-        elif job.state == "failed":
-            self.study.fail(trial, job.reason or "")
+    def finish(self, trial: Trial, job: SweepJob) -> None:
+        """Record how a trial's job ended."""
+        self.study.finish(trial, job)
+        if job.state == "failed":
             self.failed[job.name] = job.reason or ""
 
     def started(self, job: SweepJob) -> None:
@@ -87,7 +82,7 @@ class TrialSource:
     def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
         """Handle the end of a run; an interrupted one stays open for the next start."""
         for trial in self.running.pop(job.name):
-            self.settle(trial, job)
+            self.finish(trial, job)
         self.watcher.ended(job, last_lines)
 
     def tick(self) -> None:

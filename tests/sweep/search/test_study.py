@@ -7,8 +7,9 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
+from brain_tumor_tl.sweep.manifest import JobState, SweepJob
 from brain_tumor_tl.sweep.search.search_space import Parameter
 from brain_tumor_tl.sweep.search.study import FILE, RUN, Study, make_pruner, make_sampler, metric_values, repair
 
@@ -32,13 +33,20 @@ def run_of(folder: Path, name: str, *values: float | str, metric: str = "val/acc
     return place
 
 
+def finish(study: Study, trial: Trial, folder: Path, state: JobState = "done") -> SweepJob:
+    """Tell the study that a trial's job ended."""
+    job = SweepJob(folder.name, folder, [], [], state=state)
+    study.finish(trial, job)
+    return job
+
+
 def all_overrides(study: Study, folder: Path) -> list[list[str]]:
     """Run every trial that there is; the value is the learning rate."""
     found = []
     while (next_one := study.next()) is not None:
         trial, overrides = next_one
         value = float(overrides[0].partition("=")[2])
-        study.complete(trial, run_of(folder, f"run{trial.number}", value))
+        finish(study, trial, run_of(folder, f"run{trial.number}", value))
         found.append(overrides)
     return found
 
@@ -67,25 +75,24 @@ def test_next__an_interrupted_search_chooses_as_a_whole_one(sampler: str, tmp_pa
     assert again.next() is None
 
 
-def test_complete__the_best_epoch(tmp_path: Path) -> None:
+def test_finish__the_best_epoch(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    values = []
     for curve in ((0.5, 0.9, 0.7), (0.8, "", 0.6)):
         found = study.next()
         assert found is not None
-        values.append(study.complete(found[0], run_of(tmp_path, "run", *curve)))
+        finish(study, found[0], run_of(tmp_path, "run", *curve))
 
-    assert values == [0.9, 0.8]
+    assert [trial.value for trial in study.all()] == [0.9, 0.8]
     assert study.best() == study.all()[0]
     assert [trial.intermediate_values for trial in study.all()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
 
 
-def test_complete__a_loss_is_minimised(tmp_path: Path) -> None:
+def test_finish__a_loss_is_minimised(tmp_path: Path) -> None:
     study = opened(tmp_path, metric="val/loss")
     for curve in ((0.5, 0.2, 0.7), (0.1, float("nan"))):
         found = study.next()
         assert found is not None
-        study.complete(found[0], run_of(tmp_path, "run", *curve, metric="val/loss"))
+        finish(study, found[0], run_of(tmp_path, "run", *curve, metric="val/loss"))
 
     best = study.best()
     assert best is not None
@@ -93,13 +100,28 @@ def test_complete__a_loss_is_minimised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("curve", [(), ("nan",)], ids=["none", "not-a-number"])
-def test_complete__no_value(curve: tuple[str, ...], tmp_path: Path) -> None:
+def test_finish__no_value(curve: tuple[str, ...], tmp_path: Path) -> None:
     study = opened(tmp_path)
     found = study.next()
     assert found is not None
 
-    assert study.complete(found[0], run_of(tmp_path, "run", *curve)) is None
+    job = finish(study, found[0], run_of(tmp_path, "run", *curve))
+
+    assert (job.state, job.reason) == ("failed", "its metrics.csv has no number in val/accuracy")
+    assert states(study) == ["FAIL"]
+
+
+def test_finish__interrupted_stays_open(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    found = study.next()
+    assert found is not None
+
+    finish(study, found[0], run_of(tmp_path, "run", 0.5), "interrupted")
+
     assert states(study) == ["RUNNING"]
+    again = opened(tmp_path).next()
+    assert again is not None
+    assert (again[0].number, again[1]) == (found[0].number, found[1])
 
 
 def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
@@ -127,7 +149,7 @@ def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
     for value in (0.5, 0.6, 0.7, 0.8, 0.9):
         found = study.next()
         assert found is not None
-        study.complete(found[0], run_of(tmp_path, "good", value, value, value))
+        finish(study, found[0], run_of(tmp_path, "good", value, value, value))
     found, other = study.next(), study.next()
     assert found is not None
     assert other is not None
@@ -135,7 +157,7 @@ def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
     assert study.report(other[0], run_of(tmp_path, "ahead", 0.8)) is None
 
     found[0].set_user_attr(RUN, "behind")
-    study.prune(found[0], run_of(tmp_path, "behind", 0.1, 0.2))
+    finish(study, found[0], run_of(tmp_path, "behind", 0.1, 0.2), "pruned")
 
     assert study.was_pruned("behind")
     assert not study.was_pruned("ahead")
