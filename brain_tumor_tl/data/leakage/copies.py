@@ -158,9 +158,9 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
     """
     distinct = first_members(named_groups(pixels))
     described = describe(thumbnails[distinct])
-    start = int(np.searchsorted(distinct, since))
-    candidates = [(*found, 0) for found in nearest(described.whole, start)]
-    candidates += [(*found, 1) for found in nearest(described.inside, start)]
+    first_row = int(np.searchsorted(distinct, since))
+    candidates = [(*candidate, 0) for candidate in nearest(described.whole, first_row)]
+    candidates += [(*candidate, 1) for candidate in nearest(described.inside, first_row)]
     places, maps = coarse_matches(described, torch.tensor(candidates, dtype=torch.int64).view(-1, 4))
     places[:, :2] = torch.from_numpy(distinct)[places[:, :2]]
     found: list[Pair] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ Picture = Image.Image
 HEADS = 4  # one of each class
 
 
+@cache
 def head(number: int) -> Picture:
     """Return one synthetic head of 160 pixels."""
     return Image.fromarray(draw_head(CLASSES[number % 4], 160, RandomState(PCG64([7, number]))))
@@ -88,23 +90,14 @@ def copies_among(pictures: list[Picture]) -> Copies:
     return group_copies(digests, digests, near_pairs(stacked(pictures), digests))
 
 
-@pytest.fixture(scope="module")
-def constructed() -> Copies:
-    """The copies among some heads, followed by each of `COPIES` of all of them; searched once for all tests."""
+@pytest.mark.parametrize("change", COPIES.values(), ids=COPIES.keys())
+def test_near_pairs__constructed_copy(change: Callable[[Picture], Picture]) -> None:
     heads = [head(number) for number in range(HEADS)]
-    return copies_among([*heads, *(change(picture) for change in COPIES.values() for picture in heads)])
 
+    result = copies_among([*heads, *(change(picture) for picture in heads)])
 
-@pytest.mark.parametrize("place", range(1, len(COPIES) + 1), ids=COPIES.keys())
-def test_near_pairs__constructed_copy(place: int, constructed: Copies) -> None:
-    direct = {pair[:2] for pair in constructed.pairs}
-
-    assert {(number, number + place * HEADS) for number in range(HEADS)} <= direct
-
-
-def test_near_pairs__no_pair_of_two_heads(constructed: Copies) -> None:
-    assert all(pair.first % HEADS == pair.second % HEADS for pair in constructed.pairs)
-    assert constructed.groups.tolist() == [*range(HEADS)] * (len(COPIES) + 1)
+    assert result.groups.tolist() == [*range(HEADS), *range(HEADS)]
+    assert {pair[:2] for pair in result.pairs} == {(number, number + HEADS) for number in range(HEADS)}
 
 
 def test_near_pairs__other_heads_are_no_copies() -> None:

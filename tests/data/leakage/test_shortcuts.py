@@ -52,7 +52,8 @@ def test_shortcut_features__of_chunks_are_those_of_all(monkeypatch: pytest.Monke
 
     chunked = shortcut_features(info_of([100] * 7, thumbnails))
 
-    assert all(np.array_equal(whole[name], chunked[name]) for name in whole)
+    assert list(whole) == list(chunked)
+    assert all(np.allclose(whole[name], chunked[name], rtol=1e-12) for name in whole)
     assert whole["all of these"].shape == (7, 2 + 1 + 1 + 7 + 8)
 
 
