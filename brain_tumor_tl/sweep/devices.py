@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """One GPU.
 
     Attributes:

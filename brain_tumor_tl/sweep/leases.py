@@ -121,7 +121,7 @@ def try_lock(path: Path, kind: int) -> int | None:
 def open_shared(path: Path) -> int:
     """Open a lock file, possibly another user's; create it if absent.
 
-    Reading is enough for a lock. Linux lets nobody open another user's file in a shared folder with O_CREAT.
+    Reading is enough for a lock. In a shared folder, Linux refuses O_CREAT for a file of another user.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -1,4 +1,4 @@
-"""A whole search with real training, its report, and the command that it ends with."""
+"""A whole search with real training, its report, and the training command that it prints."""
 
 from __future__ import annotations
 

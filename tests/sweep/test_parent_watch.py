@@ -52,7 +52,7 @@ def running(process: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize("kind", ["signal", "thread", "wrapped"])
 def test_end_with_parent__two_generations(kind: str, tmp_path: Path) -> None:
     launcher = subprocess.Popen((sys.executable, "-S", "-c", LAUNCHER, GENERATION, str(tmp_path), kind))
@@ -86,9 +86,9 @@ def test_end_with_parent__nothing_outside_a_sweep(value: str | None, monkeypatch
 
 
 def test_exists__this_one_and_none() -> None:
-    nobody = 2**22 + 1  # above Linux's largest process id
+    absent = 2**22 + 1  # above Linux's largest process id
 
     assert exists(os.getpid())
     assert exists(os.getpgid(0), os.killpg)
-    assert not exists(nobody)
-    assert not exists(nobody, os.killpg)
+    assert not exists(absent)
+    assert not exists(absent, os.killpg)

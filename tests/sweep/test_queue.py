@@ -65,7 +65,7 @@ print(json.dumps([job.state for job in jobs]))
 @pytest.fixture(autouse=True)
 def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_module, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(child, "CLEAN_UP_SECONDS", 0.2)  # where nobody collects zombies, the wait is for nothing
+    monkeypatch.setattr(child, "CLEAN_UP_SECONDS", 0.2)  # a container may never reap zombies
 
 
 class Quiet:
@@ -115,7 +115,7 @@ def wait_for(path: Path) -> str:
 
 
 def gone(process: int) -> bool:
-    """Tell whether a process ends soon; one that nobody collects is a zombie, which counts."""
+    """Tell whether a process ends within 10 s; a zombie counts as ended."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
