@@ -96,8 +96,9 @@ class TumorClassifier(L.LightningModule):
         if freeze:
             self.backbone.requires_grad_(False).eval()
         self.label_smoothing = label_smoothing
+        weight = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.class_weights: Tensor | None
-        self.register_buffer("class_weights", None if class_weights is None else torch.tensor(list(class_weights)))
+        self.register_buffer("class_weights", weight)
         self._metrics = [build_metrics(len(classes))]  # in a list, so that Lightning leaves them on the processor
         self.confusion: dict[str, list[list[int]]] = {}
         self._seen: dict[str, list[Outputs]] = {}

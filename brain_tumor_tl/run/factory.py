@@ -46,8 +46,11 @@ OF_THE_TRAINER = (
 )  # fmt: skip
 
 # What the data module takes from the settings as it is, and as a path.
-OF_THE_DATA = ("classes", "image_size", "batch_size", "normalize", "find_copies", "shuffle_labels", "on_bad_file")
-PATHS = ("root", "cache_dir", "labels", "patients")
+OF_THE_DATA = (
+    "classes", "image_size", "batch_size", "normalize", "patients", "merge_scans", "find_copies", "shuffle_labels",
+    "on_bad_file",
+)  # fmt: skip
+PATHS = ("root", "cache_dir", "labels")
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def class_weights(setting: Any, labels: Tensor, classes: int) -> list[float] | N
         ValueError: Balanced weights of a class without training images.
     """
     if setting != "balanced":
-        return setting if setting is None else list(setting)
+        return setting  # type: ignore[no-any-return]  # None or numbers, by the checks
     counts = torch.bincount(labels, minlength=classes)
     if (counts == 0).any():
         raise ValueError(f"Expected training images of every class for balanced weights, got {counts.tolist()} images.")

@@ -42,8 +42,9 @@ def is_further_process(environment: Mapping[str, str]) -> bool:
     Args:
         environment: The process's environment.
     """
-    by_slurm = int(environment.get("SLURM_NTASKS", "1")) > 1 and int(environment.get("SLURM_PROCID", "0")) > 0
-    return by_slurm or int(environment.get("LOCAL_RANK", "0")) > 0
+    if int(environment.get("SLURM_NTASKS") or 1) > 1:
+        return int(environment.get("SLURM_PROCID") or 0) > 0
+    return any(int(environment.get(rank) or 0) > 0 for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
 
 def computes_bfloat16(accelerator: str) -> bool:

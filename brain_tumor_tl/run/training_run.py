@@ -135,6 +135,9 @@ class TrainingRun:
         yield "Device", f"{hardware.device_name(self.device)}, {self.compute.precision}{layout}"
         if self.settings["method"]["freeze"] and not self.compute.caches_features:
             yield "Features", "not cached: the backbone processes the images in every epoch"
+        if self.data.patients:
+            known = int((self.data.patients.numbers >= 0).sum())
+            yield "Patients", f"of {known} of {len(index)} images known, from {self.data.patients.source}"
         yield "Protocol", describe_protocol(self.data.describe_split())
         if self.data.monitored == "test":
             yield "", "the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"
@@ -267,7 +270,7 @@ class TrainingRun:
                 {**self.data.describe_split(), "nearest_neighbour": self.data.nearest_neighbour()},
                 self.counts,
                 self.data.monitored,
-                settings["data"]["stratify"],
+                self.data.protocol.stratified,
                 synthetic=self.synthetic,
                 limited=any(limit is not None for limit in limits),
                 evaluated=best is not None,

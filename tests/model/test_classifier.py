@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from brain_tumor_tl.model import TumorClassifier
-from brain_tumor_tl.model.classifier import Blocks
-from brain_tumor_tl.model.steps import make_capturable
+from brain_tumor_tl.model.classifier import build_network, of_all_processes
+from brain_tumor_tl.model.steps import Blocks, make_capturable
 
 CLASSES = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -185,10 +185,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "finetune"])
-def test_learn_in_blocks__learns_what_single_batches_teach(freeze: bool, schedule: str, tmp_path: Path) -> None:
+def test_blocks__teach_what_single_batches_teach(freeze: bool, schedule: str, tmp_path: Path) -> None:
     single = classifier(freeze=freeze, **SCHEDULES[schedule])
-    whole = classifier(freeze=freeze, **SCHEDULES[schedule])
-    whole.learn_in_blocks(Blocks(batch_size=8, steps=3, prepare=lambda images: images))
+    whole = classifier(freeze=freeze, blocks=Blocks(batch_size=8, steps=3), **SCHEDULES[schedule])
     first, second = (trainer(tmp_path, epochs=3, enable_checkpointing=False) for _ in range(2))
     first.fit(single, loader(), loader())
     second.fit(whole, DataLoader(blocks_of(), batch_size=None), loader())  # type: ignore[arg-type]
@@ -219,3 +218,29 @@ def test_on_save_checkpoint__what_a_graph_needs_stays_out(tmp_path: Path) -> Non
     (state,) = torch.load(tmp_path / "graphed.ckpt", weights_only=True)["optimizer_states"]
     assert [(group["capturable"], group["lr"]) for group in state["param_groups"]] == [(False, pytest.approx(0.001))]
     assert run.optimizers[0].param_groups[0]["capturable"] is True
+
+
+def test_init__a_network_built_before_is_taken_as_it_is() -> None:
+    torch.manual_seed(3)
+    network = build_network("shufflenet_v2_x0_5", 4, None)
+    torch.rand(7)  # whatever happens between network and classifier changes no weight
+    model = TumorClassifier("shufflenet_v2_x0_5", CLASSES, weights=None, freeze=True, network=network)
+    assert snapshot(model) == snapshot(classifier())
+    assert "network" not in model.hparams
+
+
+def test_of_all_processes__shares_of_any_size_come_together(tmp_path: Path) -> None:
+    """Two processes hold 3 and 2 images; each gets all five, in the order of ranks."""
+    # forked, since starting Python and importing torch would take most of the time
+    torch.multiprocessing.start_processes(gather_and_check, (str(tmp_path / "store"),), nprocs=2, start_method="fork")
+    assert sorted(path.name for path in tmp_path.glob("store-*")) == ["store-0", "store-1"]
+
+
+def gather_and_check(rank: int, store: str) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    mine = torch.arange(3) if rank == 0 else torch.arange(3, 5)
+    logits, labels, positions = of_all_processes((mine[:, None].float(), 10 * mine, mine))
+    assert logits.tolist() == [[0.0], [1.0], [2.0], [3.0], [4.0]]
+    assert (labels.tolist(), positions.tolist()) == ([0, 10, 20, 30, 40], [0, 1, 2, 3, 4])
+    torch.distributed.destroy_process_group()
+    Path(f"{store}-{rank}").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brain_tumor_tl.model.steps import Stepper, can_be_captured, constants, make_capturable
+from brain_tumor_tl.model.steps import Blocks, Stepper, can_be_captured, constants, make_capturable
 
 
 def network() -> nn.Module:
@@ -24,12 +25,14 @@ def block(count: int = 22) -> tuple[Tensor, Tensor]:
     return inputs, (inputs[:, 0] > 0).long() + 2 * (inputs[:, 1] > 0).long()
 
 
-def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, **options: Any) -> Stepper:
-    def forward(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(inputs).float()
-        return logits, F.cross_entropy(logits, labels)
-
-    return Stepper(forward, optimizer, 8, **({"after_step": lambda: None} | options))
+def stepper(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    after_step: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> Stepper:
+    blocks = Blocks(batch_size=8, steps=3, **options)
+    return Stepper(lambda inputs: model(inputs).float(), F.cross_entropy, optimizer, blocks, after_step)
 
 
 def plain(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -78,6 +81,23 @@ def test_learn__calls_after_each_step() -> None:
     assert logits.shape == (22, 4)
     assert len(calls) == 3
     assert not logits.requires_grad
+
+
+def test_learn__each_step_prepares_its_own_batch_in_full_precision() -> None:
+    inputs, labels = block()
+    model, seen = network(), []
+
+    def prepare(batch: Tensor) -> Tensor:
+        seen.append((len(batch), torch.is_autocast_enabled("cpu")))
+        return 2 * batch
+
+    other = copy.deepcopy(model)
+    mine, theirs = (torch.optim.SGD(m.parameters(), 0.1) for m in (model, other))
+    with torch.autocast("cpu", torch.bfloat16):
+        prepared = stepper(model, mine, prepare=prepare).learn(inputs, labels)
+        plainly = stepper(other, theirs).learn(2 * inputs, labels)
+    assert torch.equal(prepared, plainly)
+    assert seen == [(8, False), (8, False), (6, False)]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("Adam", True), ("AdamW", True), ("SGD", False)])

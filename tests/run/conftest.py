@@ -17,10 +17,10 @@ Fit = Callable[..., L.Trainer]
 
 
 class TinyModule(L.LightningModule):
-    """Learns one weight from six images in three batches; what it tells of itself is made up.
+    """Learns one weight from six images in three batches; its metrics are made up.
 
-    The accuracy of epoch `e`, counted from 1, is 0.5 + e / 100 on the training part and 0.25 + e / 100 on the test
-    part, the loss is its inverse, and the confusion matrix is [[2, 1], [0, 3]] once a part was looked at.
+    The accuracy of epoch `e`, counted from 1, is 0.5 + e / 100 on the training split and 0.25 + e / 100 on the test
+    split, the loss is its inverse, and the confusion matrix is [[2, 1], [0, 3]] once a split was evaluated.
 
     Args:
         scheduler: Halve the learning rate of 0.1 after each epoch.
@@ -47,7 +47,7 @@ class TinyModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        """Look at the test part; its matrix stays from then on, as that of the real module does."""
+        """Evaluate the test split; its matrix stays from then on, as that of the real module does."""
         self.confusion["test"] = [[2, 1], [0, 3]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -60,13 +60,13 @@ class TinyModule(L.LightningModule):
 
 @pytest.fixture
 def fit(tmp_path: Path) -> Fit:
-    """Train a `TinyModule` on the processor: `fit(callback, epochs, resume=PATH, scheduler=True, fails_in=2)`.
+    """Train a `TinyModule` on the processor: `fit(*callbacks, epochs=3, resume=PATH, scheduler=True, fails_in=2)`.
 
     Further keywords go to the Trainer; the Trainer is returned.
     """
 
     def fit(
-        callback: L.Callback,
+        *callbacks: L.Callback,
         epochs: int,
         resume: Path | None = None,
         scheduler: bool = False,
@@ -79,7 +79,7 @@ def fit(tmp_path: Path) -> Fit:
             devices=1,
             max_epochs=epochs,
             default_root_dir=tmp_path,
-            callbacks=[callback],
+            callbacks=list(callbacks),
             num_sanity_val_steps=0,
             enable_progress_bar=False,
             enable_model_summary=False,

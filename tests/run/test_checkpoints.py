@@ -1,4 +1,4 @@
-"""Checkpoints: lean while a frozen run goes on, whole at its end, and never in the way of the training."""
+"""Checkpoints: lean during a frozen run, whole at its end, and written only as often as time allows."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_checkpoints__last_waits_where_writing_takes_long_but_is_there_at_the_en
     epochs: list[int] = []
     original = L.Trainer.save_checkpoint
 
-    def monitored(self: L.Trainer, path: Path, weights_only: bool = False) -> None:
+    def noted(self: L.Trainer, path: Path, weights_only: bool = False) -> None:
         if not weights_only:
             epochs.append(self.current_epoch)
         original(self, path, weights_only=weights_only)
 
-    monkeypatch.setattr(L.Trainer, "save_checkpoint", monitored)
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", noted)
     fit(tmp_path, [0.5] * 25)
-    assert 2 < len(epochs) < 8, "each takes a second of the clock, and each look at it another"
+    assert 2 < len(epochs) < 8, "each save takes a second of this clock, and so does each reading of it"
     assert content(tmp_path / "last.ckpt")["epoch"] == 24
 
 

@@ -1,19 +1,45 @@
-"""Build: which jobs of a multirun share their process."""
+"""Factory: which parts a run's settings give."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
+import torch
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from sklearn.utils.class_weight import compute_class_weight
 
-from brain_tumor_tl.run.factory import devices, in_process_multirun, refuse_devices_in_process
+from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.run import factory, hardware
+from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
+from brain_tumor_tl.run.checkpoints import Checkpoints
+from brain_tumor_tl.run.factory import Compute
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SLURM = "hydra_plugins.brain_tumor_tl_slurm.SlurmLauncher"
+CPU = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
+CACHED = Compute("cpu", "32-true", True, False, caches_features=True, fuses_norms=True)
+GPU = Compute("cuda", "bf16-mixed", True, False, caches_features=False, fuses_norms=False)
+
+
+@pytest.fixture(scope="module")
+def composed_settings() -> dict[str, Any]:
+    config = composed(["method=frozen", "data=phantom", "trainer=cpu"])
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+
+
+@pytest.fixture
+def settings(composed_settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a frozen run on a processor, which a test may change."""
+    return copy.deepcopy(composed_settings)
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +53,12 @@ def configure(mode: RunMode, launcher: str) -> None:
     HydraConfig.instance().set_config(OmegaConf.create({"hydra": config}))
 
 
+def make_trainer(settings: dict[str, Any], folder: Path) -> Any:
+    recorder = EpochRecorder(folder, "val", ["a", "b"], 0)
+    checkpoints = Checkpoints(folder / "checkpoints", "val/accuracy", frozen=True)
+    return factory.make_trainer(settings["trainer"], CPU, folder, recorder, checkpoints)
+
+
 CASES = {
     "single-run": (RunMode.RUN, BASIC, False),
     "in-process": (RunMode.MULTIRUN, BASIC, True),
@@ -35,17 +67,177 @@ CASES = {
 
 
 @pytest.mark.parametrize(("mode", "launcher", "shares"), CASES.values(), ids=CASES)
-def test_in_process_multirun__by_launcher(mode: RunMode, launcher: str, shares: bool) -> None:
+def test_make_trainer__no_further_processes_in_a_multirun_of_one_process(
+    mode: RunMode, launcher: str, shares: bool, settings: dict[str, Any], tmp_path: Path
+) -> None:
     configure(mode, launcher)
+    settings["trainer"] |= {"devices": 2, "strategy": "ddp"}
 
-    assert in_process_multirun() == shares
-    assert devices("auto") == (1 if shares else "auto")
     if shares:
         with pytest.raises(ValueError, match="Expected one device for a job of a multirun"):
-            refuse_devices_in_process(2)
+            make_trainer(settings, tmp_path)
     else:
-        refuse_devices_in_process(2)
+        assert make_trainer(settings, tmp_path).world_size == 2
+    settings["trainer"] |= {"devices": "auto", "strategy": "auto"}
+    assert make_trainer(settings, tmp_path).num_devices == 1
 
 
-def test_in_process_multirun__without_hydra() -> None:
-    assert not in_process_multirun()
+@pytest.mark.parametrize("shown", [False, True])
+def test_make_trainer__the_recorder_comes_before_the_progress_bar(
+    shown: bool, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["trainer"]["enable_progress_bar"] = shown
+
+    kinds = [type(callback) for callback in make_trainer(settings, tmp_path).callbacks]
+
+    assert (ProgressBar in kinds) == shown
+    if shown:
+        assert kinds.index(EpochRecorder) < kinds.index(ProgressBar)
+
+
+FEATURES = {
+    "frozen": ({}, {}, True),
+    "finetune": ({"freeze": False}, {}, False),
+    "not-wanted": ({"cache_features": False}, {}, False),
+    "augmented": ({}, {"flip": 0.5}, False),
+}
+
+
+@pytest.mark.parametrize(("method", "augment", "cached"), FEATURES.values(), ids=FEATURES)
+def test_set_up_compute__caches_features_that_stay_the_same(
+    method: dict[str, Any], augment: dict[str, Any], cached: bool, settings: dict[str, Any]
+) -> None:
+    trainer = settings["trainer"] | {"precision": "32-true", "keep_memory": False}
+    data = settings["data"]["augment"] | augment
+
+    compute = factory.set_up_compute(trainer, settings["method"] | method, data)
+
+    assert (compute.accelerator, compute.precision, compute.keeps_memory) == ("cpu", "32-true", False)
+    assert compute.caches_features == compute.fuses_norms == cached
+    in_16_bits = factory.set_up_compute(trainer | {"precision": "bf16-mixed"}, settings["method"] | method, data)
+    assert (in_16_bits.caches_features, in_16_bits.fuses_norms) == (cached, False)
+
+
+@pytest.mark.parametrize("possible", [False, True])
+def test_set_up_compute__keeps_memory_if_the_c_library_can(
+    possible: bool, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "keep_freed_memory", lambda: possible)
+    tables = settings["trainer"] | {"keep_memory": True}, settings["method"], settings["data"]["augment"]
+    assert factory.set_up_compute(*tables).keeps_memory == possible
+
+
+def test_set_up_compute__threads_of_an_earlier_run_are_forgotten(settings: dict[str, Any]) -> None:
+    tables = settings["method"], settings["data"]["augment"]
+    factory.set_up_compute(settings["trainer"] | {"num_threads": factory.THREADS + 1}, *tables)
+    assert torch.get_num_threads() == factory.THREADS + 1
+    factory.set_up_compute(settings["trainer"] | {"num_threads": None}, *tables)
+    assert torch.get_num_threads() == factory.THREADS
+
+
+@pytest.mark.parametrize(
+    ("setting", "deterministic", "expected"),
+    [("auto", False, True), ("auto", True, False), (True, True, True), (False, False, False)],
+)
+def test_unless_deterministic(setting: bool | str, deterministic: bool, expected: bool) -> None:
+    assert factory.unless_deterministic(setting, deterministic) is expected
+
+
+def test_class_weights__balanced_as_scikit_learn_has_it() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 2, 2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert factory.class_weights("balanced", labels, 3) == pytest.approx(expected.tolist())
+    assert factory.class_weights(None, labels, 3) is None
+    assert factory.class_weights([1, 2, 3], labels, 3) == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"every class for balanced weights, got \[3, 1, 2, 0\] images"):
+        factory.class_weights("balanced", labels, 4)
+
+
+SIZES = {
+    "processor": (CPU, {}, 32),
+    "gpu": (GPU, {}, 256),
+    "features": (CACHED, {}, 1000),
+    "counted": (CACHED, {"limit_val_batches": 2}, 32),
+    "counted-on-gpu": (GPU, {"limit_test_batches": 0.5}, 32),
+}
+
+
+@pytest.mark.parametrize(("compute", "limits", "expected"), SIZES.values(), ids=SIZES)
+def test_monitored_batch_size(
+    compute: Compute, limits: dict[str, Any], expected: int, settings: dict[str, Any]
+) -> None:
+    assert factory.monitored_batch_size(settings["trainer"] | limits, 32, compute, 1000) == expected
+
+
+AT_EACH_STEP = {
+    "max-steps": {"max_steps": 5},
+    "limit": {"limit_train_batches": 2},
+    "accumulation": {"accumulate_grad_batches": 2},
+    "clipping": {"gradient_clip_val": 0.5},
+    "anomaly": {"detect_anomaly": True},
+}
+
+
+@pytest.mark.parametrize("flags", AT_EACH_STEP.values(), ids=AT_EACH_STEP)
+def test_make_blocks__none_if_something_must_happen_at_each_step(
+    flags: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    settings["trainer"] |= flags
+    assert factory.make_blocks(settings, CACHED, Mock(), world_size=1) is None
+
+
+def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
+    settings["data"]["batch_size"] = 32
+    data = Mock()
+    data.split.train = np.arange(100)
+
+    features = factory.make_blocks(settings, CACHED, data, world_size=1)
+    images = factory.make_blocks(settings, GPU, data, world_size=1)
+
+    assert features is not None
+    assert images is not None
+    assert (features.batch_size, features.steps, features.prepare) == (32, 4, None)
+    assert images.prepare is data.prepare_training
+    assert factory.make_blocks(settings, CPU, data, world_size=1) is None
+    assert factory.make_blocks(settings, GPU, data, world_size=2) is None
+    in_16_bits = Compute("cuda", "16-mixed", True, False, caches_features=False, fuses_norms=False)
+    assert factory.make_blocks(settings, in_16_bits, data, world_size=1) is None  # its scaler looks at each step
+
+
+WRONG = {
+    "network": (("model", "name"), "resnet19", "resnet18"),
+    "weights": (("model", "weights"), "IMAGENET", "IMAGENET1K_V1"),
+    "optimizer": (("optimizer", "name"), "Adamm", "`Adam`"),
+    "scheduler": (("scheduler", "name"), "StepLRR", "`StepLR`"),
+    "size": (("data", "image_size"), 8, "does not take images of 8 x 8 pixels"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "match"), WRONG.values(), ids=WRONG)
+def test_make_network__what_does_not_fit_fails_here(
+    key: tuple[str, str], value: Any, match: str, settings: dict[str, Any]
+) -> None:
+    settings["model"] |= {"name": "vgg11", "weights": None} if key[1] == "image_size" else {"weights": None}
+    settings[key[0]][key[1]] = value
+    with pytest.raises(ValueError, match=match):
+        factory.make_network(settings, channels_last=False)
+
+
+def test_provide__draws_phantoms_once(settings: dict[str, Any], tmp_path: Path) -> None:
+    data = settings["data"] | {"root": str(tmp_path / "images"), "phantoms_per_class": 5, "phantom_size": 32}
+    factory.provide(data)
+    drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").rglob("*.png")}
+    assert len(drawn) == 20
+    factory.provide(data)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "images").rglob("*.png")} == drawn
+
+
+def test_provide__a_failed_download_names_the_absent_folder(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ConnectionError("No network.")
+    monkeypatch.setattr("brain_tumor_tl.data.sources.download.fetch", Mock(side_effect=error))
+    data = settings["data"] | {"source": "kaggle", "root": str(tmp_path / "absent")}
+    with pytest.raises(ConnectionError, match=r"There is no folder .*absent, so its .* downloaded\. No network\."):
+        factory.provide(data)
+    factory.provide(data | {"source": "folder"})  # left to the index, which says what is expected

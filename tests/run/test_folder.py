@@ -1,4 +1,4 @@
-"""Folder: new, cut, done or another run's; and what a refusal and `force` leave in it."""
+"""Folder: new, interrupted, finished or another run's; and what a refusal and `force` leave in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.config import keys
+from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.run.folder import (
     WITHOUT_EFFECT,
     clear,
@@ -205,6 +205,21 @@ def test_config_digest__same_as_before_there_was_a_launcher(settings: Settings) 
 
     assert config_digest(before) == config_digest(settings)
     assert differences(before, settings) == []
+
+
+@pytest.mark.parametrize("key", ["data.split", "data.fold_by"])
+def test_config_digest__series_by_its_older_name(key: str, settings: Settings, make_run: MakeRun) -> None:
+    older, newer = changed(settings, key, "runs"), changed(settings, key, "series")
+
+    assert config_digest(older) == config_digest(newer) != config_digest(settings)
+    assert differences(older, newer) == []
+    assert inspect_folder(make_run(True, True, older), newer, force=False) == "done"
+
+
+def test_differences__one_batch_is_not_all_batches(settings: Settings) -> None:
+    one, whole = (changed(settings, "trainer.limit_val_batches", limit) for limit in (1, 1.0))
+
+    assert differences(one, whole) == ["trainer.limit_val_batches: 1 -> 1.0"]
 
 
 VALUES = {

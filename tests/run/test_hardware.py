@@ -1,11 +1,13 @@
-"""Hardware: what auto becomes."""
+"""Hardware: what "auto" becomes, which process is the first, and in which precision a forward pass computes."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
 import sys
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -88,14 +90,23 @@ def test_resolve_accelerator__auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch
     assert hardware.resolve_accelerator("auto") == hardware.resolve_accelerator("gpu") == "cuda"
 
 
-def test_device_name__is_told() -> None:
-    assert hardware.device_name(torch.device("cpu"))
+@pytest.mark.parametrize(
+    ("fields", "expected"), [(["A Processor", "A Processor"], "A Processor"), ([], "x86_64")], ids=["linux", "other"]
+)
+def test_device_name__processor(fields: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_fields", lambda name: fields if name == "model name" else [])
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert hardware.device_name(torch.device("cpu")) == expected
 
 
 PROCESSES = {
     "alone": ({}, False),
-    "first-of-lightnings": ({"LOCAL_RANK": "0"}, False),
-    "second-of-lightnings": ({"LOCAL_RANK": "1"}, True),
+    "first-of-lightnings": ({"NODE_RANK": "0", "LOCAL_RANK": "0"}, False),
+    "second-of-lightnings": ({"NODE_RANK": "0", "LOCAL_RANK": "1"}, True),
+    "first-on-lightnings-second-node": ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, True),
+    "second-of-torchruns": ({"RANK": "1", "GROUP_RANK": "0", "LOCAL_RANK": "1"}, True),
+    "first-on-torchruns-second-node": ({"RANK": "2", "GROUP_RANK": "1", "LOCAL_RANK": "0"}, True),
     "first-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, False),
     "second-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, True),
     "alone-under-slurm": ({"SLURM_NTASKS": "1", "SLURM_PROCID": "3"}, False),
@@ -105,3 +116,17 @@ PROCESSES = {
 @pytest.mark.parametrize(("environment", "expected"), PROCESSES.values(), ids=PROCESSES)
 def test_is_further_process__by_rank(environment: dict[str, str], expected: bool) -> None:
     assert hardware.is_further_process(environment) == expected
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_autocast__computes_as_lightning_does(precision: Any) -> None:
+    """Features and training must be in the same precision, so the context is compared with Lightning's own, of 2.6."""
+    trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
+    inputs, layer = torch.randn(3, 8), torch.nn.Linear(8, 4)
+    with trainer.precision_plugin.forward_context():
+        expected = layer(inputs)
+    with hardware.autocast(torch.device("cpu"), precision):
+        result = layer(inputs)
+    assert L.__version__.startswith("2.6.")
+    assert result.dtype == expected.dtype
+    assert torch.equal(result, expected)

@@ -1,4 +1,4 @@
-"""Record: files written whole or not at all, and what they say of how the figures came about."""
+"""Record: what a run's files say of its numbers and of how they came about."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.run import record
 from brain_tumor_tl.run.record import (
     best_epoch,
@@ -85,32 +86,46 @@ def test_mean_of__rows_that_have_it() -> None:
     assert mean_of([{}], "s") is None
 
 
-def text_of(monitored: str, synthetic: bool = False, limited: bool = False, split: str = "random") -> str:
+DESCRIBED = {"split": "random", "title": "random split of single images", "test_images": 2}
+
+
+def text_of(monitored: str, synthetic: bool = False, limited: bool = False, **options: Any) -> str:
     counts = {"train": 8, "val": 0, "test": 2}
-    text = protocol(split, counts, monitored, stratify=False, synthetic=synthetic, limited=limited)["text"]
-    assert isinstance(text, str)
-    return text
+    found = protocol(DESCRIBED, counts, monitored, False, synthetic=synthetic, limited=limited, **options)
+    assert isinstance(found["text"], str)
+    return found["text"].removeprefix(describe_protocol(DESCRIBED) + " ")
 
 
-def test_protocol__test_part_watched() -> None:
+def test_protocol__test_split_monitored() -> None:
     assert text_of("test") == (
-        "random split of single images. accuracy is that of the last epoch on the test part. "
-        "best_accuracy is the best epoch ON THE TEST PART, as the study reports it: it is optimistic."
+        "accuracy is that of the last epoch on the test split. "
+        "best_accuracy is the best epoch ON THE TEST SPLIT, as the study reports it: it is optimistic."
     )
 
 
-def test_protocol__validation_part_watched() -> None:
+def test_protocol__validation_split_monitored() -> None:
     assert text_of("val") == (
-        "random split of single images. accuracy is that of the best validation epoch's weights on the test "
-        "part, which was looked at once. best_accuracy is the best epoch on the validation part."
+        "accuracy is that of the best validation epoch's weights on the test split, which was evaluated once. "
+        "best_accuracy is the best epoch on the validation split."
     )
+
+
+def test_protocol__monitored_split_never_evaluated() -> None:
+    assert text_of("val", evaluated=False) == (
+        "accuracy is that of the last weights on the test split. "
+        "There is no best_accuracy: the run ended before it evaluated the monitored split."
+    )
+
+
+def test_protocol__describes_the_split() -> None:
+    found = protocol(DESCRIBED, {}, "test", stratify=False, synthetic=False, limited=False)
+    assert found["text"].startswith(describe_protocol(DESCRIBED))
 
 
 @pytest.mark.parametrize("monitored", ["test", "val"])
 def test_protocol__synthetic_comes_first(monitored: str) -> None:
-    warning = "SYNTHETIC images: the figures say nothing about MRI. "
-
-    assert text_of(monitored, synthetic=True) == warning + text_of(monitored)
+    found = protocol(DESCRIBED, {}, monitored, stratify=False, synthetic=True, limited=False)
+    assert found["text"].startswith("SYNTHETIC images: the results say nothing about MRI. Random split")
 
 
 def test_protocol__limited_batches() -> None:
@@ -120,11 +135,11 @@ def test_protocol__limited_batches() -> None:
 @pytest.mark.parametrize(("monitored", "of"), [("test", "last epoch"), ("val", "best validation epoch")])
 def test_protocol__values(monitored: str, of: str) -> None:
     counts = {"train": 8, "val": 1, "test": 2}
-    values = protocol("random", counts, monitored, stratify=True, synthetic=True, limited=False)
+    values = protocol(DESCRIBED, counts, monitored, stratify=True, synthetic=True, limited=False)
 
     del values["text"]
     assert values == {
-        "split": "random",
+        **DESCRIBED,
         "stratify": True,
         "counts": counts,
         "monitored": monitored,
@@ -153,20 +168,14 @@ def test_environment__package_that_is_not_there(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder `package` in a git checkout of one commit."""
+    """A git checkout of one commit."""
     if not shutil.which("git"):
         pytest.skip("no git on this machine")
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "file").write_text("a")
+    (tmp_path / "file").write_text("a")
     name = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    for line in (
-        ["init", "-q"],
-        ["add", "."],
-        [*name, "commit", "-qm", "a"],
-        [*name, "tag", "-am", "a", "v1"],
-    ):
+    for line in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "a"], [*name, "tag", "-am", "a", "v1"]):
         subprocess.run(["git", "-C", str(tmp_path), *line], check=True)
-    return tmp_path / "package"
+    return tmp_path
 
 
 def test_git_commit__of_a_checkout(checkout: Path) -> None:
@@ -176,6 +185,12 @@ def test_git_commit__of_a_checkout(checkout: Path) -> None:
     assert git_commit(checkout) == commit
     (checkout / "file").write_text("b")
     assert git_commit(checkout) == f"{commit}-dirty"
+
+
+def test_environment__commit_of_the_package_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "git_commit", str)
+
+    assert (Path(environment()["git_commit"]) / "brain_tumor_tl" / "run" / "record.py").is_file()
 
 
 def test_git_commit__outside_a_checkout(tmp_path: Path) -> None:
@@ -197,7 +212,7 @@ def test_git_commit__git_fails(error: Exception, tmp_path: Path, monkeypatch: py
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(subprocess, "run", fail)
 
-    assert git_commit(tmp_path / "package") is None
+    assert git_commit(tmp_path) is None
 
 
 def test_prediction_rows__in_the_order_of_paths() -> None:

@@ -1,11 +1,13 @@
-"""Recorder: one row an epoch in metrics.csv, TensorBoard and the checkpoint, through a resume as well."""
+"""Callbacks: one row an epoch in metrics.csv, TensorBoard and the checkpoint, and the progress on the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
+from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from brain_tumor_tl.console import log, run_log
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
-from brain_tumor_tl.run.recorder import EpochRecorder, log_final, memory_megabytes, now
+from brain_tumor_tl.run import callbacks
+from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar, log_final, memory_megabytes, now
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:The number of training batches", "ignore:`isinstance"
@@ -70,13 +75,13 @@ def test_epoch_recorder__metrics_csv_has_the_rows(fit: Fit, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_epoch_recorder__epochs_that_do_not_look(fit: Fit, tmp_path: Path) -> None:
+def test_epoch_recorder__epochs_without_evaluation(fit: Fit, tmp_path: Path) -> None:
     callback = recorder(tmp_path)
 
     fit(callback, epochs=3, check_val_every_n_epoch=2)
 
-    looked = [[name for name in MONITORED if name in row] for row in callback.rows]
-    assert looked == [[], MONITORED, []]
+    evaluated = [[name for name in MONITORED if name in row] for row in callback.rows]
+    assert evaluated == [[], MONITORED, []]
     assert all(row["seconds/train"] > 0 for row in callback.rows)
     assert [row["test/accuracy"] for row in read_metrics(tmp_path)] == ["", "0.27", ""]
 
@@ -108,7 +113,7 @@ def events(fit: Fit, tmp_path: Path) -> Any:
     logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
     callback = recorder(tmp_path, confusion_every=2)
     trainer = fit(callback, epochs=4, logger=logger, log_every_n_steps=1)
-    callback.draw_confusion(trainer, trainer.lightning_module, "val", 4)  # a part that nobody looked at
+    callback.draw_confusion(trainer, trainer.lightning_module, "val", 4)  # a split that was not evaluated
     callback.draw_confusion(trainer, trainer.lightning_module, "test", 4)  # what TensorBoard has already
     logger.finalize("success")
     found = event_accumulator.EventAccumulator(
@@ -132,10 +137,10 @@ def test_epoch_recorder__tensorboard_has_the_confusion_matrix(events: Any) -> No
     assert [event.step for event in found] == [2, 4]
     with Image.open(io.BytesIO(found[1].encoded_image_string)) as image:
         drawn = np.asarray(image.convert("RGB"))
-    assert np.array_equal(drawn, pixels(confusion_figure([[2, 1], [0, 3]], ["a", "b"], "test part, epoch 4")))
+    assert np.array_equal(drawn, pixels(confusion_figure([[2, 1], [0, 3]], ["a", "b"], "test split, epoch 4")))
 
 
-def test_epoch_recorder__no_figure_of_an_epoch_that_did_not_look(
+def test_epoch_recorder__no_figure_of_an_epoch_without_evaluation(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
@@ -150,7 +155,7 @@ def test_epoch_recorder__no_figure_without_a_matrix(fit: Fit, tmp_path: Path, mo
     def fail(*_: Any) -> None:
         raise AssertionError("a figure is drawn")
 
-    monkeypatch.setattr("brain_tumor_tl.run.recorder.confusion_figure", fail)
+    monkeypatch.setattr("brain_tumor_tl.run.callbacks.confusion_figure", fail)
 
     fit(recorder(tmp_path, confusion_every=0), epochs=2)
     fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0)
@@ -222,3 +227,76 @@ def test_log_final__hparams_tab_has_the_final_metrics_in_the_runs_own_file(tmp_p
         "final/accuracy", "final/balanced_accuracy", "final/macro_f1", "final/loss", "final/seconds_per_epoch",
     }  # fmt: skip
     assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/accuracy")] == [(12, pytest.approx(0.9))]
+
+
+def progress(folder: Path) -> list[L.Callback]:
+    """Return a recorder of `TinyModule` and the progress bar that shows its rows."""
+    rows = recorder(folder)
+    return [rows, ProgressBar(rows)]
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What goes to the run's log."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    with run_log(None, quiet=True):
+        log.addHandler(handler)
+        yield found
+    log.removeHandler(handler)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal of 120 columns is sent."""
+    sent = io.StringIO()
+    monkeypatch.setattr(callbacks, "console", Console(file=sent, force_terminal=True, width=120))
+    monkeypatch.setattr(callbacks, "SAMPLE_SECONDS", 0.0)
+    return sent
+
+
+def test_progress_bar__a_line_an_epoch_without_a_terminal(messages: list[str], fit: Fit, tmp_path: Path) -> None:
+    fit(*progress(tmp_path), epochs=2)
+
+    assert [re.sub(r"[\d,]+ images", "N images", message) for message in messages] == [
+        "Epoch 1/2  N images/s  train loss 1.961 accuracy 51.00%  test loss 3.846 accuracy 26.00%",
+        "Epoch 2/2  N images/s  train loss 1.923 accuracy 52.00%  test loss 3.704 accuracy 27.00%",
+    ]
+
+
+def test_progress_bar__monitored_split_only_of_epochs_that_evaluate_it(
+    messages: list[str], fit: Fit, tmp_path: Path
+) -> None:
+    fit(*progress(tmp_path), epochs=3, check_val_every_n_epoch=2)
+
+    assert ["test" in message for message in messages] == [False, True, False]
+
+
+def test_progress_bar__on_a_terminal(terminal: io.StringIO, messages: list[str], fit: Fit, tmp_path: Path) -> None:
+    fit(*progress(tmp_path), epochs=2)
+
+    shown = terminal.getvalue()
+    assert messages == []
+    assert "Epoch 2/2" in shown
+    assert "6/6" in shown  # three batches in each of two epochs
+    assert re.search(r"[\d,]+ images/s  loss \d\.\d{3}", shown)
+    assert "test accuracy 26.00%" in shown
+    assert shown.endswith("\x1b[?25h")  # the cursor is visible again
+
+
+def test_progress_bar__a_resume_goes_on(terminal: io.StringIO, fit: Fit, tmp_path: Path) -> None:
+    first = fit(*progress(tmp_path), epochs=1)
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    terminal.truncate(0)
+
+    fit(*progress(tmp_path), epochs=2, resume=tmp_path / "last.ckpt")
+
+    assert "Epoch 2/2" in terminal.getvalue()
+    assert "6/6" in terminal.getvalue()
+
+
+def test_progress_bar__an_error_closes_it(terminal: io.StringIO, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a bad batch"):
+        fit(*progress(tmp_path), epochs=3, fails_in=2)
+    assert terminal.getvalue().endswith("\x1b[?25h")
