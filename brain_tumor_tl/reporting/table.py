@@ -69,7 +69,7 @@ class Table:
         """
         alignment = "|".join("--:" if numeric else "---" for numeric in self.numeric)
         lines = [markdown_row(self.headers), f"|{alignment}|", *map(markdown_row, self.rows)]
-        title = [f"**{self.title}**"] if self.title else []
+        title = [f"**{markdown_text(self.title)}**"] if self.title else []
         return "\n\n".join([*title, "\n".join(lines), *map(markdown_text, self.notes)])
 
 
