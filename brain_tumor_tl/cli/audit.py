@@ -20,7 +20,8 @@ from brain_tumor_tl.cli.command import accepted
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.console import console, log, run_log
-from brain_tumor_tl.data.index import printable, read_index
+from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
 from brain_tumor_tl.data.leakage.copies import DETAIL, TURNS, Pair, find_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
@@ -37,21 +38,15 @@ FILES = ("audit.html", "audit.json", "duplicates.csv")
 
 def main(arguments: Sequence[str]) -> int:
     """Audit the images that the line names; return the exit status, 0 whatever was found."""
-    own, overrides = {"other": "", "out": "outputs/audit"}, []
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if sign and key in own:
-            own[key] = value
-        else:
-            overrides.append(argument)
-    overrides = accepted(overrides)
-    other = Path(own["other"]).expanduser() if own["other"] else None
+    mine = [argument for argument in arguments if argument.startswith(("other=", "out="))]
+    paths = {key: Path(value).expanduser() for key, _, value in (line.partition("=") for line in mine) if value}
+    overrides = accepted([argument for argument in arguments if argument not in mine])
     with run_log(None):
         try:
             config = composed(overrides)
             make_current(config)
             check(config)
-            audit(config, other, Path(own["out"]).expanduser())
+            audit(config, paths.get("other"), paths.get("out", Path("outputs", "audit")))
         except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

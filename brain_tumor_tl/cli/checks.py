@@ -134,6 +134,10 @@ def split_problems(data: DictConfig) -> Iterator[str]:
     elif not data.split.startswith("official") and data.test_fraction + val >= 1:
         yield f"Expected `data.test_fraction` and `data.val_fraction` {to_train}, got {data.test_fraction} + {val}."
     by = data.fold_by if data.split == "kfold" else data.split
+    if by == "patients" and data.patients is None:
+        yield "A split by patients needs to know them, got data.patients=null. Give data.patients=auto or a CSV file."
+    if by != "patients" and data.unknown_patients != "group":
+        yield f"`data.unknown_patients={data.unknown_patients}` needs data.split=patients, got data.split={data.split}."
     if data.find_copies is False and (data.drop_conflicts or by not in ("random", "official")):
         what = "data.drop_conflicts=true" if data.drop_conflicts else f"A split of {by} images"
         yield f"{what} needs to know which images are copies. Give data.find_copies=auto."

@@ -71,8 +71,7 @@ class DataConfig:
     """Where the images are, how they are read and how they are split."""
 
     source: str = option(
-        "where images come from if data.root is absent: `kaggle` downloads them, `matlab` converts them, `phantom` "
-        "draws them; `folder` is an error",
+        "if data.root is absent, `kaggle` downloads, `matlab` converts and `phantom` draws the images; `folder` stops",
         choices=("folder", "kaggle", "matlab", "phantom"),
     )
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
@@ -82,43 +81,41 @@ class DataConfig:
     image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
     batch_size: int = option("images per optimizer step, over all devices together", low=1)
     normalize: str = option(
-        "`unit` scales pixels to 0..1 as the study does; `imagenet` also standardizes with ImageNet's mean and std",
-        choices=("unit", "imagenet"),
+        "`unit` scales pixels to 0..1 as in the study, `imagenet` also standardizes them", choices=("unit", "imagenet")
     )
     split: str = option(
-        "how images are split: `random` as in the study; `grouped` keeps copies and images of one patient together, "
-        "`series` also neighbouring file numbers; `official` follows the data set's own folders, `official_clean` "
-        "without the images that leak; `kfold` tests on one fold (docs/protocols.md)",
-        choices=("random", "grouped", "series", "official", "official_clean", "kfold"),
+        "how images are split: `random` as in the study; `grouped` keeps copies together, `series` also neighbouring "
+        "file numbers, `patients` copies and a patient's images; `official` follows the data set's own folders, "
+        "`official_clean` without the images that leak; `kfold` tests on one fold (docs/protocols.md)",
+        choices=("random", "grouped", "series", "patients", "official", "official_clean", "kfold"),
     )
     fold: int = option("with split=kfold, the fold that is the test split, from 0; -m data.fold=0,1,2,3,4", low=0)
     folds: int = option("with split=kfold, the number of folds", low=2)
     fold_by: str = option(
-        "with split=kfold, which images stay in one fold, as in the splits of these names",
-        choices=("random", "grouped", "series"),
+        "with split=kfold, what stays in one fold", choices=("random", "grouped", "series", "patients")
     )
-    test_fraction: float = option(
-        "fraction of all images in the test split, unless folders or folds define it", above=0, below=1
-    )
+    test_fraction: float = option("fraction of images in the test split, if it is drawn", above=0, below=1)
     val_fraction: float = option(
-        "fraction of all images in the validation split; 0: evaluate the test split each epoch, as the study does",
-        low=0,
-        below=1,
+        "fraction of images in the validation split; 0: evaluate the test split each epoch", low=0, below=1
     )
-    stratify: bool = option("give each split the same fraction of every class")
+    stratify: bool = option("give each split the same fraction of every class; a split by patients always does")
     labels: str | None = option("CSV file with `path`, `label` and maybe `patient`, instead of the folders' labels")
-    patients: str | None = option("CSV file with `path` and `patient`: grouped splits keep each patient in one split")
+    patients: str | None = option(
+        "whose images they are: CSV file with `path` and `patient`; auto: the table of data.labels or the package's own"
+    )
+    unknown_patients: str = option(
+        "in a split by patients, `group` unknown ones by copies and series, `train_only` or `drop` their images",
+        choices=("group", "train_only", "drop"),
+    )
+    merge_scans: bool = option("take patients whose names differ only in one last letter as one")
     drop_conflicts: bool = option("leave out images that occur under two labels, with all their copies")
     shuffle_labels: bool = option("control experiment: train on permuted labels; accuracy must drop to chance")
     find_copies: Any = option(
-        "look for copies among the images, once per data set; `auto` looks for near copies, which takes a minute, "
-        "only if the split needs them",
-        choices=AUTO,
+        "look for copies; auto: near ones, in a minute, only if the split needs them", choices=AUTO
     )
     augment: AugmentConfig = option("")
     on_bad_file: str = option(
-        "`error` refuses to start if a file can't be read, `skip` leaves it out and lists it in bad_files.csv",
-        choices=("error", "skip"),
+        "if files can't be read: `error` stops, `skip` lists them in bad_files.csv", choices=("error", "skip")
     )
     cache_dir: str = option("folder of decoded images, features, downloads and phantoms, shared by all runs")
     phantoms_per_class: int = option("number of synthetic images that data=phantom draws per class", low=0)
@@ -140,10 +137,7 @@ class MethodConfig:
 
     name: str = option("name of the method in folders and tables")
     freeze: bool = option("freeze the backbone, including BatchNorm statistics, and train only the head")
-    cache_features: Any = option(
-        "compute a frozen backbone's features once; `auto` does so if possible, `true` fails if it is not",
-        choices=AUTO,
-    )
+    cache_features: Any = option("compute a frozen backbone's features once; auto: if possible", choices=AUTO)
 
 
 @dataclass
@@ -198,9 +192,7 @@ class TrainerConfig:
     tf32: Any = option("allow TensorFloat-32 in float32 products on a GPU; auto: unless deterministic", choices=AUTO)
     cuda_graphs: Any = option("replay training steps as CUDA graphs; auto: on one GPU that accepts it", choices=AUTO)
     detect_anomaly: bool = option("stop at the operation whose gradient is NaN; slow")
-    profiler: str | None = option(
-        "print where time was spent, by a `simple` or `advanced` profiler", choices=("simple", "advanced")
-    )
+    profiler: str | None = option("print a table of where time was spent", choices=("simple", "advanced"))
     num_threads: int | None = option("number of PyTorch's CPU threads; null for PyTorch's default", low=1)
     keep_memory: bool = option("on a CPU, keep freed memory for the next step, which is faster")
     enable_progress_bar: bool = option("show a progress bar")
@@ -224,9 +216,7 @@ class SearchConfig:
     metric: str = option("the metric to optimize, a val/ column of metrics.csv; a loss is minimized, others maximized")
     sampler: str = option("`tpe` learns from earlier trials, `random` does not", choices=("tpe", "random"))
     pruner: str = option(
-        "which trials to stop early: `none`, those below the `median` of the others, or by `hyperband` all but the "
-        "best third at each rung",
-        choices=("none", "median", "hyperband"),
+        "stop trials below the `median` of the others, or by `hyperband`", choices=("none", "median", "hyperband")
     )
     seed: int = option("seed of the sampler", low=0, high=2**32 - 1)
 

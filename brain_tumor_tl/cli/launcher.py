@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from brain_tumor_tl.cli import report
 from brain_tumor_tl.cli.config import LauncherConfig
-from brain_tumor_tl.cli.multirun import plan_jobs
+from brain_tumor_tl.cli.multirun import Lines, plan_jobs
 from brain_tumor_tl.cli.overrides import parsed, quoted
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import read_json
@@ -34,15 +34,13 @@ if TYPE_CHECKING:
     from brain_tumor_tl.sweep.search.trial_source import TrialSource
 
 
-def launch(
-    loader: ConfigLoader, master: DictConfig, job_overrides: Sequence[Sequence[str]], limits: LauncherConfig
-) -> list[JobReturn]:
+def launch(loader: ConfigLoader, master: DictConfig, lines: Lines, limits: LauncherConfig) -> list[JobReturn]:
     """Run a batch of jobs on this machine, skipping finished ones, and return how each of them ended.
 
     Args:
         loader: Composes configurations from the YAML files of the command.
         master: The configuration of the multirun.
-        job_overrides: The overrides of each job.
+        lines: The overrides of each job.
         limits: How the jobs share the machine.
 
     Raises:
@@ -51,35 +49,31 @@ def launch(
     setup_globals()
     pool = visible_devices(os.environ)
     needs_of = partial(devices_needed, per_job=limits.devices_per_job, available=len(pool))
-    jobs = plan_jobs(loader, master, job_overrides, needs_of)
+    jobs = plan_jobs(loader, master, lines, needs_of)
     books = Bookkeeper(jobs, Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]]))
     skipped = sum(job.state == "skipped" for job in jobs)
     say(f"Sweep     {len(jobs)} jobs into {shown(books.folder)}" + (f", {skipped} finished before" if skipped else ""))
-    stopped = run_queue(books, pool, limits, jobs, len(jobs))
+    at_once = jobs_at_once(jobs, limits.jobs, pool, limits.jobs_per_device)
+    stopped = run_queue(books, pool, limits, min(at_once, len(jobs)))
     tell_end(jobs, books.folder)
     exit_if_stopped(stopped)
     return job_returns(jobs)
 
 
-def submit(
-    start: Callable[[Sequence[Sequence[str]]], Any],
-    loader: ConfigLoader,
-    master: DictConfig,
-    job_overrides: Sequence[Sequence[str]],
-) -> list[JobReturn]:
+def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConfig, lines: Lines) -> list[JobReturn]:
     """Submit a batch of jobs to a cluster's scheduler, except finished ones, and wait until they end.
 
     Args:
         start: Starts jobs by their overrides and returns when all of them ended; it may raise if one failed.
         loader: Composes configurations from the YAML files of the command.
         master: The configuration of the multirun.
-        job_overrides: The overrides of each job.
+        lines: The overrides of each job.
 
     Raises:
         CompactHydraException: The jobs can't be started as they are; none was.
     """
     setup_globals()
-    jobs = plan_jobs(loader, master, job_overrides)
+    jobs = plan_jobs(loader, master, lines)
     manifest = Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]])
     manifest.write(jobs)
     waiting = [job for job in jobs if job.state == "waiting"]
@@ -111,17 +105,15 @@ def note_result(job: SweepJob, result: JobReturn | None) -> None:
         job: The job.
         result: What it returned; None if it was killed.
     """
-    finished = (job.folder / "results.json").is_file()
-    failed = not finished if result is None else result.status != JobStatus.COMPLETED
-    job.state = "failed" if failed else "done"
-    if failed:
-        said = ""
-        with redirect_stderr(StringIO()):  # the property prints, then raises the job's error
-            try:
-                said = str(result.return_value).strip() if result else ""
-            except Exception as error:
-                said = str(error).strip()
-        job.reason = said.splitlines()[-1] if said else "see the logs in .submitit of the sweep's folder"
+    done = result.status == JobStatus.COMPLETED if result else (job.folder / "results.json").is_file()
+    job.state = "done" if done else "failed"
+    if not done:
+        job.reason = "see the logs in .submitit of the sweep's folder"
+        try:
+            with redirect_stderr(StringIO()):  # the property prints, then raises the job's error
+                _ = result and result.return_value
+        except Exception as error:
+            job.reason = str(error).strip().rpartition("\n")[2] or job.reason
 
 
 class Bookkeeper:
@@ -164,8 +156,7 @@ def run_queue(
     books: Bookkeeper,
     pool: Sequence[Device],
     limits: LauncherConfig,
-    examples: Sequence[SweepJob],
-    total: int,
+    at_once: int,
     source: TrialSource | None = None,
 ) -> int | None:
     """Run the waiting jobs, and those of a source; return the signal that stopped them, None if none did.
@@ -174,12 +165,10 @@ def run_queue(
         books: Records what happens.
         pool: The devices.
         limits: How the jobs share the machine.
-        examples: Jobs whose needs tell whether devices are used.
-        total: Number of jobs.
+        at_once: Maximum number of jobs at a time.
         source: Supplies further jobs, and is informed of every change in place of `books`.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once = min(jobs_at_once(examples, limits.jobs, pool, limits.jobs_per_device), total)
     with tempfile.TemporaryDirectory() as private, books.view.live:
         leases = Leases(pool, lease_folder(os.environ, Path(private)), limits.jobs_per_device)
         queue = Queue(list(books.jobs), leases, at_once, source or books, processors, limits.fail_fast)

@@ -24,19 +24,19 @@ from brain_tumor_tl.sweep.naming import job_name
 OF_THE_MULTIRUN = ("hydra.mode", "hydra.run.dir", "hydra.sweep", "hydra.sweeper", "hydra.launcher",
                    "hydra/launcher", "hydra/sweeper")  # fmt: skip
 
+Lines = Sequence[Sequence[str]]  # the overrides of each job
+NeedsOf = Callable[[Mapping[str, Any]], int]
+
 
 def plan_jobs(
-    loader: ConfigLoader,
-    master: DictConfig,
-    job_overrides: Sequence[Sequence[str]],
-    needs_of: Callable[[Mapping[str, Any]], int] = lambda trainer: 0,
+    loader: ConfigLoader, master: DictConfig, lines: Lines, needs_of: NeedsOf = lambda trainer: 0
 ) -> list[SweepJob]:
     """Compose every job; refuse all of them if one can't run.
 
     Args:
         loader: Composes configurations.
         master: The configuration of the multirun.
-        job_overrides: The overrides of each job.
+        lines: The overrides of each job.
         needs_of: Returns from a job's `trainer` settings how many devices to lease for it.
 
     Raises:
@@ -45,7 +45,7 @@ def plan_jobs(
     jobs: list[SweepJob] = []
     problems: list[str] = []
     swept = swept_keys(master)
-    for overrides in job_overrides:
+    for overrides in lines:
         try:
             with job_config(loader, master, overrides) as config:
                 job = make_job(config, [*of_single_run(master), *overrides], swept)

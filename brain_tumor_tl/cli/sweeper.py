@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
@@ -27,6 +27,7 @@ from brain_tumor_tl.run.folder import differences, has_effect, settings_with_eff
 from brain_tumor_tl.sweep.devices import devices_needed, visible_devices
 from brain_tumor_tl.sweep.live import final_accuracy, percent
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
+from brain_tumor_tl.sweep.queue import jobs_at_once
 from brain_tumor_tl.sweep.search.search_space import Parameter, corners
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ class Search:
         books = Bookkeeper(jobs, Manifest(folder, ["brain-tumor-tl", "search", *sys.argv[1:]]))
         source = TrialSource(study, self.job, jobs, books)
         books.view.headline = source.headline
-        stopped = run_queue(books, self.pool, self.master.launcher, [first], study.most, source)
+        limits = self.master.launcher
+        at_once = jobs_at_once([first], limits.jobs, self.pool, limits.jobs_per_device)
+        stopped = run_queue(books, self.pool, limits, min(at_once, study.most), source)
         self.tell_end(folder, study)
         exit_if_stopped(stopped)
         if source.failed:
@@ -204,9 +207,7 @@ def parameter_of(override: Override) -> Parameter:
     """Return the search space of an override with several values."""
     key, value = override.get_key_element(), override.value()
     if isinstance(value, IntervalSweep):
-        low, high = value.start, value.end
-        assert low is not None
-        assert high is not None
+        low, high = cast("tuple[float, float]", (value.start, value.end))
         whole = isinstance(low, int) and isinstance(high, int)
         return Parameter(key, "integer" if whole else "float", low, high, log="log" in value.tags)
     if isinstance(value, RangeSweep) and not value.shuffle and len(numbers := sorted(value.range())) > 1:

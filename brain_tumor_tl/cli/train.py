@@ -64,11 +64,10 @@ def run(config: DictConfig) -> dict[str, Any]:
             check(config)
             with contextlib.nullcontext() if child else locked(folder / "run.lock"):
                 return train(config, folder)
-        except USER_ERRORS as error:
-            log.debug("The error's origin:", exc_info=True)
-            raise CompactHydraException(str(error)) from error
-        except Exception:
-            log.debug("The error's origin:", exc_info=True)  # the terminal shows it anyway
+        except Exception as error:
+            log.debug("The error's origin:", exc_info=True)  # for the file; the terminal shows what is no user's error
+            if isinstance(error, USER_ERRORS):
+                raise CompactHydraException(str(error)) from error
             raise
         except KeyboardInterrupt:
             log.warning("Interrupted; the same command resumes after the last complete epoch.")

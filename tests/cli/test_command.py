@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from brain_tumor_tl import __version__
 from brain_tumor_tl.__main__ import VERBS
-from brain_tumor_tl.cli.command import check_keys
+from brain_tumor_tl.cli.command import check_keys, run_hydra
 from brain_tumor_tl.cli.config import choices_of, config_groups, keys
 from brain_tumor_tl.cli.help import help_page
 
@@ -28,7 +30,7 @@ import atexit, sys
 from brain_tumor_tl.__main__ import main
 sys.argv = ["brain-tumor-tl", *sys.argv[1:]]
 atexit.register(lambda: print("heavy:", [name for name in {HEAVY!r} if name in sys.modules]))
-main()
+sys.exit(main())
 """
 
 # What bash does when Tab is pressed behind a line.
@@ -150,7 +152,7 @@ def processor_seconds(*arguments: str, folder: Path) -> float:
 @pytest.mark.parametrize("line", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=["", *VERBS])
 def test_help__is_quick(line: list[str], tmp_path: Path) -> None:
     # 0.3 s on a core of 2023, where 1 s is the limit; twice that leaves room for slow and shared cores.
-    assert min(processor_seconds(*line, folder=tmp_path) for _ in range(3)) < 2
+    assert any(processor_seconds(*line, folder=tmp_path) < 2 for _ in range(3))
 
 
 LIGHT = {
@@ -266,6 +268,25 @@ def test_train__refused_before_anything_is_written(line: list[str], status: int,
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_hydra__puts_the_command_line_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra 1.3 reads `sys.argv`; Lightning starts further processes with it, so the whole line must be there again."""
+    assert hydra.__version__.startswith("1.3.")
+    line = list(sys.argv)
+
+    run_hydra("train", ["seed=3", "--cfg", "job"], lambda config: {})
+    GlobalHydra.instance().clear()  # as the end of the process does
+
+    assert sys.argv == line
+    assert "seed: 3\n" in capsys.readouterr().out
+
+
+def test_train__old_name_of_the_series_split(tmp_path: Path) -> None:
+    result = run("train", "data.split=runs", "--cfg", "job", folder=tmp_path)
+
+    assert "  split: series\n" in result.stdout
+    assert result.stderr == "The split `runs` is called `series` now; the old name still works.\n"
 
 
 def test_train__prints_the_configuration(tmp_path: Path) -> None:

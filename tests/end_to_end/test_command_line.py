@@ -72,7 +72,7 @@ def test_train__sweep_in_one_process_goes_on_after_a_failed_job(tmp_path: Path, 
 
 
 def test_train__interrupted_run_resumes(tmp_path: Path, small_job: list[str]) -> None:
-    overrides = ("method=finetune", "trainer.max_epochs=40", "name=cut")
+    overrides = ("method=finetune", "trainer.max_epochs=12", "name=cut")
     folder = tmp_path / "outputs" / "runs" / "cut"
     process = start(tmp_path, small_job, *overrides)
     deadline = time.monotonic() + 120
@@ -85,7 +85,7 @@ def test_train__interrupted_run_resumes(tmp_path: Path, small_job: list[str]) ->
     assert not (folder / "results.json").exists()
     output = finish(start(tmp_path, small_job, *overrides))
     assert "Resume    from" in output
-    assert results(folder)["epochs"] == 40
+    assert results(folder)["epochs"] == 12
     finish(start(tmp_path, small_job, *overrides, "name=whole"))
     assert results(folder)["confusion_matrix"] == results(folder.with_name("whole"))["confusion_matrix"]
     assert results(folder)["loss"] == results(folder.with_name("whole"))["loss"]
