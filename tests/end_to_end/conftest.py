@@ -15,6 +15,7 @@ from brain_tumor_tl.cli.train import train
 from brain_tumor_tl.data.sources.phantom import write_phantoms
 
 Train = Callable[..., dict[str, Any]]
+Trained = Callable[..., Path]
 SMALL = (
     "data=phantom",
     "data.image_size=32",
@@ -50,7 +51,7 @@ def small_job(phantoms: Path, cache: Path) -> list[str]:
     return [*SMALL, f"data.root={phantoms}", f"data.cache_dir={cache}"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_train(small_job: list[str]) -> Train:
     """Train in this process: `run_train(folder, *overrides)` returns the results."""
 
@@ -62,3 +63,17 @@ def run_train(small_job: list[str]) -> Train:
         return train(config, folder)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(run_train: Train, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The folder of a run that a test only reads: `trained(*overrides)` trains once a session."""
+    folders: dict[tuple[str, ...], Path] = {}
+
+    def folder(*overrides: str) -> Path:
+        if overrides not in folders:
+            folders[overrides] = tmp_path_factory.mktemp("trained")
+            run_train(folders[overrides], *overrides)
+        return folders[overrides]
+
+    return folder

@@ -1,4 +1,4 @@
-"""Whole runs: the folder they leave, how they repeat, resume and refuse."""
+"""Whole runs: the folder they leave, how they repeat, resume and refuse other settings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.evaluation.calibration import fit_temperature, run_probabilities
 from brain_tumor_tl.evaluation.intervals import wilson_interval
 from brain_tumor_tl.evaluation.ranking import softmax
+from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.reporting.predictions import compare_runs
-from brain_tumor_tl.run.recorder import EpochRecorder
+from brain_tumor_tl.run.callbacks import EpochRecorder
 
 Train = Callable[..., dict[str, Any]]
+Trained = Callable[..., Path]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -41,6 +43,10 @@ def figures(folder: Path) -> list[dict[str, str]]:
     return table
 
 
+def results_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "results.json").read_text()))
+
+
 def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
     assert len(state) > 100
@@ -55,7 +61,7 @@ def assert_same_weights(left: Path, right: Path) -> None:
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
 def test_train__leaves_a_folder_that_explains_itself(method: str, run_train: Train, tmp_path: Path) -> None:
-    results = run_train(tmp_path, f"method={method}")
+    results = run_train(tmp_path, f"method={method}", "trainer.max_epochs=1")
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     expected = {
         "config.yaml", "environment.json", "split.csv", "metrics.csv", "predictions.csv", "results.json",
@@ -63,20 +69,21 @@ def test_train__leaves_a_folder_that_explains_itself(method: str, run_train: Tra
     }  # fmt: skip
     assert expected <= names
     assert not [name for name in names if ".tmp" in name]
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results_of(tmp_path) == json.loads(json.dumps(results))
     for name in ("confusion_matrix.png", "curves.png", "reliability.png"):
         assert Image.open(tmp_path / name).size[0] > 400
-    parts = [row["split"] for row in rows(tmp_path / "split.csv")]
-    assert (parts.count("train"), parts.count("test"), len(parts)) == (38, 10, 48)
+    splits = [row["split"] for row in rows(tmp_path / "split.csv")]
+    assert (splits.count("train"), splits.count("test"), len(splits)) == (38, 10, 48)
     assert results["features"]["cached"] == (method == "frozen")
     environment = json.loads((tmp_path / "environment.json").read_text())
-    assert {"config", "data", "split", "weights"} <= set(environment["digests"])
+    assert {"config", "data", "split", "weights"} == set(environment["digests"])
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert (environment["accelerator"], environment["precision"]) == ("cpu", "32-true")
 
 
-def test_train__results_say_what_the_predictions_say(run_train: Train, tmp_path: Path) -> None:
-    results = run_train(tmp_path, "method=finetune")
-    table = rows(tmp_path / "predictions.csv")
+def test_train__results_say_what_the_predictions_say(trained: Trained) -> None:
+    folder = trained("method=finetune")
+    results, table = results_of(folder), rows(folder / "predictions.csv")
     assert len(table) == 10
     truth, guess = [row["class"] for row in table], [row["predicted"] for row in table]
     classes = results["classes"]
@@ -89,7 +96,7 @@ def test_train__results_say_what_the_predictions_say(run_train: Train, tmp_path:
     for values, metric in zip(oracle, ("precision", "recall", "f1", "support"), strict=True):
         assert [results["per_class"][name][metric] for name in there] == pytest.approx(values.tolist())
     absent = set(classes) - set(there)
-    assert absent == set(results["intervals"]["absent"]) == set(results["probabilities"]["absent"])
+    assert results["classes_in_means"] == there
     for name in absent:
         assert results["per_class"][name] == {"precision": None, "recall": None, "f1": None, "support": 0}
     for row in table:
@@ -152,42 +159,43 @@ def test_train__runs_on_other_test_images_are_not_compared(run_train: Train, tmp
 def test_train__groups_of_the_split_are_drawn_whole(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def two_groups(folder: Path, paths: list[str]) -> list[str]:
+    def two_groups(folder: Path, paths: list[str]) -> tuple[list[str], str]:
         numbers = {row["path"]: number for number, row in enumerate(rows(folder / "split.csv"))}
-        return [str(numbers[path] % 2) for path in paths]
+        return [str(numbers[path] % 2) for path in paths], "patient"
 
-    monkeypatch.setattr("brain_tumor_tl.run.training_run.read_groups", two_groups)
+    monkeypatch.setattr("brain_tumor_tl.run.training_run.read_units", two_groups)
     results = run_train(tmp_path, "method=frozen", "trainer.max_epochs=1")
-    assert (results["intervals"]["unit"], results["intervals"]["units"]) == ("group", 2)
+    assert (results["intervals"]["unit"], results["intervals"]["units"]) == ("patient", 2)
 
 
-def test_train__study_recipe_is_named_as_watching_the_test_part(run_train: Train, tmp_path: Path) -> None:
-    results = run_train(tmp_path, "method=frozen")
-    monitored = [float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")]
+def test_train__study_recipe_monitors_the_test_split_and_says_so(trained: Trained) -> None:
+    folder = trained("method=frozen")
+    results = results_of(folder)
+    monitored = [float(row["test/accuracy"]) for row in rows(folder / "metrics.csv")]
     assert len(monitored) == 3
     assert results["accuracy"] == pytest.approx(monitored[-1])
     assert results["best_accuracy"] == pytest.approx(max(monitored))
     assert results["best_epoch"] == monitored.index(max(monitored)) + 1
     assert results["protocol"]["best_chosen_on"] == "test"
-    assert "ON THE TEST PART" in results["protocol"]["text"]
+    assert "ON THE TEST SPLIT" in results["protocol"]["text"]
     assert "SYNTHETIC" in results["protocol"]["text"]
     assert set(results["seconds_per_epoch"]) == {"train", "test"}
 
 
-def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
+def test_train__validation_split_chooses_and_the_test_split_is_evaluated_once(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    touched: list[int] = []
-    real = TumorData.test_dataloader
+    tested: list[int] = []
+    real = TumorClassifier.test_step
 
-    def counted(self: TumorData) -> Any:
-        touched.append(1)
-        return real(self)
+    def counted(self: TumorClassifier, batch: Any, batch_idx: int) -> None:
+        tested.append(len(batch[0]))
+        real(self, batch, batch_idx)
 
-    monkeypatch.setattr(TumorData, "test_dataloader", counted)
+    monkeypatch.setattr(TumorClassifier, "test_step", counted)
     started = time.time()
     results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
-    assert len(touched) == 1
+    assert sum(tested) == 10
     assert results["protocol"]["best_chosen_on"] == "val"
     assert results["protocol"]["counts"] == {"train": 26, "val": 12, "test": 10}
     table = rows(tmp_path / "metrics.csv")
@@ -196,18 +204,19 @@ def test_train__validation_part_chooses_and_the_test_part_is_touched_once(
     assert results["best_accuracy"] == pytest.approx(best)
     chosen = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert chosen["epoch"] + 1 == results["best_epoch"]
-    assert results["epochs"] == len(table) == 4
+    assert [float(row["epoch"]) for row in table] == [1, 2, 3, 4]  # the best weights bring no older rows back
+    assert results["epochs"] == 4
     assert results["seconds_total"] <= time.time() - started
 
 
 @pytest.mark.parametrize("method", ["frozen", "finetune"])
-def test_train__same_seed_same_bits(method: str, run_train: Train, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        run_train(tmp_path / name, f"method={method}")
-    assert_same_weights(tmp_path / "a", tmp_path / "b")
-    assert figures(tmp_path / "a") == figures(tmp_path / "b")
-    run_train(tmp_path / "c", f"method={method}", "seed=1")
-    assert figures(tmp_path / "a") != figures(tmp_path / "c")
+def test_train__same_seed_same_bits(method: str, run_train: Train, trained: Trained, tmp_path: Path) -> None:
+    first = trained(f"method={method}")
+    run_train(tmp_path / "again", f"method={method}")
+    assert_same_weights(first, tmp_path / "again")
+    assert figures(first) == figures(tmp_path / "again")
+    run_train(tmp_path / "other", f"method={method}", "seed=1")
+    assert figures(first) != figures(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -219,9 +228,9 @@ def test_train__same_seed_same_bits(method: str, run_train: Train, tmp_path: Pat
     ids=["frozen", "finetune-with-dropout-and-schedule"],
 )
 def test_train__resumed_run_ends_as_an_uninterrupted_one(
-    overrides: tuple[str, ...], run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...], run_train: Train, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_train(tmp_path / "whole", *overrides)
+    whole = trained(*overrides)
     real = EpochRecorder.on_train_epoch_start
 
     def cut(self: EpochRecorder, trainer: Any, pl_module: Any) -> None:
@@ -236,35 +245,32 @@ def test_train__resumed_run_ends_as_an_uninterrupted_one(
     assert len(rows(tmp_path / "cut" / "metrics.csv")) == 2
     monkeypatch.setattr(EpochRecorder, "on_train_epoch_start", real)
     run_train(tmp_path / "cut", *overrides)
-    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
-    assert_same_weights(tmp_path / "cut", tmp_path / "whole")
-    assert rows(tmp_path / "cut" / "predictions.csv") == rows(tmp_path / "whole" / "predictions.csv")
+    assert figures(tmp_path / "cut") == figures(whole)
+    assert_same_weights(tmp_path / "cut", whole)
+    assert rows(tmp_path / "cut" / "predictions.csv") == rows(whole / "predictions.csv")
 
 
-def test_train__cached_features_give_the_same_head_and_figures(run_train: Train, tmp_path: Path) -> None:
-    cached = run_train(tmp_path / "cached", "method=frozen")
-    plain = run_train(tmp_path / "plain", "method=frozen", "method.cache_features=false")
-    assert (cached["features"]["cached"], plain["features"]["cached"]) == (True, False)
-    left, right = weights(tmp_path / "cached"), weights(tmp_path / "plain")
+def test_train__cached_features_give_the_same_head_and_figures(
+    run_train: Train, trained: Trained, tmp_path: Path
+) -> None:
+    cached = trained("method=frozen")
+    plain = run_train(tmp_path, "method=frozen", "method.cache_features=false")
+    assert (results_of(cached)["features"]["cached"], plain["features"]["cached"]) == (True, False)
+    left, right = weights(cached), weights(tmp_path)
     for key in left:
         torch.testing.assert_close(left[key], right[key], rtol=0, atol=1e-5)
-    assert cached["confusion_matrix"] == plain["confusion_matrix"]
-    for a, b in zip(figures(tmp_path / "cached"), figures(tmp_path / "plain"), strict=True):
+    assert results_of(cached)["confusion_matrix"] == plain["confusion_matrix"]
+    for a, b in zip(figures(cached), figures(tmp_path), strict=True):
         assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()], abs=1e-5)
 
 
-def test_train__augmented_images_are_not_cached_as_features(run_train: Train, tmp_path: Path) -> None:
+def test_train__augmented_images_are_not_cached_as_features(run_train: Train, trained: Trained, tmp_path: Path) -> None:
     flags = ("method=frozen", "data.augment.flip=0.5", "data.augment.degrees=10")
     first = run_train(tmp_path / "first", *flags)
     assert first["features"] == {"cached": False}
-    assert figures(tmp_path / "first") != figures_of_plain(run_train, tmp_path)
+    assert figures(tmp_path / "first") != figures(trained("method=frozen"))
     run_train(tmp_path / "second", *flags)
     assert figures(tmp_path / "second") == figures(tmp_path / "first")
-
-
-def figures_of_plain(run_train: Train, tmp_path: Path) -> list[dict[str, str]]:
-    run_train(tmp_path / "plain", "method=frozen")
-    return figures(tmp_path / "plain")
 
 
 @pytest.mark.gpu
@@ -281,29 +287,32 @@ def test_train__cuda_graphs_teach_what_single_steps_teach(method: str, run_train
 
 
 def test_train__second_start_is_done_and_reads_no_data(
-    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_train: Train, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_train(tmp_path, "method=frozen")
-    stamp = (tmp_path / "results.json").stat().st_mtime_ns
+    folder = trained("method=frozen")
+    stamp = (folder / "results.json").stat().st_mtime_ns
     monkeypatch.setattr(TumorData, "setup", lambda *_: pytest.fail("data were read"))
-    assert run_train(tmp_path, "method=frozen") == json.loads(json.dumps(first))
-    assert (tmp_path / "results.json").stat().st_mtime_ns == stamp
+    assert run_train(folder, "method=frozen") == results_of(folder)
+    assert (folder / "results.json").stat().st_mtime_ns == stamp
 
 
-def test_train__other_settings_are_refused_and_force_trains_anew(run_train: Train, tmp_path: Path) -> None:
-    run_train(tmp_path, "method=frozen")
-    before = (tmp_path / "results.json").read_bytes()
+def test_train__other_settings_are_refused_and_force_trains_anew(
+    run_train: Train, trained: Trained, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained("method=frozen"), folder)
+    before = (folder / "results.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"optimizer.lr: 0.001 -> 0.01.*name=NAME.*force=true"):
-        run_train(tmp_path, "method=frozen", "optimizer.lr=0.01")
-    assert (tmp_path / "results.json").read_bytes() == before
-    again = run_train(tmp_path, "method=frozen", "optimizer.lr=0.01", "force=true")
+        run_train(folder, "method=frozen", "optimizer.lr=0.01")
+    assert (folder / "results.json").read_bytes() == before
+    again = run_train(folder, "method=frozen", "optimizer.lr=0.01", "force=true")
     assert again["config"]["optimizer"]["lr"] == 0.01
-    assert len(rows(tmp_path / "metrics.csv")) == 3
+    assert len(rows(folder / "metrics.csv")) == 3
 
 
-def test_train__tensorboard_holds_curves_matrix_and_config(run_train: Train, tmp_path: Path) -> None:
-    run_train(tmp_path, "method=finetune")
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+def test_train__tensorboard_holds_curves_matrix_and_config(trained: Trained) -> None:
+    folder = trained("method=finetune")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
     tags = events.Tags()
     scalars = {
         "train/loss", "test/loss", "train/accuracy", "test/accuracy", "train/macro_f1", "test/macro_f1",
@@ -313,7 +322,7 @@ def test_train__tensorboard_holds_curves_matrix_and_config(run_train: Train, tmp
     assert scalars <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("test/accuracy")] == [1, 2, 3]
     logged = [event.value for event in events.Scalars("test/accuracy")]
-    assert logged == pytest.approx([float(row["test/accuracy"]) for row in rows(tmp_path / "metrics.csv")], abs=1e-6)
+    assert logged == pytest.approx([float(row["test/accuracy"]) for row in rows(folder / "metrics.csv")], abs=1e-6)
     assert "confusion_matrix/test" in tags["images"]
     assert [tag for tag in tags["tensors"] if tag.startswith("config")]
 
@@ -326,11 +335,11 @@ def test_train__bad_files_are_skipped_and_listed(
     (root / "glioma_tumor" / "empty.png").touch()
     with pytest.raises(ValueError, match=r"empty.png: empty, 0 bytes"):
         run_train(tmp_path / "run", f"data.root={root}")
-    run_train(tmp_path / "run", f"data.root={root}", "data.on_bad_file=skip")
+    run_train(tmp_path / "run", f"data.root={root}", "data.on_bad_file=skip", "trainer.max_epochs=1")
     assert rows(tmp_path / "run" / "bad_files.csv") == [{"path": "glioma_tumor/empty.png", "reason": "empty, 0 bytes"}]
 
 
-def test_train__balanced_weights_follow_the_training_part(run_train: Train, tmp_path: Path) -> None:
+def test_train__balanced_weights_follow_the_training_split(run_train: Train, tmp_path: Path) -> None:
     run_train(tmp_path, "loss.class_weights=balanced", "trainer.max_epochs=1")
     labels = np.array([int(row["label"]) for row in rows(tmp_path / "split.csv") if row["split"] == "train"])
     expected = len(labels) / (4 * np.bincount(labels, minlength=4))
@@ -359,15 +368,15 @@ def test_train__cut_run_refuses_other_images(
 ) -> None:
     root = tmp_path / "images"
     shutil.copytree(phantoms, root)
-    run_train(tmp_path / "run", "method=frozen", f"data.root={root}")
+    run_train(tmp_path / "run", "method=frozen", f"data.root={root}", "trainer.max_epochs=1")
     (tmp_path / "run" / "results.json").unlink()
     changed = next(root.rglob("*.png"))
     Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed)
     with pytest.raises(ValueError, match=r"was cut, and its data changed since.*force=true"):
-        run_train(tmp_path / "run", "method=frozen", f"data.root={root}")
+        run_train(tmp_path / "run", "method=frozen", f"data.root={root}", "trainer.max_epochs=1")
 
 
-def test_train__stops_before_the_first_look_at_the_validation_part(run_train: Train, tmp_path: Path) -> None:
+def test_train__stops_before_the_validation_split_is_evaluated(run_train: Train, tmp_path: Path) -> None:
     results = run_train(tmp_path, "method=frozen", "data.val_fraction=0.2", "trainer.max_steps=2")
     assert sum(map(sum, results["confusion_matrix"])) == 10
     assert results["protocol"]["accuracy_of"] == "last epoch"
@@ -375,9 +384,27 @@ def test_train__stops_before_the_first_look_at_the_validation_part(run_train: Tr
     assert "no best_accuracy" in results["protocol"]["text"]
 
 
-def test_train__cut_after_the_last_epoch_only_tests(run_train: Train, tmp_path: Path) -> None:
-    whole = run_train(tmp_path, "method=finetune")
-    (tmp_path / "results.json").unlink()
-    again = run_train(tmp_path, "method=finetune")
+def test_train__cut_after_the_last_epoch_only_tests(run_train: Train, trained: Trained, tmp_path: Path) -> None:
+    whole, folder = trained("method=finetune"), tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    (folder / "results.json").unlink()
+    again, before = run_train(folder, "method=finetune"), results_of(whole)
     for key in ("accuracy", "loss", "confusion_matrix", "best_accuracy", "best_epoch", "epochs"):
-        assert again[key] == whole[key]
+        assert again[key] == before[key]
+
+
+def test_train__interrupted_by_an_older_version_it_resumes(run_train: Train, trained: Trained, tmp_path: Path) -> None:
+    """Its config.yaml has the split by its older name, and its frozen checkpoint leaves the backbone out."""
+    flags = ("method=frozen", "data.split=series", "data.find_copies=auto")
+    folder = tmp_path / "copy"
+    shutil.copytree(trained(*flags), folder)
+    (folder / "results.json").unlink()
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("split: series", "split: runs"))
+    for name in ("best.ckpt", "last.ckpt"):
+        checkpoint = torch.load(folder / "checkpoints" / name, weights_only=True)
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("backbone.")}
+        torch.save(checkpoint, folder / "checkpoints" / name)
+    again, before = run_train(folder, *flags), results_of(trained(*flags))
+    assert (again["accuracy"], again["epochs"]) == (before["accuracy"], 3)
+    assert_same_weights(folder, trained(*flags))
