@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks import images, measure
 from brain_tumor_tl import TumorData
-from brain_tumor_tl.data.index import EXTENSIONS
+from brain_tumor_tl.data.formats import EXTENSIONS
 
 VARIANTS = ["cold", "warm", "pillow", "pillow-threads", "pillow-processes"]
 

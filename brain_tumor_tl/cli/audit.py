@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 
@@ -21,6 +21,7 @@ from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.intensity import find_intensity
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
 from brain_tumor_tl.data.leakage.copies import DETAIL, TURNS, Pair, find_copies
@@ -74,9 +75,8 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     provide(config.data)
     cache = Path(config.data.cache_dir).expanduser()
-    classes: Any = OmegaConf.to_container(config.data.classes)
-    first = read_file_info(Path(config.data.root), classes, cache)
-    second = read_file_info(other, classes, cache) if other else None
+    first = read_file_info(Path(config.data.root), config.data, cache)
+    second = read_file_info(other, config.data, cache) if other else None
     surveyed = survey.Surveyed(first, find_copies(first, cache))
     findings = findings_of(surveyed, config) | {"overlap": overlap(first, second, cache) if second else None}
     files.write_json(out / "audit.json", findings)
@@ -88,13 +88,14 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in FILES)}")
 
 
-def read_file_info(root: Path, classes: Sequence[Sequence[str]], cache: Path) -> FileInfo:
-    """Return the file information of all images below a folder.
+def read_file_info(root: Path, data: DictConfig, cache: Path) -> FileInfo:
+    """Return the file information of all images below a folder, whose classes are those of `data`.
 
     Raises:
         ValueError: No image can be read.
     """
-    info = load_file_info(read_index(root, classes), cache)
+    index = read_index(root, [list(names) for names in data.classes])
+    info = load_file_info(index, cache, find_intensity(index, data.intensity)["window"])
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
     return info

@@ -61,7 +61,8 @@ def combined_problems(config: DictConfig) -> Iterator[str]:
     """Yield what is wrong with values that are each in range but do not fit together."""
     yield from data_problems(config.data)
     yield from split_problems(config.data)
-    yield from weight_problems(config.loss.class_weights, len(config.data.classes))
+    if config.data.classes is not None:
+        yield from weight_problems(config.loss.class_weights, len(config.data.classes))
     yield from trainer_problems(config.trainer)
     if "/" in config.name or config.name in ("", ".", ".."):
         yield f"Expected `name` to be the name of a folder, got {config.name!r}."
@@ -112,7 +113,7 @@ def changes_split(key: str) -> bool:
 def data_problems(data: DictConfig) -> Iterator[str]:
     """Yield what is wrong with the classes and the source of the images."""
     number, size = data.phantoms_per_class, data.phantom_size
-    if len(data.classes) < 2:
+    if data.classes is not None and len(data.classes) < 2:
         yield f"Expected at least two `data.classes`, got {len(data.classes)}."
     if data.source == "matlab" and data.matlab is None:
         yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."

@@ -15,6 +15,7 @@ from omegaconf import MISSING, OmegaConf
 from brain_tumor_tl.names import closest, nearest, question
 
 AUTO = ("auto", True, False)
+INTENSITIES = ("auto", "range", "percentile", "file")
 
 
 def conf_dir() -> Path:
@@ -77,7 +78,7 @@ class DataConfig:
     root: str = option("folder that holds Training/ and Testing/, train/ and test/, or the class folders")
     url: str | None = option("zip archive that data=kaggle downloads if data.root is absent")
     matlab: str | None = option("folder of the .mat files that data=figshare converts if data.root is absent")
-    classes: list[list[str]] = option("classes in label order, each a list of its name and other names of its folder")
+    classes: Any = option("classes in label order: names, [cat,dog], or lists of a folder's names; null: all folders")
     image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
     batch_size: int = option("images per optimizer step, over all devices together", low=1)
     normalize: str = option(
@@ -117,6 +118,7 @@ class DataConfig:
     on_bad_file: str = option(
         "if files can't be read: `error` stops, `skip` lists them in bad_files.csv", choices=("error", "skip")
     )
+    intensity: str = option("rule for images of more than 8 bits (docs/data.md)", choices=INTENSITIES)
     cache_dir: str = option("folder of decoded images, features, downloads and phantoms, shared by all runs")
     phantoms_per_class: int = option("number of synthetic images that data=phantom draws per class", low=0)
     phantom_size: int = option("height and width in pixels of a synthetic image", low=0)

@@ -13,6 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from brain_tumor_tl.data.layout import named_classes
+
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
     "--cfg", "-c", "--package", "-p", "--info", "-i",
@@ -88,7 +90,15 @@ def current(argument: str) -> str:
 
 
 def make_current(config: DictConfig) -> None:
-    """Replace old names of values in a composed configuration, which come from a YAML file."""
+    """Replace old names of values in a composed configuration, and write `data.classes` as a list for each class.
+
+    Raises:
+        FileNotFoundError: The classes are the names of folders, and there is no data set.
+        ValueError: The classes can't be named.
+    """
+    classes, root = OmegaConf.select(config, "data.classes"), OmegaConf.select(config, "data.root")
+    if classes is not None or root is not None:
+        OmegaConf.update(config, "data.classes", named_classes(classes, root), merge=False)
     for key in RENAMED_IN:
         if OmegaConf.select(config, key) == "runs":
             note_old_name()

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from brain_tumor_tl.cli.checks import search_problems
 from brain_tumor_tl.cli.launcher import Bookkeeper, exit_if_stopped, make_folder, run_queue, shown, tell_report
 from brain_tumor_tl.cli.multirun import job_config, of_single_run, plan_jobs, settings_of, source_flags
-from brain_tumor_tl.cli.overrides import parsed
+from brain_tumor_tl.cli.overrides import make_current, parsed
 from brain_tumor_tl.console import say
 from brain_tumor_tl.run.folder import differences, has_effect, settings_with_effect
 from brain_tumor_tl.sweep.devices import devices_needed, visible_devices
@@ -89,6 +89,10 @@ class Search:
         Raises:
             CompactHydraException: Everything that is wrong.
         """
+        try:
+            make_current(self.master)
+        except (ValueError, OSError) as error:
+            raise CompactHydraException(f"{error}\nNo trial was started.") from error
         problems = list(search_problems(self.master, [parameter.name for parameter in self.space]))
         for parameter in self.space:
             if problem := parameter.problem():

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SPLIT_FOLDERS = {
-    "training": "train", "train": "train",
-    "validation": "val", "valid": "val", "val": "val",
-    "testing": "test", "test": "test",
-}  # fmt: skip
-CLUTTER = {"thumbs.db", "desktop.ini", "_macosx"}  # left by operating systems; names as `plain` returns them
+from brain_tumor_tl.data.formats import EXTENSIONS, foreign_format
+from brain_tumor_tl.data.layout import (
+    ClassFolder,
+    check_classes,
+    class_aliases,
+    class_folders,
+    existing_root,
+    files_in,
+    find_base,
+    plain,
+    printable,
+)
+
+NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  # folders; names as `plain` returns them
+MOST_LINES, MOST_NAMES = 30, 3  # reasons that an error shows, and files for each of them
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class Index:
         official: Official split of each image: "train", "val", "test", or "" if the set has none.
         digests: SHA-256 of each file's bytes, as hexadecimal text.
         bad: Path of each file that can't be used, and why.
+        patients: Folder of each image inside its class folder, which is taken as its patient, "" for none; empty if no
+            image has one.
+        left_out: Folders beside the class folders that are of no class.
     """
 
     root: Path
@@ -45,6 +54,8 @@ class Index:
     official: tuple[str, ...]
     digests: tuple[str, ...]
     bad: tuple[tuple[str, str], ...] = ()
+    patients: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,11 +64,18 @@ class Index:
         """Return the index without the files named in `bad`, which are added to those named before."""
         names = {path for path, _ in bad}
         keep = [path not in names for path in self.paths]
-        paths, official, digests = (
-            tuple(compress(column, keep)) for column in (self.paths, self.official, self.digests)
+        paths, official, digests, patients = (
+            tuple(compress(column, keep)) for column in (self.paths, self.official, self.digests, self.patients)
         )
-        labels, named = self.labels[np.array(keep, dtype=bool)], tuple(sorted({*self.bad, *bad}))
-        return replace(self, paths=paths, labels=labels, official=official, digests=digests, bad=named)
+        return replace(
+            self,
+            paths=paths,
+            labels=self.labels[np.array(keep, dtype=bool)],
+            official=official,
+            digests=digests,
+            bad=tuple(sorted({*self.bad, *bad})),
+            patients=patients,
+        )
 
     def missing_classes(self, positions: NDArray[np.int64] | slice = slice(None)) -> list[str]:
         """Return the names of the classes without an image, among all images or those at `positions`."""
@@ -72,40 +90,38 @@ class Index:
 
 
 class BadFilesError(ValueError):
-    """Files that can't be used, all named in one message."""
+    """Files that can't be used, in one message: a line for each reason, with the first of its files."""
 
     def __init__(self, root: Path, bad: Sequence[tuple[str, str]]) -> None:
         self.bad = tuple(sorted(bad))
-        lines = "\n".join(f"  {path}: {reason}" for path, reason in self.bad)
-        message = (
-            f"{len(self.bad)} file(s) below {root} can't be used as images:\n{lines}\n"
-            "Repair or remove them, or leave them out with data.on_bad_file=skip."
-        )
+        by_reason: dict[str, list[str]] = {}
+        for path, reason in self.bad:
+            by_reason.setdefault(reason, []).append(path)
+        lines = [f"  {shortened(paths)}: {reason}" for reason, paths in by_reason.items()]
+        if len(lines) > MOST_LINES:
+            lines[MOST_LINES:] = [f"  and {len(lines) - MOST_LINES} more reasons"]
+        message = "\n".join([
+            f"{len(self.bad)} file(s) below {root} can't be used as images:", *lines,
+            "Repair, convert or remove them, or leave them out with data.on_bad_file=skip, which lists them all.",
+        ])  # fmt: skip
         super().__init__(printable(message))
 
 
-class ClassFolder(NamedTuple):
-    """A folder of one class: its path, label and official split, "" for none."""
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are.
 
-    path: Path
-    label: int
-    official: str
-
-
-def printable(text: str) -> str:
-    r"""Return a text that may contain paths as one that any terminal and any file can hold.
-
-    >>> print(printable("g\udcfc (1).jpg"))  # a name whose bytes are not UTF-8
-    g\udcfc (1).jpg
+    >>> shortened(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
     """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
     """Find the images below `root` in any of the known layouts, and compute their digests.
 
     The layouts are `Training|Testing/<class>/`, `train|test/<class>/` and `<class>/`, in `root` or in the only
-    folder inside it that has one of them.
+    folder further in that has one of them. Folders inside a class folder are of patients.
 
     Args:
         root: The data set's folder.
@@ -115,150 +131,40 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
         FileNotFoundError: `root` is not a folder.
         ValueError: The layout is not known, a folder is of no known class, or a class has no images.
     """
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        there = "a file" if root.exists() else "nothing"
-        message = (
-            f"Expected a folder of images at {root}, found {there}. Give data.root=PATH of a folder that "
-            "holds Training/ and Testing/ or the class folders, or data=phantom for synthetic images."
-        )
-        raise FileNotFoundError(printable(message))
     aliases = class_aliases(classes)
-    base = find_base(root, aliases)
-    folders = class_folders(base, aliases)
-    found = [(path.relative_to(base).as_posix(), folder) for folder in folders for path in contents(folder.path)]
-    found.sort(key=lambda file: os.fsencode(file[0]))
+    base = find_base(existing_root(root), aliases)
+    folders, left_out = class_folders(base, aliases)
     names = tuple(names[0] for names in classes)
     check_classes(base, folders, names)
-    paths = tuple(path for path, _ in found)
+    found = [file for folder in folders for file in files_of_class(base, folder)]
+    paths, labels, official, patients = zip(*sorted(found, key=lambda file: os.fsencode(file[0])), strict=True)
     with ThreadPoolExecutor() as pool:
         digests, faults = zip(*pool.map(lambda path: digest_file(base / path), paths), strict=True)
-    labels = np.array([folder.label for _, folder in found], dtype=np.int64)
-    index = Index(base, paths, labels, names, tuple(folder.official for _, folder in found), digests)
+    patients = patients if any(patients) else ()
+    index = Index(base, paths, np.array(labels, np.int64), names, official, digests, (), patients, tuple(left_out))
     return index.without([(path, fault) for path, fault in zip(paths, faults, strict=True) if fault])
 
 
-def plain(name: str) -> str:
-    """Return a folder's name without what does not distinguish it: case, and the kind of gap between words."""
-    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+def files_of_class(base: Path, folder: ClassFolder) -> list[tuple[str, int, str, str]]:
+    """Return path, label, official split and patient of each file in a class folder.
 
-
-def class_aliases(classes: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Return the label for each folder name.
-
-    Raises:
-        ValueError: There are fewer than two classes, a name stands for two of them, or a class has no name.
+    The folder inside it that a file is in is its patient, unless all files are in a single one.
     """
-    if len(classes) < 2:
-        raise ValueError(
-            f"Expected at least two classes, got {len(classes)}. "
-            "Name them in data.classes, such as [[no_tumor, no],[tumor, yes]]."
-        )
-    aliases: dict[str, int] = {}
-    for label, names in enumerate(classes):
-        if not names:
-            raise ValueError(f"Expected a name for each of `data.classes`, got none for label {label}.")
-        for name in names:
-            if aliases.setdefault(plain(name), label) != label:
-                raise ValueError(f"Expected each name in `data.classes` once, got {name!r} for two classes.")
-    return aliases
-
-
-def is_clutter(path: Path) -> bool:
-    """Tell whether a file or folder is hidden or an operating system's own."""
-    return path.name.startswith(".") or plain(path.name) in CLUTTER
-
-
-def contents(folder: Path) -> list[Path]:
-    """Return what a folder contains, sorted by name, without clutter."""
-    return sorted(path for path in folder.iterdir() if not is_clutter(path))
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted by name, without clutter."""
-    return [path for path in contents(folder) if path.is_dir()]
-
-
-def split_folders(folder: Path) -> list[Path]:
-    """Return the folders of official splits in a folder."""
-    return [path for path in subfolders(folder) if plain(path.name) in SPLIT_FOLDERS]
-
-
-def find_base(root: Path, aliases: dict[str, int]) -> Path:
-    """Return the folder that holds the official splits or classes: `root`, or the one folder inside it that does.
-
-    A folder with known classes takes precedence over one with split folders only, such as BRISC's
-    `segmentation_task`.
-
-    Raises:
-        ValueError: No folder does, or several do.
-    """
-
-    def has_classes(folder: Path) -> bool:
-        holders = [folder, *split_folders(folder)]
-        return any(plain(inner.name) in aliases for holder in holders for inner in subfolders(holder))
-
-    if split_folders(root) or has_classes(root):
-        return root
-    for fits in (has_classes, split_folders):
-        inside = [folder for folder in subfolders(root) if fits(folder)]
-        if len(inside) == 1:
-            return inside[0]
-    found = ", ".join(folder.name for folder in subfolders(root)[:8]) or "no folder"
-    message = (
-        f"Expected Training/ and Testing/, train/ and test/, or class folders in {root}, found {found}. "
-        f"Class folders may be named {', '.join(sorted(aliases))}. "
-        "Give data.root=PATH of the folder that holds them, or name your classes in data.classes."
-    )
-    raise ValueError(printable(message))
-
-
-def class_folders(base: Path, aliases: dict[str, int]) -> list[ClassFolder]:
-    """Return the class folders of a data set.
-
-    Raises:
-        ValueError: A folder is of no known class, or class folders stand beside the folders of official splits.
-    """
-    splits = split_folders(base)
-    holders = [(folder, SPLIT_FOLDERS[plain(folder.name)]) for folder in splits] or [(base, "")]
-    inner = [(folder, official) for holder, official in holders for folder in subfolders(holder)]
-    unknown = [folder.relative_to(base).as_posix() for folder, _ in inner if plain(folder.name) not in aliases]
-    if unknown:
-        message = (
-            f"{len(unknown)} folder(s) in {base} are of no known class: {', '.join(unknown)}. Known names "
-            f"are {', '.join(sorted(aliases))}. Move the folders away, or name your own classes in "
-            "data.classes (data=br35h has `yes` and `no`)."
-        )
-        raise ValueError(printable(message))
-    beside = [folder.name for folder in subfolders(base) if splits and plain(folder.name) in aliases]
-    if beside:
-        raise ValueError(
-            f"Expected every class folder of {base} inside {' or '.join(folder.name for folder in splits)}, found "
-            f"{', '.join(beside)} beside them. Move it there or away."
-        )
-    return [ClassFolder(folder, aliases[plain(folder.name)], official) for folder, official in inner]
-
-
-def check_classes(base: Path, folders: Sequence[ClassFolder], names: Sequence[str]) -> None:
-    """Raise a ValueError if a class has no folder or a class folder has no files."""
-    empty = [folder.path.relative_to(base).as_posix() for folder in folders if not contents(folder.path)]
-    if empty:
-        raise ValueError(
-            f"Expected images in every class folder of {base}, found none in {', '.join(empty)}. Fill or remove them."
-        )
-    missing = [name for label, name in enumerate(names) if label not in {folder.label for folder in folders}]
-    if missing:
-        raise ValueError(
-            f"Expected a folder for each of the {len(names)} classes in {base}, found none for "
-            f"{', '.join(missing)}. Add it, or list only the classes that you have in data.classes."
-        )
+    files = [path.relative_to(folder.path) for path in files_in(folder.path)]
+    inner = [path.parts[0] if len(path.parts) > 1 else "" for path in files]
+    patients = inner if len(set(inner)) > 1 else [""] * len(files)
+    place = folder.path.relative_to(base)
+    return [
+        ((place / path).as_posix(), folder.label, folder.official, patient)
+        for path, patient in zip(files, patients, strict=True)
+    ]
 
 
 def digest_file(path: Path) -> tuple[str, str]:
     """Return a file's SHA-256 and an empty string, or an empty string and why it can't be used."""
-    if fault := fault_of(path):
-        return "", fault
     try:
+        if fault := fault_of(path):
+            return "", fault
         content = path.read_bytes()
     except OSError as error:
         return "", f"can't be read: {error.strerror or error}"
@@ -266,13 +172,19 @@ def digest_file(path: Path) -> tuple[str, str]:
 
 
 def fault_of(path: Path) -> str:
-    """Return what is wrong with a file, judging by its name and kind, or an empty string."""
+    """Return what is wrong with a file, judging by its name and kind, or an empty string.
+
+    Raises:
+        OSError: The file can't be read.
+    """
     if path.is_symlink() and not path.exists():
         return f"a broken link to {path.readlink()}"
     if path.is_dir():
-        return "a folder inside a class folder"
+        return "a link to a folder inside a class folder"
     if not path.is_file():
         return "not a regular file"
+    if plain(path.parent.name) in NO_IMAGES:
+        return f"in a folder {path.parent.name}, so no image of its own"
     if path.suffix.lower() not in EXTENSIONS:
-        return f"not an image by its name; expected {' '.join(EXTENSIONS)}"
+        return foreign_format(path) or f"not an image by its name; expected {' '.join(EXTENSIONS)}"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batches, Prepare, resident
 from brain_tumor_tl.data.images import load_images
-from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.index import Index, read_index, shortened
+from brain_tumor_tl.data.intensity import Intensity, describe_intensity
+from brain_tumor_tl.data.layout import named_classes, printable
 from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_accuracy
 from brain_tumor_tl.data.normalize import Normalization
+from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.splits.protocol import Protocol, describe_split, divide, shuffled
 from brain_tumor_tl.data.splits.split import Split, split_rows
 from brain_tumor_tl.data.table import apply_tables
@@ -31,7 +34,8 @@ class TumorData(L.LightningDataModule):
 
     Args:
         root: Folder of the images, in any layout that `read_index` knows.
-        classes: Each class's name followed by further folder names for it, in the order of the labels.
+        classes: For each class, in the order of the labels, its name or a list of its name and further folder names for
+            it; None for the names of the folders.
         image_size: Height and width in pixels.
         batch_size: Images in an optimizer step, over all devices together.
         normalize: "unit" or "imagenet"; see `Normalization`.
@@ -39,17 +43,21 @@ class TumorData(L.LightningDataModule):
         seed: Seed of the split and of the order of batches.
         protocol: How images are split. Without a validation split, the test split is evaluated after each epoch.
         labels: CSV file whose labels replace those of the folders.
-        patients: CSV file with each image's patient; None for the `patient` column of `labels` if it has one.
+        patients: CSV file with the images' patients; "auto" for the `patient` column of `labels`, else the folders
+            inside the class folders, else the package's own table for images that it recognises; None for none.
+        merge_scans: Whether patients whose names differ only in one last letter are one.
         find_copies: "auto", or whether to look for copies among the images.
         shuffle_labels: Whether to train on permuted labels, a control whose accuracy must be at chance.
         augmentation: Random changes of the training images.
         on_bad_file: "error", or "skip" to leave out unreadable files.
+        intensity: The rule for images of more than 8 bits; see `find_intensity`.
         channels_last: Whether images are laid out with channels last.
     After `setup`, `index`, `split`, `labels` and `pixels` tell of the images.
     """
 
     index: Index
     split: Split
+    patients: Patients | None
     relations: Relations
     images: CacheEntry
     pixels: Tensor  # uint8 `(N, C, size, size)`
@@ -59,7 +67,7 @@ class TumorData(L.LightningDataModule):
     def __init__(
         self,
         root: str | Path,
-        classes: Sequence[Sequence[str]],
+        classes: Sequence[str | Sequence[str]] | None,
         *,
         image_size: int,
         batch_size: int,
@@ -68,20 +76,23 @@ class TumorData(L.LightningDataModule):
         seed: int,
         protocol: Protocol | None = None,
         labels: str | Path | None = None,
-        patients: str | Path | None = None,
+        patients: str | Path | None = AUTO,
+        merge_scans: bool = False,
         find_copies: str | bool = "auto",
         shuffle_labels: bool = False,
         augmentation: Augmentation | None = None,
         on_bad_file: str = "error",
+        intensity: str = "auto",
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.root, self.classes = Path(root), [list(names) for names in classes]
+        self.root, self.classes = Path(root), named_classes(classes, root)
         self.image_size, self.batch_size = image_size, batch_size
         self.cache_dir, self.seed = Path(cache_dir), seed
         self.protocol, self.shuffle_labels, self.find_copies = protocol or Protocol(), shuffle_labels, find_copies
-        self.tables = tuple(None if path is None else Path(path) for path in (labels, patients))
-        self.augmentation, self.on_bad_file = augmentation or Augmentation(), on_bad_file
+        self.tables = (None if labels is None else Path(labels), patients, merge_scans)
+        self.augmentation = augmentation or Augmentation()
+        self.on_bad_file, self.rule = on_bad_file, intensity
         self.normalize = Normalization(normalize, channels_last)
 
     @property
@@ -94,8 +105,9 @@ class TumorData(L.LightningDataModule):
         if hasattr(self, "pixels"):
             return
         index = read_index(self.root, self.classes)
-        self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file)
-        self.index, patients = apply_tables(index, self.classes, *self.tables)
+        self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file, self.rule)
+        self.index, self.patients = apply_tables(index, self.classes, *self.tables)
+        patients = None if self.patients is None else self.patients.numbers
         self.relations = find_relations(
             self.index, self.images, self.cache_dir, patients, self.find_copies, needed=self.protocol.needs_copies
         )
@@ -107,8 +119,24 @@ class TumorData(L.LightningDataModule):
     def describe_split(self) -> dict[str, Any]:
         """Return what is known of the split and of what its test and training images share, as JSON values."""
         return describe_split(self.protocol, self.split, self.index, self.relations) | {
-            "shuffled_labels": self.shuffle_labels
+            "patients_from": None if self.patients is None else self.patients.source,
+            "shuffled_labels": self.shuffle_labels,
+            "intensity": self.intensity,
+            "folders_left_out": [printable(name) for name in self.index.left_out],
         }
+
+    def remarks(self) -> Iterator[tuple[str, str]]:
+        """Yield what to tell the user of how the images were found and read, after `setup`: a title and a sentence."""
+        if told := describe_intensity(self.intensity, len(self.index)):
+            yield "Intensity", told
+        if self.index.left_out:
+            yield "Left out", f"{printable(shortened(self.index.left_out))}: beside the class folders, of no class"
+
+    @property
+    def intensity(self) -> Intensity:
+        """What was done with the images of more than 8 bits, after `setup`."""
+        found: Intensity = self.images.about["intensity"]
+        return found
 
     def nearest_neighbour(self) -> float | None:
         """Return the test accuracy of the nearest-neighbour (1-NN) baseline; None if not computed."""

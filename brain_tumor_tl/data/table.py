@@ -3,47 +3,60 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from brain_tumor_tl.data.index import Index, class_aliases, plain, printable
-from brain_tumor_tl.data.splits.groups import Indices, named_groups
+from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.layout import class_aliases, plain, printable
+from brain_tumor_tl.data.patients import AUTO, KAGGLE, Patients, make_patients, recognised
 from brain_tumor_tl.names import nearest
 
 MOST = 5  # faults that a message lists
 Rows = Mapping[str, Mapping[str, str]]
+Faults = Sequence[tuple[str, str]]  # in words, and the unknown name; "" if no name is unknown
 
 
 def apply_tables(
-    index: Index, classes: Sequence[Sequence[str]], labels: Path | None, patients: Path | None
-) -> tuple[Index, Indices | None]:
-    """Return an index with the labels of one table, and each image's patient by another, None if not known.
+    index: Index,
+    classes: Sequence[Sequence[str]],
+    labels: Path | None,
+    patients: str | Path | None,
+    merge_scans: bool = False,
+) -> tuple[Index, Patients | None]:
+    """Return an index with the labels of one table, and the images' patients, None if none is known.
 
     Args:
         index: The images.
         classes: Each class's name, followed by other names for it.
         labels: CSV file with `path`, `label` and perhaps `patient`; None to keep the folders' labels.
-        patients: CSV file with `path` and `patient`; None for the `patient` column of `labels` if it has one.
+        patients: CSV file with `path` and `patient`; "auto" for the `patient` column of `labels` if it has one, else
+            the folders inside the class folders, else the package's table, by the files' digests; None for none.
+        merge_scans: Whether patients whose names differ only in one last letter are one.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A file doesn't fit the images.
     """
-    groups = None
+    rows: Rows = {}
     if labels is not None:
         rows = read_table(labels, index, "label")
         index = relabelled(index, rows, classes, labels)
-        if all("patient" in row for row in rows.values()):
-            groups = patient_groups(index, rows)
-    if patients is not None:
-        groups = patient_groups(index, read_table(patients, index, "patient"))
-    return index, groups
+    if patients is None:
+        return index, None
+    if patients == AUTO and not any("patient" in row for row in rows.values()):
+        return index, make_patients(*known_without_table(index), merge_scans)
+    if patients != AUTO:
+        rows = read_table(Path(patients).expanduser(), index, "patient")
+    names = [rows[name]["patient"] if name in rows else "" for name in index.paths]
+    return index, make_patients(names, str(labels if patients == AUTO else patients), merge_scans)
 
 
-def patient_groups(index: Index, rows: Rows) -> Indices:
-    """Return groups of one patient's images, `(N,)`, by a table with `patient`; an image without one is alone."""
-    return named_groups([rows[name]["patient"] if name in rows else "" for name in index.paths])
+def known_without_table(index: Index) -> tuple[Sequence[str], str]:
+    """Return the name of each image's patient, "" if it is not known, and where the names are from."""
+    if any(index.patients):
+        return index.patients, "the folders inside the class folders"
+    return recognised(index), f"{KAGGLE.name} of the package, by the files' digests"
 
 
 def read_table(path: Path, index: Index, column: str) -> Rows:
@@ -63,14 +76,15 @@ def read_table(path: Path, index: Index, column: str) -> Rows:
     found: dict[str, dict[str, str]] = {}
     faults = []
     for line, row in read_lines(path, column):
-        name = known.get(row["path"])
+        given = row["path"] if row["path"] in known else row["path"].replace("\\", "/")  # as Windows writes it
+        name = known.get(given)
         if name in found:
-            faults.append(f"line {line}: {row['path']!r} occurs twice.")
+            faults.append((f"line {line}: {given!r} occurs twice.", ""))
         elif name is not None:
             found[name] = row
-        elif row["path"] not in left_out:
-            faults.append(f"line {line}: there is no image {row['path']!r}.{nearest(row['path'], known)}")
-    check_faults(path, faults, f"paths of images below {index.root}, each once")
+        elif given not in left_out:
+            faults.append((f"line {line}: there is no image {given!r}.", given))
+    check_faults(path, faults, known, f"paths of images below {index.root}, each once")
     return found
 
 
@@ -99,16 +113,19 @@ def read_lines(path: Path, column: str) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
-def check_faults(path: Path, faults: Sequence[str], expected: str) -> None:
-    """Raise a ValueError that lists the first faults of a file, if there are any."""
+def check_faults(path: Path, faults: Faults, known: Iterable[str], expected: str) -> None:
+    """Raise a ValueError that lists the first faults of a file, if there are any, with the nearest known names."""
     if faults:
-        shown = "".join(f"\n  {fault}" for fault in faults[:MOST])
+        hints = [nearest(unknown, known) if unknown else "" for _, unknown in faults[:MOST]]  # slow, so only for these
+        shown = "".join(f"\n  {fault}{hint}" for (fault, _), hint in zip(faults, hints, strict=False))
         more = f"\n  ... and {len(faults) - MOST} more" if len(faults) > MOST else ""
         raise ValueError(f"Expected {expected}, {path} has {len(faults)} other line(s):{shown}{more}")
 
 
 def relabelled(index: Index, rows: Rows, classes: Sequence[Sequence[str]], path: Path) -> Index:
     """Return an index with a table's labels, and the folders' labels for images that the table doesn't label.
+
+    Images without a class folder, whose label is -1, need one in the table.
 
     Args:
         index: The images.
@@ -117,7 +134,7 @@ def relabelled(index: Index, rows: Rows, classes: Sequence[Sequence[str]], path:
         path: The table's file, for messages.
 
     Raises:
-        ValueError: A label is of no class, or a class is left without images.
+        ValueError: A label is of no class, an image is left without a label, or a class without images.
     """
     aliases = class_aliases(classes)
     labels, faults = index.labels.copy(), []
@@ -126,8 +143,10 @@ def relabelled(index: Index, rows: Rows, classes: Sequence[Sequence[str]], path:
         if plain(given) in aliases:
             labels[position] = aliases[plain(given)]
         elif given:
-            faults.append(f"{printable(name)}: there is no class {given!r}.{nearest(given, aliases)}")
-    check_faults(path, faults, f"labels among {', '.join(index.classes)}")
+            faults.append((f"{printable(name)}: there is no class {given!r}.", given))
+        elif labels[position] < 0:
+            faults.append((f"{printable(name)}: no class, neither by a folder nor by a line here.", ""))
+    check_faults(path, faults, aliases, f"labels among {', '.join(index.classes)} for all images")
     index = replace(index, labels=labels)
     if missing := index.missing_classes():
         raise ValueError(

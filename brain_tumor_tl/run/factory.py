@@ -48,7 +48,7 @@ OF_THE_TRAINER = (
 # What the data module takes from the settings as it is, and as a path.
 OF_THE_DATA = (
     "classes", "image_size", "batch_size", "normalize", "patients", "merge_scans", "find_copies", "shuffle_labels",
-    "on_bad_file",
+    "on_bad_file", "intensity",
 )  # fmt: skip
 PATHS = ("root", "cache_dir", "labels")
 

@@ -19,7 +19,7 @@ from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.console import config_tree, console, log
 from brain_tumor_tl.data.batches import Batches, resident
-from brain_tumor_tl.data.index import printable
+from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.evaluation.calibration import run_probabilities
 from brain_tumor_tl.evaluation.intervals import run_intervals
@@ -28,7 +28,7 @@ from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.discover import SCHEMA
-from brain_tumor_tl.reporting.predictions import read_groups
+from brain_tumor_tl.reporting.predictions import read_units
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.study import row_for
 from brain_tumor_tl.run import factory, hardware, record
@@ -128,6 +128,7 @@ class TrainingRun:
         yield "Data", f"{len(index)} {source} from {index.root}: {counts}"
         how = "made in" if images.built else "opened from"
         yield "Cache", f"{images.megabytes():.0f} MB of decoded images {how} {images.path}"
+        yield from self.data.remarks()
         total = sum(p.numel() for p in self.model.parameters())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         yield "Network", f"{self.settings['model']['name']}, {total:,} parameters, {trainable:,} trainable"
@@ -137,7 +138,7 @@ class TrainingRun:
             yield "Features", "not cached: the backbone processes the images in every epoch"
         if self.data.patients:
             known = int((self.data.patients.numbers >= 0).sum())
-            yield "Patients", f"of {known} of {len(index)} images known, from {self.data.patients.source}"
+            yield "Patients", f"known for {known} of {len(index)} images, from {self.data.patients.source}"
         yield "Protocol", describe_protocol(self.data.describe_split())
         if self.data.monitored == "test":
             yield "", "the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"
@@ -153,6 +154,7 @@ class TrainingRun:
         key = digest_of(
             self.data.images.path.name, self.settings["data"]["normalize"], model["name"], model["options"],
             self.digests["weights"], compute.precision, compute.channels_last, compute.accelerator, torch.__version__,
+            torch.backends.cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled(),
             *(["fused 1"] if compute.fuses_norms else []),
         )  # fmt: skip
         size = CPU_CHUNK if self.device.type == "cpu" else GPU_CHUNK
@@ -217,11 +219,11 @@ class TrainingRun:
         validation = self.outputs("val")[:2] if monitored == "val" else None
         results = {
             **self.results(test_seconds, features),
-            "intervals": run_intervals(labels, probabilities, classes, read_groups(self.folder, paths)),
+            "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
             "probabilities": run_probabilities(logits, labels, classes, validation),
         }
         rows = record.prediction_rows(paths, classes, probabilities, labels)
-        files.write_csv(self.folder / "predictions.csv", rows)
+        files.write_csv(self.folder / "predictions.csv", rows, record.prediction_columns(classes))
         plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
         self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
         for logger in self.tensorboards():
@@ -260,6 +262,7 @@ class TrainingRun:
             "best_epoch": epoch,
             "epochs": len(rows),
             **{name: summary[name] for name in ("balanced_accuracy", "macro_f1", "loss")},
+            "classes_in_means": [name for name, row in zip(self.model.classes, matrix, strict=True) if sum(row)],
             "per_class": record.per_class(summary, self.model.classes, matrix),
             "confusion_matrix": matrix,
             "classes": self.model.classes,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from brain_tumor_tl.data import images
-from brain_tumor_tl.data.images import decode_image, load_images
+from brain_tumor_tl.data.decode import Window, decode_image
+from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import BadFilesError, Index, read_index
 
 Draw = Callable[..., Path]
@@ -55,10 +56,6 @@ def not_a_number(path: Path, draw: Draw) -> None:
     Image.fromarray(np.array([[0, np.nan], [1, 2]], np.float32)).save(path)
 
 
-def plain_folder(path: Path, draw: Draw) -> None:
-    draw(path / "deeper.png")
-
-
 KINDS: dict[str, tuple[Make, str]] = {
     "empty.jpg": (lambda path, draw: path.touch(), r"empty, 0 bytes"),
     "truncated.jpg": (cut, r"can't be decoded, truncated or damaged: .*truncated"),
@@ -76,15 +73,14 @@ KINDS: dict[str, tuple[Make, str]] = {
     "zeros.png": (lambda path, draw: path.write_bytes(bytes(5000)), r"not an image by its content"),
     "script.jpg": (
         lambda path, draw: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"),
-        r"not an image by its content",
+        r"PostScript, a format that is not read; save each slice as PNG",
     ),
     "notes.txt": (
         lambda path, draw: path.write_text("a note"),
         r"not an image by its name; expected \.bmp \.jpeg",
     ),
     "no suffix": (lambda path, draw: path.write_text("?"), r"not an image by its name"),
-    "study.dcm": (lambda path, draw: path.write_bytes(bytes(128) + b"DICM"), r"not an image by its name"),
-    "folder.png": (plain_folder, r"a folder inside a class folder"),
+    "study.dcm": (lambda path, draw: path.write_bytes(bytes(128) + b"DICM"), r"DICOM, a format that is not read"),
     "broken link.jpg": (
         lambda path, draw: path.symlink_to("absent.jpg"),
         r"a broken link to absent\.jpg",
@@ -95,7 +91,7 @@ KINDS: dict[str, tuple[Make, str]] = {
     ),
     "link to a folder.jpg": (
         lambda path, draw: path.symlink_to(path.parent),
-        r"a folder inside a class folder",
+        r"a link to a folder inside a class folder",
     ),
     "pipe.png": (lambda path, draw: os.mkfifo(path), r"not a regular file"),
     "bomb.png": (
@@ -147,14 +143,17 @@ def bad_folder(folder: Path, draw: Draw) -> Path:
 
 
 def test_load_images__all_bad_files_in_one_error(bad_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadFilesError, match=rf"(?s)^{len(KINDS)} file\(s\) below .*Repair or remove them") as caught:
+    with pytest.raises(
+        BadFilesError, match=rf"(?s)^{len(KINDS)} file\(s\) below .*Repair, convert or remove them"
+    ) as caught:
         load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache")
 
     reasons = {path.partition("/")[2]: reason for path, reason in caught.value.bad}
     assert sorted(reasons) == sorted(KINDS)
     for name, (_, expected) in KINDS.items():
         assert re.match(expected, reasons[name]), name
-        assert f"/{name}: {reasons[name]}\n" in str(caught.value)
+        assert f": {reasons[name]}\n" in str(caught.value)
+        assert name in str(caught.value) or list(reasons.values()).count(reasons[name]) > 3
 
 
 def test_load_images__skip_leaves_out_and_lists(bad_folder: Path, tmp_path: Path) -> None:
@@ -189,7 +188,7 @@ def test_load_images__bad_files_are_known_from_the_cache(
 ) -> None:
     _, first = load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache", on_bad_file="skip")
 
-    def never(path: Path, size: int) -> NDArray[np.uint8]:
+    def never(path: Path, size: int, window: Window) -> NDArray[np.uint8]:
         raise AssertionError(f"{path} was decoded again")
 
     monkeypatch.setattr(images, "decode_image", never)
@@ -200,6 +199,27 @@ def test_load_images__bad_files_are_known_from_the_cache(
     with pytest.raises(BadFilesError) as caught:
         load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache")
     assert caught.value.bad == first.bad
+
+
+def test_load_images__many_files_of_one_kind_D15(folder: Path, tmp_path: Path) -> None:
+    for number in range(120):
+        (folder / "yes" / f"IM{number:04}").write_bytes(bytes(128) + b"DICM")
+
+    with pytest.raises(BadFilesError) as caught:
+        load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")
+
+    _, told, _ = str(caught.value).splitlines()
+    assert told.startswith("  yes/IM0000, yes/IM0001, yes/IM0002 and 117 more: DICOM, a format that is not read; save")
+    assert len(caught.value.bad) == 120
+
+
+def test_bad_files_error__many_reasons() -> None:
+    bad = [(f"{number}.jpg", f"truncated, {number} bytes left") for number in range(500)]
+
+    lines = str(BadFilesError(Path("set"), bad)).splitlines()
+
+    assert len(lines) == 33
+    assert lines[-2] == "  and 470 more reasons"
 
 
 def test_load_images__error_keeps_nothing(folder: Path, draw: Draw, tmp_path: Path) -> None:
@@ -268,7 +288,9 @@ def test_read_index__unreadable(code: int, folder: Path, tmp_path: Path, monkeyp
     reason = f"can't be read: {os.strerror(code)}"
     assert index.bad == (("no/m (1).png", reason), ("yes/m (1).png", reason))
     assert len(index) == 4
-    with pytest.raises(BadFilesError, match=rf"2 file\(s\) .*(?s:.)*no/m \(1\)\.png: {re.escape(reason)}"):
+    with pytest.raises(
+        BadFilesError, match=rf"2 file\(s\) .*(?s:.)*no/m \(1\)\.png, yes/m \(1\)\.png: {re.escape(reason)}"
+    ):
         load_images(index, SIZE, tmp_path / "cache")
     assert len(load_images(index, SIZE, tmp_path / "cache", on_bad_file="skip")[1]) == 4
 

@@ -19,7 +19,7 @@ from brain_tumor_tl.cli import launcher, report
 from brain_tumor_tl.cli.launcher import Bookkeeper, job_returns, submit, tell_end
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
 
-BASE = ("data=folder", "data.root=/nowhere")
+BASE = ("data.source=folder", "data.root=/nowhere")
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from brain_tumor_tl.cli.overrides import note_old_name, unresolved
 from brain_tumor_tl.sweep.devices import devices_needed
 from brain_tumor_tl.sweep.manifest import SweepJob
 
-BASE = ("data=folder", "data.root=/nowhere")
+BASE = ("data.source=folder", "data.root=/nowhere")
 
 
 @pytest.fixture(autouse=True)

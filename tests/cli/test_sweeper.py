@@ -20,7 +20,7 @@ from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.sweeper import parameter_of
 from brain_tumor_tl.sweep.search.search_space import Parameter
 
-BASE = ("data=folder", "data.root=/nowhere", "data.val_fraction=0.1", "method=frozen")
+BASE = ("data.source=folder", "data.root=/nowhere", "data.val_fraction=0.1", "method=frozen")
 RATE = "optimizer.lr=tag(log,interval(1e-5,1e-2))"
 
 # A whole search in one process, its runs replaced by a script; their accuracy is their learning rate.

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from brain_tumor_tl.data.index import Index, class_aliases, plain, printable, read_index
+from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.layout import class_aliases, named_classes, plain, printable
 
 Draw = Callable[..., Path]
 Classes = Sequence[Sequence[str]]
@@ -213,7 +214,8 @@ def test_read_index__digests_as_sha256sum(image_folder: Path, study_classes: Cla
 
 def test_read_index__clutter_is_passed_over(image_folder: Path, study_classes: Classes) -> None:
     folder = image_folder / "Training" / "glioma_tumor"
-    for name in (".DS_Store", "._glioma (0).png", "Thumbs.db", "desktop.ini", "THUMBS.DB"):
+    clutter = (".DS_Store", "._glioma (0).png", "Thumbs.db", "desktop.ini", "THUMBS.DB")
+    for name in (*clutter, "Icon\r", "ehthumbs.db", "Picasa.ini", ".picasa.ini"):  # D08
         (folder / name).write_bytes(b"clutter")
     for name in (".git", "__MACOSX"):
         (image_folder / "Training" / name / "glioma_tumor").mkdir(parents=True)
@@ -270,7 +272,7 @@ def test_read_index__empty_root(tmp_path: Path) -> None:
 
 def test_read_index__two_layouts_inside(tmp_path: Path, draw: Draw) -> None:
     fill(draw, tmp_path, ("first", "second"), ("no", "yes"))
-    with pytest.raises(ValueError, match=r"found first, second\..*Give data\.root=PATH"):
+    with pytest.raises(ValueError, match=r"found first, second with class folders in each\..*Give data\.root=PATH"):
         read_index(tmp_path, TWO)
 
 
@@ -299,14 +301,124 @@ def test_read_index__single_class(classes: Classes, tmp_path: Path, draw: Draw) 
 
 
 def test_read_index__unknown_classes(image_folder: Path, study_classes: Classes, draw: Draw) -> None:
-    draw(image_folder / "Training" / "astrocytoma" / "0.png")
+    (image_folder / "Testing" / "glioma_tumor").rename(image_folder / "Testing" / "gliomma")
     draw(image_folder / "Testing" / "ependymoma" / "0.png")
     expected = (
-        r"2 folder\(s\) .* no known class: Testing/ependymoma, Training/astrocytoma\. "
-        r"Known names are .*pituitary_tumor.*data\.classes"
+        r"2 folder\(s\) .* no known class: Testing/ependymoma, Testing/gliomma\."
+        r".* Known names are .*pituitary_tumor.*data\.classes"
     )
     with pytest.raises(ValueError, match=expected):
         read_index(image_folder, study_classes)
+
+
+def test_read_index__folders_of_no_class_are_left_out_D03(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, (".",), ("yes", "no"))
+    fill(draw, tmp_path, ("Br35H-Mask-RCNN",), ("TRAIN", "VAL"))
+    draw(tmp_path / "pred" / "pred0.jpg")
+
+    index = read_index(tmp_path, TWO)
+
+    assert len(index) == 4
+    assert index.left_out == ("Br35H-Mask-RCNN", "pred")
+    assert index.without([]).left_out == index.left_out
+
+
+@pytest.mark.parametrize(
+    ("around", "splits"),
+    [
+        ("archive/brain (1)", ("Training", "Testing")),
+        ("archive/brain (1)/data", (".",)),
+        (".", ("Training/Training", "Testing/Testing")),
+        ("archive", ("Training/training", "Testing/Testing")),
+    ],
+    ids=["D06 two folders around splits", "D06 three around classes", "D05 doubled", "D05 doubled in an archive"],
+)
+def test_read_index__descends(
+    around: str, splits: Sequence[str], tmp_path: Path, draw: Draw, study_classes: Classes
+) -> None:
+    fill(draw, tmp_path / around, splits, STUDY)
+    (tmp_path / "papers").mkdir()
+
+    index = read_index(tmp_path, study_classes)
+
+    assert index.root == tmp_path / around
+    assert len(index) == 8 * len(splits)
+    assert set(index.official) == ({""} if splits == (".",) else {"train", "test"})
+
+
+def test_read_index__patient_folders_D07(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path / "no", ("p1", "p2/series 1"), (".",), count=3)
+    fill(draw, tmp_path / "yes", (".", "p1", "p3/masks"), (".",), count=2)
+    for label, path in enumerate(("no/p2/series 1/0.png", "yes/0.png")):
+        (tmp_path / path).write_bytes((tmp_path / path).read_bytes() + bytes(label))
+
+    index = read_index(tmp_path, TWO)
+
+    paths = ("no/p1/0.png", "no/p1/1.png", "no/p1/2.png", "no/p2/series 1/0.png", "no/p2/series 1/1.png",
+             "no/p2/series 1/2.png", "yes/0.png", "yes/1.png", "yes/p1/0.png", "yes/p1/1.png")  # fmt: skip
+    assert index.paths == paths
+    assert index.patients == ("p1",) * 3 + ("p2",) * 3 + ("", "") + ("p1",) * 2
+    assert index.labels.tolist() == [0] * 6 + [1] * 4
+    assert [path for path, _ in index.bad] == ["yes/p3/masks/0.png", "yes/p3/masks/1.png"]
+    assert index.without([("no/p1/0.png", "truncated")]).patients == index.patients[1:]
+
+
+def test_read_index__one_folder_inside_each_class_is_no_patient_D07(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, ("no", "yes"), ("images", "masks"))
+
+    index = read_index(tmp_path, TWO)
+
+    assert index.paths == ("no/images/0.png", "no/images/1.png", "yes/images/0.png", "yes/images/1.png")
+    assert len(index.bad) == 4
+
+
+NAMED = {
+    "flat": (["cat", "dog"], [["cat"], ["dog"]]),
+    "lists": ([["no_tumor", "no"], ["tumor"]], [["no_tumor", "no"], ["tumor"]]),
+    "mixed": ([["no_tumor", "no"], "tumor"], [["no_tumor", "no"], ["tumor"]]),
+    "numbers": ([0, 1], [["0"], ["1"]]),
+}
+
+
+@pytest.mark.parametrize(("classes", "expected"), NAMED.values(), ids=NAMED.keys())
+def test_named_classes__X03(classes: Sequence[object], expected: Classes, tmp_path: Path) -> None:
+    assert named_classes(classes, tmp_path / "absent") == expected
+
+
+@pytest.mark.parametrize("classes", [[False, "yes"], [["no_tumor", False], ["tumor", True]]], ids=["flat", "lists"])
+def test_named_classes__unquoted_no_X03(classes: Sequence[object], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"names in `data\.classes`, got False: YAML takes an unquoted no.*in quotes"):
+        named_classes(classes, tmp_path)
+
+
+def test_named_classes__no_text(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"names in `data\.classes`, got 1\.5"):
+        named_classes([1.5, "cat"], tmp_path)
+
+
+@pytest.mark.parametrize("holders", [(".",), ("train", "Test"), ("archive/pets/train",), ("a/b",)])
+def test_named_classes__of_the_folders(holders: Sequence[str], tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, holders, ("dog", "Zebra", "cat", "\u00e4sche"))
+    if len(holders) > 1:
+        (tmp_path / "Test" / "dog").rename(tmp_path / "Test" / "DOG")
+
+    classes = named_classes(None, tmp_path)
+
+    first = "DOG" if len(holders) > 1 else "dog"  # the first spelling in bytewise order
+    expected = sorted(["Zebra", "cat", first, "\u00e4sche"], key=str.encode)
+    assert classes == [[name] for name in expected]
+    assert read_index(tmp_path, classes).classes == tuple(expected)
+
+
+def test_named_classes__one_folder(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, (".",), ("dog",))
+    with pytest.raises(ValueError, match=r"Expected a folder for each class in .*dog, found no folder"):
+        named_classes(None, tmp_path)
+
+
+def test_named_classes__no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"folder of images at .*absent, found nothing"):
+        named_classes(None, tmp_path / "absent")
 
 
 def test_read_index__class_folder_beside_splits(image_folder: Path, study_classes: Classes, draw: Draw) -> None:

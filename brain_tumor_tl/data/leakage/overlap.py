@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_tumor_tl.data.index import printable
+from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage.copies import Pair, cached_pairs, near_pairs
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 

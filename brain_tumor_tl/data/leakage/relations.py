@@ -18,7 +18,7 @@ from brain_tumor_tl.cache import CacheEntry, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.leakage.copies import find_copies
 from brain_tumor_tl.data.leakage.file_info import load_file_info
-from brain_tumor_tl.data.splits.groups import Indices, alone, joined, named_groups
+from brain_tumor_tl.data.splits.groups import Indices, alone, groups_of, joined, named_groups
 from brain_tumor_tl.data.splits.series import find_series
 
 QUICK_SCAN_VERSION = 1  # part of the cache's key: raise it when the result of a quick scan changes
@@ -34,7 +34,7 @@ class Relations:
         paths: Path of each image.
         identical: Groups of images with the same pixels, `(N,)`; None if not computed.
         copies: Groups of images that are copies of each other, near copies included, `(N,)`; None if not computed.
-        patients: Groups of images of one patient, `(N,)`; None if patients are not known.
+        patients: Number of each image's patient, `(N,)`, -1 if it is not known; None if no patient is known.
         thumbnails: A small grey image of each image, uint8 `(N, S, S)`; None if not computed.
     """
 
@@ -50,34 +50,54 @@ class Relations:
         assert self.thumbnails is not None, "computed together with the copies"
         return find_series(self.paths, pooled(self.thumbnails))
 
+    @cached_property
+    def by_patient(self) -> list[Indices]:
+        """What tells whose an image is: patients where they are known, and series of the other images."""
+        if self.patients is None:
+            return [self.series]
+        rest = [groups_of(np.where(self.patients < 0, self.series, -1))] if (self.patients < 0).any() else []
+        return [groups_of(self.patients), *rest]
+
     def groups(self, by: str) -> Indices:
         """Return which images stay together, `(N,)`.
 
         Args:
-            by: "random" for none, "grouped" for copies and a patient's images, "series" for these and series of
-                neighbouring file numbers.
+            by: "random" for none, "grouped" for copies, "series" for these and series of neighbouring file numbers,
+                "patients" for copies, a patient's images, and series of the images of unknown patients.
 
         Raises:
-            ValueError: The copies are not computed.
+            ValueError: The copies are not computed, or no patient is known.
         """
         if by == "random":
             return alone(len(self.paths))
-        return self._with_patients(self.require_copies(), *([self.series] if by == "series" else []))
+        if by == "patients" and self.patients is None:
+            raise ValueError(
+                f"Expected to know the patients of some images for a split by patients, got none for {len(self.paths)} "
+                "images. Give data.patients=CSV with the columns path and patient, or data.split=series."
+            )
+        together = [self.require_copies()]
+        if by == "series":
+            together.append(self.series)
+        elif by == "patients":
+            together += self.by_patient
+        return joined(len(self.paths), *together)
 
     def known_groups(self, by: str) -> Indices | None:
-        """Return the groups of images that are not independent of each other, None if not computed.
+        """Return the groups of images that are not independent of each other, None if nothing is known of them.
 
-        Without near copies they are groups of identical images.
+        They hold copies, or identical images where near copies are not searched for, and a patient's images.
 
         Args:
-            by: What the split keeps together; the groups hold copies and patients at least.
+            by: What the split keeps together; with "series" and "patients" the groups hold series of images of unknown
+                patients too.
         """
-        if self.copies is None:
-            return None if self.identical is None else self._with_patients(self.identical)
-        return self.groups("series" if by == "series" else "grouped")
-
-    def _with_patients(self, *groups: Indices) -> Indices:
-        return joined(len(self.paths), *groups, *([] if self.patients is None else [self.patients]))
+        copies = self.identical if self.copies is None else self.copies
+        known = [] if copies is None else [copies]
+        if by in ("series", "patients"):
+            known += self.by_patient
+        elif self.patients is not None:
+            known.append(groups_of(self.patients))
+        return joined(len(self.paths), *known) if known else None
 
     def require_copies(self) -> Indices:
         """Return the groups of copies.
@@ -99,7 +119,7 @@ def find_relations(
         index: The images.
         images: Decoded, uint8 `(N, C, H, W)`.
         cache_dir: Folder of the cache.
-        patients: Groups of images of one patient, None if patients are not known.
+        patients: Number of each image's patient, `(N,)`, -1 if it is not known; None if no patient is known.
         wanted: Whether to search for copies; "auto" searches for near copies, which takes a minute, only if `needed`.
         needed: Whether the split depends on them.
     """
@@ -107,7 +127,7 @@ def find_relations(
         return Relations(index.paths, patients=patients)
     if wanted == "auto" and not needed:
         return quick_scan(index.paths, images, cache_dir, patients)
-    info = load_file_info(index, cache_dir)
+    info = load_file_info(index, cache_dir, images.about["intensity"]["window"])
     identical = named_groups(info.column("pixels"))
     return Relations(index.paths, identical, find_copies(info, cache_dir).groups, patients, info.thumbnails)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from brain_tumor_tl.data.index import EXTENSIONS, Index, is_clutter, printable
+from brain_tumor_tl.data.formats import EXTENSIONS
+from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.layout import is_clutter, printable
 from brain_tumor_tl.data.leakage.copies import TURNS, Copies, Pair, group_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 from brain_tumor_tl.data.leakage.relations import Relations, nearest_neighbour_accuracy

@@ -19,7 +19,7 @@ from typing import IO
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brain_tumor_tl.cache import file_digest, locked
-from brain_tumor_tl.data.index import is_clutter, printable
+from brain_tumor_tl.data.layout import is_clutter, printable
 from brain_tumor_tl.files import read_csv, replacing
 
 TIMEOUT_S = 30.0  # without a byte from the server

@@ -14,7 +14,7 @@ from PIL import Image
 from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.leakage import relations
-from brain_tumor_tl.data.leakage.relations import find_relations, nearest_neighbour_accuracy, pooled
+from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_accuracy, pooled
 
 
 def pictures(count: int = 12, channels: int = 1, size: int = 64) -> NDArray[np.uint8]:
@@ -29,7 +29,10 @@ def pictures(count: int = 12, channels: int = 1, size: int = 64) -> NDArray[np.u
 
 def scanned(images: NDArray[np.uint8], cache: Path, wanted: str | bool = "auto", needed: bool = False) -> Any:
     index = cast("Index", SimpleNamespace(paths=[f"{i}.png" for i in range(len(images))]))
-    entry = cast("CacheEntry", SimpleNamespace(array=images, path=Path(f"images-{images.shape}")))
+    entry = cast(
+        "CacheEntry",
+        SimpleNamespace(array=images, about={"intensity": {"window": None}}, path=Path(f"images-{images.shape}")),
+    )
     return find_relations(index, entry, cache, None, wanted, needed)
 
 
@@ -67,7 +70,9 @@ def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, nee
     for number, image in enumerate(images):
         Image.fromarray(image[0]).save(tmp_path / "set" / "ab"[number % 2] / f"{number}.png")
     index = read_index(tmp_path / "set", [["a"], ["b"]])
-    entry = cast("CacheEntry", SimpleNamespace(array=images, path=Path("images-x")))
+    entry = cast(
+        "CacheEntry", SimpleNamespace(array=images, about={"intensity": {"window": None}}, path=Path("images-x"))
+    )
 
     found = find_relations(index, entry, tmp_path / "cache", None, wanted, needed)
 
@@ -118,3 +123,42 @@ def test_nearest_neighbour_accuracy__as_scikit_learn_on_pooled_thumbnails() -> N
 def test_pooled__other_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 32 pixels, got 40"):
         pooled(np.zeros((2, 40, 40), dtype=np.uint8))
+
+
+def related(**known: Any) -> Relations:
+    """Four images: the first and last are copies; the last two are alike, and neighbours by number."""
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8)
+    pictures[3] = pictures[2]
+    return Relations([f"{i}.png" for i in (1, 5, 7, 8)], thumbnails=pictures, **known)
+
+
+COPIES, PATIENTS = np.array([0, 1, 2, 0]), np.array([7, 7, -1, -1])
+
+
+def test_groups__each_kind() -> None:
+    found = related(copies=COPIES, patients=PATIENTS)
+
+    assert found.groups("random").tolist() == [0, 1, 2, 3]
+    assert found.groups("grouped").tolist() == [0, 1, 2, 0]
+    assert found.groups("series").tolist() == [0, 1, 0, 0]
+    assert found.groups("patients").tolist() == [0, 0, 0, 0], "the third by its series, since its patient is not known"
+
+
+def test_groups__series_join_only_images_of_unknown_patients() -> None:
+    found = related(copies=np.arange(4), patients=np.array([0, 1, 2, -1]))
+
+    assert found.groups("series").tolist() == [0, 1, 2, 2]
+    assert found.groups("patients").tolist() == [0, 1, 2, 3]
+
+
+def test_groups__no_patient_is_known() -> None:
+    with pytest.raises(ValueError, match=r"patients of some images .* got none for 4 images\. Give data\.patients=CSV"):
+        related(copies=COPIES).groups("patients")
+
+
+def test_known_groups__patients_where_they_are_known() -> None:
+    assert related(patients=PATIENTS).known_groups("random").tolist() == [0, 0, 1, 2]
+    assert related(identical=COPIES, patients=PATIENTS).known_groups("random").tolist() == [0, 0, 1, 0]
+    assert related(copies=COPIES, patients=PATIENTS).known_groups("grouped").tolist() == [0, 0, 1, 0]
+    assert related(copies=COPIES, patients=PATIENTS).known_groups("series").tolist() == [0, 0, 0, 0]
+    assert related(copies=COPIES).known_groups("series").tolist() == [0, 1, 0, 0]
