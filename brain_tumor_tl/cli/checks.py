@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.cli.config import Key, keys
+from brain_tumor_tl.cli.keys import Key, keys
 from brain_tumor_tl.names import nearest
 
 BOUNDS = {

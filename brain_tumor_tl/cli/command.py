@@ -16,7 +16,8 @@ from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups, unknown_key
+from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
+from brain_tumor_tl.cli.keys import unknown_key
 from brain_tumor_tl.cli.overrides import current, overrides_in, parsed, quoted_path
 from brain_tumor_tl.names import nearest
 from brain_tumor_tl.sweep.parent_watch import end_with_parent

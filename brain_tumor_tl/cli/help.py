@@ -8,7 +8,8 @@ from string import Template
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from brain_tumor_tl.cli.config import Key, choices_of, conf_dir, config_groups, keys
+from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
+from brain_tumor_tl.cli.keys import Key, keys
 
 
 def help_page(verb: str) -> str:

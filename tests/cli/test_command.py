@@ -17,8 +17,9 @@ from hydra.core.global_hydra import GlobalHydra
 from brain_tumor_tl import __version__
 from brain_tumor_tl.__main__ import VERBS
 from brain_tumor_tl.cli.command import check_keys, run_hydra
-from brain_tumor_tl.cli.config import choices_of, config_groups, keys
+from brain_tumor_tl.cli.config import choices_of, config_groups
 from brain_tumor_tl.cli.help import help_page
+from brain_tumor_tl.cli.keys import keys
 
 SCRIPT = Path(sys.executable).with_name("brain-tumor-tl")
 MODULE = (sys.executable, "-m", "brain_tumor_tl")

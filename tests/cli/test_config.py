@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from brain_tumor_tl.__main__ import VERBS
 from brain_tumor_tl.cli import config as config_module
 from brain_tumor_tl.cli.checks import BOUNDS, check, violation
-from brain_tumor_tl.cli.config import Key, choices_of, conf_dir, config_groups, keys, unknown_key
+from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
 from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.keys import Key, keys, unknown_key
 
 Compose = Callable[..., DictConfig]
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from brain_tumor_tl.cli.config import keys
 from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.keys import keys
 from brain_tumor_tl.run.folder import (
     WITHOUT_EFFECT,
     clear,
