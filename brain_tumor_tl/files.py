@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,16 +54,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def finite(content: Any) -> Any:
-    """Return nested dicts and lists with None in place of NaN and infinity.
+    """Return nested dicts and lists of JSON with None in place of NaN and infinity.
 
     >>> finite({"loss": float("nan"), "rows": [1.5]})
     {'loss': None, 'rows': [1.5]}
     """
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -83,14 +77,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV atomically; the columns are in the order in which they first appear."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV atomically.
+
+    Args:
+        path: The file.
+        rows: Rows by column; with `columns` they are taken one by one and needn't be in memory together.
+        columns: The columns in their order; None for those of the rows, in the order in which they first appear.
+    """
+    if columns is None:
+        rows = list(rows)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

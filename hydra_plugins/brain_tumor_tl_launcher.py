@@ -18,11 +18,11 @@ class LocalLauncher(Launcher):
     """Runs each job of a multirun as a single run in a process of its own, on the devices of this machine.
 
     Args:
-        limits: The `launcher` keys: how the jobs share the machine.
+        limits: The `launcher` keys, which `launch` reads from the configuration.
     """
 
     def __init__(self, **limits: Any) -> None:
-        self.limits = limits
+        pass
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra passes to a launcher; the task itself runs in other processes."""
@@ -30,7 +30,6 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs and return how each of them ended."""
-        from brain_tumor_tl.cli.config import LauncherConfig
         from brain_tumor_tl.cli.launcher import launch
 
-        return launch(self.context.config_loader, self.config, job_overrides, LauncherConfig(**self.limits))
+        return launch(self.context.config_loader, self.config, job_overrides)

@@ -7,9 +7,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import suppress
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,44 +18,38 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from brain_tumor_tl.cli import report
-from brain_tumor_tl.cli.config import LauncherConfig
 from brain_tumor_tl.cli.multirun import Lines, plan_jobs
 from brain_tumor_tl.cli.overrides import parsed, quoted
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import read_json
-from brain_tumor_tl.sweep.devices import Device, devices_needed, visible_devices
+from brain_tumor_tl.sweep.devices import Device, visible_devices
 from brain_tumor_tl.sweep.leases import Leases, lease_folder
 from brain_tumor_tl.sweep.live import LiveView
 from brain_tumor_tl.sweep.manifest import FINISHED, Manifest, SweepJob
-from brain_tumor_tl.sweep.queue import Queue, jobs_at_once
+from brain_tumor_tl.sweep.queue import Queue
 
 if TYPE_CHECKING:
     from brain_tumor_tl.sweep.search.trial_source import TrialSource
 
 
-def launch(loader: ConfigLoader, master: DictConfig, lines: Lines, limits: LauncherConfig) -> list[JobReturn]:
+def launch(loader: ConfigLoader, master: DictConfig, lines: Lines) -> list[JobReturn]:
     """Run a batch of jobs on this machine, skipping finished ones, and return how each of them ended.
 
     Args:
         loader: Composes configurations from the YAML files of the command.
         master: The configuration of the multirun.
         lines: The overrides of each job.
-        limits: How the jobs share the machine.
 
     Raises:
         CompactHydraException: The jobs can't be started as they are; none was.
     """
     setup_globals()
     pool = visible_devices(os.environ)
-    needs_of = partial(devices_needed, per_job=limits.devices_per_job, available=len(pool))
-    jobs = plan_jobs(loader, master, lines, needs_of)
-    books = Bookkeeper(jobs, Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]]))
+    jobs = plan_jobs(loader, master, lines, pool)
+    books = Bookkeeper(jobs, open_manifest(master, "train"))
     skipped = sum(job.state == "skipped" for job in jobs)
     say(f"Sweep     {len(jobs)} jobs into {shown(books.folder)}" + (f", {skipped} finished before" if skipped else ""))
-    at_once = jobs_at_once(jobs, limits.jobs, pool, limits.jobs_per_device)
-    stopped = run_queue(books, pool, limits, min(at_once, len(jobs)))
-    tell_end(jobs, books.folder)
-    exit_if_stopped(stopped)
+    run_queue(books, pool, master.hydra.launcher, jobs, partial(tell_end, jobs, books.folder))
     return job_returns(jobs)
 
 
@@ -74,7 +67,7 @@ def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConf
     """
     setup_globals()
     jobs = plan_jobs(loader, master, lines)
-    manifest = Manifest(make_folder(master), ["brain-tumor-tl", "train", *sys.argv[1:]])
+    manifest = open_manifest(master, "train")
     manifest.write(jobs)
     waiting = [job for job in jobs if job.state == "waiting"]
     say(f"Sweep     {len(waiting)} of {len(jobs)} jobs to the scheduler; the others are finished")
@@ -108,12 +101,8 @@ def note_result(job: SweepJob, result: JobReturn | None) -> None:
     done = result.status == JobStatus.COMPLETED if result else (job.folder / "results.json").is_file()
     job.state = "done" if done else "failed"
     if not done:
-        job.reason = "see the logs in .submitit of the sweep's folder"
-        try:
-            with redirect_stderr(StringIO()):  # the property prints, then raises the job's error
-                _ = result and result.return_value
-        except Exception as error:
-            job.reason = str(error).strip().rpartition("\n")[2] or job.reason
+        error = getattr(result, "_return_value", "")  # the property `return_value` prints this error, then raises it
+        job.reason = str(error).strip().rpartition("\n")[2] or "see the logs in .submitit of the sweep's folder"
 
 
 class Bookkeeper:
@@ -129,16 +118,11 @@ class Bookkeeper:
         self.view = LiveView(jobs, console)
         self._stale = False
 
-    def started(self, job: SweepJob) -> None:
-        """Record a start."""
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        """Record a start or an end; the report is written once free devices have their next jobs."""
         self.manifest.write(self.jobs)
-        self.view.started(job)
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Record an end; the report is written once free devices have their next jobs."""
-        self.manifest.write(self.jobs)
-        self.view.ended(job, last_lines)
-        self._stale = True
+        self.view.changed(job, last_lines)
+        self._stale |= job.state != "running"
 
     def tick(self) -> None:
         """Do what is not urgent."""
@@ -155,36 +139,45 @@ class Bookkeeper:
 def run_queue(
     books: Bookkeeper,
     pool: Sequence[Device],
-    limits: LauncherConfig,
-    at_once: int,
+    limits: DictConfig,
+    expected: Sequence[SweepJob],
+    tell: Callable[[], None],
     source: TrialSource | None = None,
-) -> int | None:
-    """Run the waiting jobs, and those of a source; return the signal that stopped them, None if none did.
+) -> None:
+    """Run the waiting jobs, and those of a source; exit as shells expect if a signal stopped them.
 
     Args:
         books: Records what happens.
         pool: The devices.
-        limits: How the jobs share the machine.
-        at_once: Maximum number of jobs at a time.
+        limits: How the jobs share the machine, the `launcher` keys.
+        expected: The jobs that there will be, or as many like them.
+        tell: Prints what came of them.
         source: Supplies further jobs, and is informed of every change in place of `books`.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = min(jobs_at_once(expected, limits, len(pool)), len(expected))
     with tempfile.TemporaryDirectory() as private, books.view.live:
         leases = Leases(pool, lease_folder(os.environ, Path(private)), limits.jobs_per_device)
-        queue = Queue(list(books.jobs), leases, at_once, source or books, processors, limits.fail_fast)
-        if source:
-            queue.source = source.next
-        stopped = queue.run()
+        ask = source.next if source else None
+        stopped = Queue(books.jobs, leases, at_once, source or books, processors, limits.fail_fast, ask).run()
         books.refresh()
     books.manifest.write(books.jobs)
-    return stopped
+    tell()
+    if stopped is not None:
+        say(f"Stopped by {signal.Signals(stopped).name}; the same command resumes.")
+        sys.exit(128 + stopped)
 
 
-def make_folder(master: DictConfig) -> Path:
-    """Return the sweep's folder, created if absent."""
+def jobs_at_once(jobs: Sequence[SweepJob], limits: DictConfig, devices: int) -> int:
+    """Return how many jobs may run at a time: by default as many as the devices allow, one on the processor."""
+    return limits.jobs or (devices * limits.jobs_per_device if any(job.needs for job in jobs) else 1)
+
+
+def open_manifest(master: DictConfig, verb: str) -> Manifest:
+    """Return the manifest of the sweep's folder, which is created if absent, for this command line of a verb."""
     folder = Path(master.hydra.sweep.dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Manifest(folder, ["brain-tumor-tl", verb, *sys.argv[1:]])
 
 
 def shown(folder: Path) -> str:
@@ -206,13 +199,6 @@ def tell_end(jobs: Sequence[SweepJob], folder: Path) -> None:
     say(f"Next      brain-tumor-tl report {shown(folder)}")
 
 
-def exit_if_stopped(stopped: int | None) -> None:
-    """Exit as shells expect if a signal stopped the sweep."""
-    if stopped is not None:
-        say(f"Stopped by {signal.Signals(stopped).name}; the same command resumes.")
-        sys.exit(128 + stopped)
-
-
 def job_returns(jobs: Sequence[SweepJob]) -> list[JobReturn]:
     """Return what Hydra's sweepers expect of each job; an error for each that is not finished."""
     missing = [job.name for job in jobs if job.state not in FINISHED]
@@ -221,9 +207,8 @@ def job_returns(jobs: Sequence[SweepJob]) -> list[JobReturn]:
     )
     returns = []
     for job in jobs:
-        result = JobReturn(overrides=job.overrides, working_dir=str(job.folder), task_name=job.name)
         finished = job.state in FINISHED
-        result.status = JobStatus.COMPLETED if finished else JobStatus.FAILED
-        result.return_value = read_json(job.folder / "results.json") if finished else error
-        returns.append(result)
+        status = JobStatus.COMPLETED if finished else JobStatus.FAILED
+        returns.append(JobReturn(job.overrides, working_dir=str(job.folder), task_name=job.name, status=status))
+        returns[-1].return_value = read_json(job.folder / "results.json") if finished else error
     return returns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.overrides import make_current, parsed, quoted, unresolved
 from brain_tumor_tl.run.folder import inspect_folder
+from brain_tumor_tl.sweep.devices import Device, devices_needed
 from brain_tumor_tl.sweep.manifest import SweepJob
 from brain_tumor_tl.sweep.naming import job_name
 
@@ -25,11 +26,10 @@ OF_THE_MULTIRUN = ("hydra.mode", "hydra.run.dir", "hydra.sweep", "hydra.sweeper"
                    "hydra/launcher", "hydra/sweeper")  # fmt: skip
 
 Lines = Sequence[Sequence[str]]  # the overrides of each job
-NeedsOf = Callable[[Mapping[str, Any]], int]
 
 
 def plan_jobs(
-    loader: ConfigLoader, master: DictConfig, lines: Lines, needs_of: NeedsOf = lambda trainer: 0
+    loader: ConfigLoader, master: DictConfig, lines: Lines, pool: Sequence[Device] | None = None
 ) -> list[SweepJob]:
     """Compose every job; refuse all of them if one can't run.
 
@@ -37,7 +37,7 @@ def plan_jobs(
         loader: Composes configurations.
         master: The configuration of the multirun.
         lines: The overrides of each job.
-        needs_of: Returns from a job's `trainer` settings how many devices to lease for it.
+        pool: The devices that the jobs share; None if a scheduler assigns devices.
 
     Raises:
         CompactHydraException: Every problem of every job.
@@ -49,7 +49,9 @@ def plan_jobs(
         try:
             with job_config(loader, master, overrides) as config:
                 job = make_job(config, [*of_single_run(master), *overrides], swept)
-                job.needs = needs_of(cast("dict[str, Any]", OmegaConf.to_container(config.trainer)))
+                if pool is not None:
+                    trainer = cast("dict[str, Any]", OmegaConf.to_container(config.trainer))
+                    job.needs = devices_needed(trainer, master.hydra.launcher.devices_per_job, len(pool))
                 jobs.append(job)
         except (ValueError, OSError) as error:
             problems += str(error).splitlines()

@@ -67,8 +67,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
     """Return the files to write by kind: those named, else the usual three if the one folder holds several runs."""
-    kinds = {kind: getattr(options, kind) for kind in (*FILES, "checklist")}
-    named = {kind: path for kind, path in kinds.items() if path not in (None, TERMINAL)}
+    kinds = (*FILES, "checklist")
+    named = {kind: path for kind in kinds if (path := getattr(options, kind)) not in (None, TERMINAL)}
     if named or len(options.folders) > 1:
         return named
     folder = options.folders[0]
@@ -105,13 +105,12 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = settings_with_effect(results.get("config") or {})
     settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *REPLACED)}
-    settings["seed"] = "any" if fold_of(results) is None else results["seed"]
     environment = results.get("environment") or {}
     digests = environment.get("digests") or {}
-    found = {"images": digests.get("data"), "precision": environment.get("precision")}
-    if config.get("model.weights") is not None:
-        found["model.weights_digest"] = digests.get("weights")
-    return settings | {key: value for key, value in found.items() if value is not None}
+    weights = digests.get("weights") if config.get("model.weights") is not None else None
+    seed = "any" if fold_of(results) is None else results["seed"]
+    found = {"images": digests.get("data"), "precision": environment.get("precision"), "model.weights_digest": weights}
+    return settings | {key: value for key, value in found.items() if value is not None} | {"seed": seed}
 
 
 def show(report: Report) -> None:
@@ -133,19 +132,15 @@ def show(report: Report) -> None:
 
 def write(kind: str, report: Report, path: Path) -> None:
     """Write one file of a report."""
-    forms = {"html": as_html, "markdown": as_markdown, "checklist": checklist_markdown}
     if kind == "csv":
         write_csv(path, csv_rows(report))
+    elif kind == "checklist":
+        title = f"# {report.title}: reporting checklists"
+        write_text(path, "\n\n".join([title, *(table.markdown() for table in checklists(report))]) + "\n")
     else:
-        write_text(path, forms[kind](report))
+        write_text(path, as_html(report) if kind == "html" else as_markdown(report))
 
 
 def checklists(report: Report) -> list[Table]:
     """Return the reporting checklists, each answered by the first run of a group."""
     return [checklist_table(group.runs[0].results, len(group.runs)) for group in report.groups]
-
-
-def checklist_markdown(report: Report) -> str:
-    """Return the reporting checklists in Markdown."""
-    parts = [f"# {report.title}: reporting checklists", *(table.markdown() for table in checklists(report))]
-    return "\n\n".join(parts) + "\n"

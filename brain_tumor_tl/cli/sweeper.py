@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,15 +18,14 @@ from hydra.errors import CompactHydraException, HydraException
 from omegaconf import DictConfig
 
 from brain_tumor_tl.cli.checks import search_problems
-from brain_tumor_tl.cli.launcher import Bookkeeper, exit_if_stopped, make_folder, run_queue, shown, tell_report
+from brain_tumor_tl.cli.launcher import Bookkeeper, open_manifest, run_queue, shown, tell_report
 from brain_tumor_tl.cli.multirun import job_config, of_single_run, plan_jobs, settings_of, source_flags
 from brain_tumor_tl.cli.overrides import make_current, parsed
 from brain_tumor_tl.console import say
 from brain_tumor_tl.run.folder import differences, has_effect, settings_with_effect
-from brain_tumor_tl.sweep.devices import devices_needed, visible_devices
+from brain_tumor_tl.sweep.devices import visible_devices
 from brain_tumor_tl.sweep.live import final_accuracy, percent
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
-from brain_tumor_tl.sweep.queue import jobs_at_once
 from brain_tumor_tl.sweep.search.search_space import Parameter, corners
 
 if TYPE_CHECKING:
@@ -55,13 +53,13 @@ def search(loader: ConfigLoader, master: DictConfig, lines: Sequence[str]) -> fl
         raise CompactHydraException(f"{hint} ({error})") from error
     whole = Search(loader, master, lines)
     first = whole.check()
-    folder = make_folder(master)
+    manifest = open_manifest(master, "search")
     try:
-        with FileLock(folder / ".search.lock", timeout=0):
-            return whole.run(folder, whole.open_study(folder, first.max_epochs), first)
+        with FileLock(manifest.folder / ".search.lock", timeout=0):
+            return whole.run(manifest, whole.open_study(manifest.folder, first.max_epochs), first)
     except Timeout as error:
         raise CompactHydraException(
-            f"Another search runs in {shown(folder)}. Give this one another folder, sweep=NAME; "
+            f"Another search runs in {shown(manifest.folder)}. Give this one another folder, sweep=NAME; "
             "launcher.jobs=2 makes one search run two trials at a time."
         ) from error
 
@@ -115,10 +113,7 @@ class Search:
         Raises:
             HydraException: They can't run as they are.
         """
-        lines = [[*self.fixed, *overrides] for overrides in trials]
-        per_job = self.master.launcher.devices_per_job
-        needs_of = partial(devices_needed, per_job=per_job, available=len(self.pool))
-        return plan_jobs(self.loader, self.master, lines, needs_of)
+        return plan_jobs(self.loader, self.master, [[*self.fixed, *trial] for trial in trials], self.pool)
 
     def job(self, overrides: Sequence[str]) -> SweepJob:
         """Return the job of a trial.
@@ -152,17 +147,15 @@ class Search:
             (folder / FILE).unlink(missing_ok=True)
         how = {name: chosen[name] for name in ("metric", "sampler", "pruner", "seed")}
         study = Study(folder, self.space, most=chosen.trials, epochs=epochs, **how)
-        before = study.about()
-        if changed := differences(before, about) if before else []:
+        if changed := differences(study.noted(about), about):
             raise CompactHydraException(
                 f"The folder {shown(folder)} holds a search with other settings ({', '.join(changed)}). Nothing was "
                 "changed. Give this search another folder, sweep=NAME, or start again in its place with force=true."
             )
-        study.note(about)
         study.repeat_failed()
         return study
 
-    def run(self, folder: Path, study: Study, first: SweepJob) -> float | None:
+    def run(self, manifest: Manifest, study: Study, first: SweepJob) -> float | None:
         """Run the missing trials, and print the outcome; return the best value.
 
         Raises:
@@ -170,22 +163,18 @@ class Search:
         """
         from brain_tumor_tl.sweep.search.trial_source import TrialSource
 
-        earlier = study.summary("to be resumed")
+        earlier, folder = study.summary("to be resumed"), manifest.folder
         say(f"Search    {study.most} trials into {shown(folder)}, so far {earlier}; best by {study.metric}")
         jobs: list[SweepJob] = []
-        books = Bookkeeper(jobs, Manifest(folder, ["brain-tumor-tl", "search", *sys.argv[1:]]))
+        books = Bookkeeper(jobs, manifest)
         source = TrialSource(study, self.job, jobs, books)
         books.view.headline = source.headline
-        limits = self.master.launcher
-        at_once = jobs_at_once([first], limits.jobs, self.pool, limits.jobs_per_device)
-        stopped = run_queue(books, self.pool, limits, min(at_once, study.most), source)
-        self.tell_end(folder, study)
-        exit_if_stopped(stopped)
+        limits, tell = self.master.hydra.launcher, partial(self.tell_end, folder, study)
+        run_queue(books, self.pool, limits, [first] * study.most, tell, source)
         if source.failed:
             names = f"{len(source.failed)} of {study.most} trials failed: {', '.join(source.failed)}"
             raise CompactHydraException(f"{names}. The same command runs them again.")
-        best = study.best()
-        return None if best is None else best.value
+        return best.value if (best := study.best()) else None
 
     def tell_end(self, folder: Path, study: Study) -> None:
         """Print the tables of the finished trials, the best one, and the command that trains it."""

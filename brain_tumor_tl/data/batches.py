@@ -73,8 +73,7 @@ class Batches:
         return self.batch_size * ((BLOCK_FROM_DISK if self.reads_ahead else BLOCK) if self.in_blocks else 1)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.positions), self.size)
-        return whole + (1 if rest and not self._is_too_small(rest) else 0)
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[Batch]:
         for inputs, labels, positions in ahead(self._gathered()) if self.reads_ahead else self._gathered():
@@ -85,11 +84,8 @@ class Batches:
     def _gathered(self) -> Iterator[Batch]:
         """Yield batches where the data set is; in page-locked memory where a GPU is to copy them."""
         order = self._order()
-        for start in range(0, len(order), self.size):
-            chunk = order[start : start + self.size]
-            if self._is_too_small(len(chunk)):
-                return
-            mine = chunk[self.rank :: self.world_size]
+        for start in self._starts():
+            mine = order[start : start + self.size][self.rank :: self.world_size]
             inputs = self._rows(self.inputs, mine)
             pinned = self.reads_ahead and self.device.type == "cuda"
             yield inputs.pin_memory() if pinned else inputs, self._rows(self.labels, mine), mine
@@ -102,9 +98,10 @@ class Batches:
         """
         return torch.from_numpy(values.numpy()[which.numpy()]) if self.reads_ahead else values[which]
 
-    def _is_too_small(self, size: int) -> bool:
-        """Tell whether a training batch has fewer images than there are processes."""
-        return self.epoch is not None and size < self.world_size
+    def _starts(self) -> range:
+        """Return where each batch begins; a training batch with fewer images than there are processes is left out."""
+        least = self.world_size if self.epoch else 1
+        return range(0, len(self.positions) - least + 1, self.size)
 
     def _order(self) -> Tensor:
         if self.epoch is None:

@@ -129,6 +129,9 @@ class TumorData(L.LightningDataModule):
         """Yield what to tell the user of how the images were found and read, after `setup`: a title and a sentence."""
         if told := describe_intensity(self.intensity, len(self.index)):
             yield "Intensity", told
+        if self.patients is not None:
+            known = int((self.patients.numbers >= 0).sum())
+            yield "Patients", f"known for {known} of {len(self.index)} images, from {self.patients.source}"
         if self.index.left_out:
             yield "Left out", f"{printable(shortened(self.index.left_out))}: beside the class folders, of no class"
 

@@ -102,11 +102,9 @@ def construct(name: str, pretrained: Any, options: dict[str, Any]) -> nn.Module:
             network: nn.Module = builder(weights=pretrained, progress=True, **options)
     except (URLError, ConnectionError, TimeoutError, EOFError, pickle.UnpicklingError) as error:
         raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         if pretrained is not None and ("hash value" in str(error) or "zip archive" in str(error)):
             raise ConnectionError(missing_weights_message(name, pretrained, error)) from error
-        raise ValueError(f"torchvision can't build {name} with model.options={options}: {error}") from error
-    except (TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"torchvision can't build {name} with model.options={options}: {error}. "
             f"Its options are {', '.join(builder_options(builder))}."
@@ -140,17 +138,11 @@ def head_name(network: nn.Module, classes: int) -> str:
     Raises:
         ValueError: There is none.
     """
-    found: list[str] = [name for name, module in network.named_modules() if outputs(module) == classes]
+    layers = {str(name): m.weight for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    found = [name for name, weight in layers.items() if len(weight) == classes]  # a row of weights for each output
     if not found:
         raise ValueError(f"Expected a last layer with {classes} outputs in {type(network).__name__}, found none.")
     return found[-1]
-
-
-def outputs(module: nn.Module) -> int | None:
-    """Return the number of outputs of a Linear or Conv2d, None for any other module."""
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    return module.out_channels if isinstance(module, nn.Conv2d) else None
 
 
 def auxiliary_heads(network: nn.Module) -> list[str]:

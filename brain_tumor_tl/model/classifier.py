@@ -90,7 +90,7 @@ class TumorClassifier(L.LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore=["blocks", "network"])
         self.classes, self.freeze_backbone, self.monitored, self.seed = list(classes), freeze, monitored, seed
-        check_learning(optimizer, lr, optimizer_options or {}, scheduler, scheduler_options or {})
+        check_learning(optimizer, lr, optimizer_options, scheduler, scheduler_options)
         network = network or build_network(name, len(classes), weights, options)
         self.backbone, self.head = network.backbone, network.head
         if freeze:
@@ -131,15 +131,13 @@ class TumorClassifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer of the trainable parameters, and the scheduler if there is one."""
         p = self.hparams
-        optimizer = build_optimizer(
-            p["optimizer"], self.parameters(), p["lr"], p["optimizer_options"] or {}, p["fused"]
-        )
+        optimizer = build_optimizer(p["optimizer"], self.parameters(), p["lr"], p["optimizer_options"], p["fused"])
         if p["scheduler"] is None:
             return optimizer
         steps = self.trainer.max_epochs or 1
         if p["scheduler_interval"] == "step":
             steps = steps * self.blocks.steps if self.blocks else int(self.trainer.estimated_stepping_batches)
-        scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"] or {}, steps)
+        scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"], steps)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
         if self.automatic_optimization:  # strict=False: a scheduler of the loss waits if an epoch is not evaluated
             entry |= {"monitor": f"{self.monitored}/loss", "strict": False}
@@ -182,21 +180,24 @@ class TumorClassifier(L.LightningModule):
         self._log_summary("test")
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of `(B, classes)` against `(B,)`."""
+        """Return what training minimises: cross-entropy of `(B, classes)` against `(B,)`, weighted and smoothed."""
         return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.label_smoothing)
 
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
         if stage not in self._outputs:
-            logits, labels, positions = (torch.cat(tensors) for tensors in zip(*self._seen[stage], strict=True))
-            self._outputs[stage] = of_all_processes((logits, labels, positions))
+            self._outputs[stage] = of_all_processes(self._seen[stage])
         return self._outputs[stage]
 
     def summarize(self, stage: str) -> dict[str, float]:
-        """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix."""
+        """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix.
+
+        The loss of the training split is what training minimises. Of the others it is the log loss, without class
+        weights and label smoothing, so that runs that differ in these can be compared.
+        """
         if stage not in self._summaries:
             logits, labels, _ = self.outputs(stage)
-            loss = float(self.loss(logits, labels))
+            loss = float((self.loss if stage == "train" else F.cross_entropy)(logits, labels))
             (metrics,) = self._metrics
             metrics.reset()
             metrics.update(logits.cpu(), labels.cpu())
@@ -207,13 +208,12 @@ class TumorClassifier(L.LightningModule):
 
     def _step(self, stage: str, batch: Batch, batch_idx: int) -> Tensor:
         if batch_idx == 0:  # of a new epoch
-            self._seen[stage] = []
-            self._outputs.pop(stage, None)
-            self._summaries.pop(stage, None)
+            for known in (self._seen, self._outputs, self._summaries):
+                known.pop(stage, None)
         inputs, labels, positions = batch
         stepper = self._stepper if stage == "train" else None
         logits = self(inputs) if stepper is None else stepper.learn(inputs, labels)
-        self._seen[stage].append((logits.detach(), labels, positions))
+        self._seen.setdefault(stage, []).append((logits.detach(), labels, positions))
         return self.loss(logits, labels)
 
     def _after_step(self) -> None:
@@ -235,12 +235,11 @@ class TumorClassifier(L.LightningModule):
         self.log_dict({f"{stage}/{name}": summary[name] for name in HEADLINES}, logger=False, batch_size=1)
 
 
-def of_all_processes(outputs: Outputs) -> Outputs:
-    """Return the outputs of all processes of a run, in the order of their ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return outputs
-    shares: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(shares, tuple(values.cpu() for values in outputs))  # sizes may differ
-    device = outputs[0].device
-    logits, labels, positions = (torch.cat(values).to(device) for values in zip(*shares, strict=True))
+def of_all_processes(batches: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of all batches of all processes of a run, in the order of their ranks."""
+    logits, labels, positions = (torch.cat(values) for values in zip(*batches, strict=True))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        shares: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(shares, (logits.cpu(), labels.cpu(), positions.cpu()))  # sizes may differ
+        logits, labels, positions = (torch.cat(values).to(logits.device) for values in zip(*shares, strict=True))
     return logits, labels, positions

@@ -32,7 +32,7 @@ def load_features(
     """Compute the features of all images, or open them from the cache.
 
     Args:
-        backbone: On its device; in eval mode while it computes.
+        backbone: On its device; it is put in eval mode.
         batches: `(images, labels, positions)` over the whole data set, images as the backbone takes them.
         shape: Number of images, and features of an image.
         key: Digest of all that the features depend on: pixels, normalisation, weights, precision.
@@ -59,7 +59,7 @@ def compute_into(features: NDArray[np.float32], backbone: nn.Module, batches: Ba
 
     Args:
         features: float32 `(N, D)`, written in place.
-        backbone: Its training mode is restored.
+        backbone: It is put in eval mode.
         batches: `(images, labels, positions)`; every position exactly once.
         fuse: Whether to fuse batch normalisation into convolutions.
 
@@ -67,14 +67,11 @@ def compute_into(features: NDArray[np.float32], backbone: nn.Module, batches: Ba
         RuntimeError: A position is missing or came twice.
     """
     seen = np.zeros(len(features), dtype=np.int64)
-    training = backbone.training
-    backbone.eval()
-    network = fuse_norms(backbone) if fuse else backbone
+    network = fuse_norms(backbone.eval()) if fuse else backbone.eval()
     with torch.inference_mode():
         for images, _, positions in batches:
             rows = positions.cpu().numpy()
             features[rows] = network(images).float().cpu().numpy()
             seen[rows] += 1
-    backbone.train(training)
     if not (seen == 1).all():
         raise RuntimeError(f"Expected each of {len(seen)} images once, {int((seen != 1).sum())} came otherwise.")

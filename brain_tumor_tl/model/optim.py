@@ -12,6 +12,8 @@ from torch.optim import Optimizer, lr_scheduler
 
 from brain_tumor_tl.names import nearest
 
+Options = Mapping[str, Any] | None
+
 
 def checked_class(kind: str, name: str, base: type, options: Mapping[str, Any]) -> Any:
     """Return an optimizer or scheduler class by name, after checking the names of its arguments.
@@ -56,16 +58,16 @@ def construct(kind: str, cls: Any, argument: object, options: Mapping[str, Any],
 
 
 def check_learning(
-    optimizer: str, lr: float, optimizer_options: Mapping[str, Any], scheduler: str | None, options: Mapping[str, Any]
+    optimizer: str, lr: float, optimizer_options: Options, scheduler: str | None, scheduler_options: Options
 ) -> None:
     """Build optimizer and scheduler on a dummy parameter, so that wrong arguments are known before any work."""
     dummy = build_optimizer(optimizer, [nn.Parameter(torch.zeros(2, 2))], lr, optimizer_options)
     if scheduler is not None:
-        build_scheduler(scheduler, dummy, options, steps=100)
+        build_scheduler(scheduler, dummy, scheduler_options, steps=100)
 
 
 def build_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Mapping[str, Any], fused: bool = True
+    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Options, fused: bool = True
 ) -> Optimizer:
     """Build an optimizer of torch.optim for the trainable parameters.
 
@@ -79,20 +81,16 @@ def build_optimizer(
     Raises:
         ValueError: There is no such optimizer, or it rejects its arguments.
     """
+    options = dict(options or {})
     cls = checked_class("optimizer", name, Optimizer, options)
-    if (
-        fused
-        and "fused" in inspect.signature(cls).parameters
-        and not {"fused", "foreach", "differentiable"} & {*options}
-    ):
-        options = {**options, "fused": True}
+    chosen = {"fused", "foreach", "differentiable"}.intersection(options)
+    if fused and not chosen and "fused" in inspect.signature(cls).parameters:
+        options["fused"] = True
     optimizer: Optimizer = construct("optimizer", cls, [p for p in parameters if p.requires_grad], options, lr=lr)
     return optimizer
 
 
-def build_scheduler(
-    name: str, optimizer: Optimizer, options: Mapping[str, Any], steps: int
-) -> lr_scheduler.LRScheduler:
+def build_scheduler(name: str, optimizer: Optimizer, options: Options, steps: int) -> lr_scheduler.LRScheduler:
     """Build a scheduler of torch.optim.lr_scheduler.
 
     Args:
@@ -104,7 +102,7 @@ def build_scheduler(
     Raises:
         ValueError: There is no such scheduler, or it rejects its arguments.
     """
-    cls = checked_class("scheduler", name, lr_scheduler.LRScheduler, options)
-    given = {key: steps if value == "auto" else value for key, value in options.items()}
+    given = {key: steps if value == "auto" else value for key, value in (options or {}).items()}
+    cls = checked_class("scheduler", name, lr_scheduler.LRScheduler, given)
     scheduler: lr_scheduler.LRScheduler = construct("scheduler", cls, optimizer, given)
     return scheduler

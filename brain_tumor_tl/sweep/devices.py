@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 
@@ -40,10 +41,9 @@ def visible_devices(environment: Mapping[str, str], listing: Callable[[], str] =
     setting = environment.get("CUDA_VISIBLE_DEVICES")
     if setting is None:
         return known
-    names = [name.strip() for name in setting.split(",")]
     # CUDA ignores everything from the first invalid name on, usually -1.
-    count = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
-    return [Device(name, key_of(name, known)) for name in dict.fromkeys(names[:count])]
+    names = takewhile(lambda name: name not in ("", "-1"), map(str.strip, setting.split(",")))
+    return [Device(name, key_of(name, known)) for name in dict.fromkeys(names)]
 
 
 def key_of(name: str, known: list[Device]) -> str:

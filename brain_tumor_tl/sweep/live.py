@@ -77,26 +77,22 @@ class LiveView:
         self.live = Live(console=console, auto_refresh=False, transient=True)  # silent without a terminal
         self._shown = time.monotonic()
 
-    def started(self, job: SweepJob) -> None:
-        """Show the start of a job."""
-        if not self.console.is_terminal:
-            devices = f" on device{'s' * (len(job.devices) > 1)} {','.join(job.devices)}" if job.devices else ""
-            self.say(f"start   {job.name}{devices}")
-        self._update()
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Show how a job ended; for a failure, its last lines and the file with its whole output."""
-        self._update()
-        if job.state == "done":
-            self.say(f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}")
-        elif job.state == "interrupted":
-            self.say(f"stopped {job.name}; the same command resumes it")
-        elif job.state == "pruned":
-            self.say(f"pruned  {job.name}: {job.reason}")
-        else:
-            self.say(f"FAILED  {job.name}: {job.reason}", style="bold red")
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        """Show that a job began or ended; for a failure, its last lines and the file with its whole output."""
+        self.live.update(view(self.jobs, self.headline()), refresh=True)
+        devices = f" on device{'s' * (len(job.devices) > 1)} {','.join(job.devices)}" if job.devices else ""
+        texts: dict[JobState, str] = {
+            "running": f"start   {job.name}{devices}",
+            "done": f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}",
+            "interrupted": f"stopped {job.name}; the same command resumes it",
+            "pruned": f"pruned  {job.name}: {job.reason}",
+            "failed": f"FAILED  {job.name}: {job.reason}",
+        }
+        if job.state != "running" or not self.console.is_terminal:  # where the table shows it
+            say(texts[job.state], "bold red" if job.state == "failed" else None, self.console)
+        if job.state == "failed":
             for line in [*(f"| {line}" for line in last_lines), f"full output: {job.folder / CONSOLE}"]:
-                self.say(f"        {line}")
+                say(f"        {line}", None, self.console)
 
     def tick(self) -> None:
         """Refresh the table once a second, or print a line once a minute."""
@@ -104,18 +100,11 @@ class LiveView:
         if now - self._shown < (REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS):
             return
         self._shown = now
-        self._update()
+        self.live.update(view(self.jobs, self.headline()), refresh=True)
         if not self.console.is_terminal:
             running = [(job.name, *progress_of(job)) for job in self.jobs if job.state == "running"]
             texts = [f"{name} epoch {epoch}, accuracy {value} %, {left} left" for name, epoch, value, left in running]
-            self.say(f"{self.headline()}: {'; '.join(texts) or NO_DEVICES}")
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print one line."""
-        say(text, style, self.console)
-
-    def _update(self) -> None:
-        self.live.update(view(self.jobs, self.headline()), refresh=True)
+            say(f"{self.headline()}: {'; '.join(texts) or NO_DEVICES}", None, self.console)
 
 
 def view(jobs: Sequence[SweepJob], headline: str) -> Group:

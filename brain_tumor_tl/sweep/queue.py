@@ -8,11 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from brain_tumor_tl.sweep.child import Child, child_environment, failure_reason
-from brain_tumor_tl.sweep.devices import Device
 from brain_tumor_tl.sweep.leases import Lease, Leases
 from brain_tumor_tl.sweep.manifest import SweepJob
 
@@ -24,11 +23,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Watcher(Protocol):
     """What the queue informs of its jobs."""
 
-    def started(self, job: SweepJob) -> None:
-        """Handle the start of a job."""
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Handle the end of a job, with the last lines that it printed."""
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        """Handle the start of a job, or its end with the last lines that it printed."""
 
     def tick(self) -> None:
         """Do periodic work; called several times a second."""
@@ -48,12 +44,13 @@ class Queue:
         source: Returns one more job, None if there is none now. It is asked when there is a free place, so a search
             can choose the next job from the results of the earlier ones.
         grace_seconds: Time that a job gets to end by itself after SIGTERM.
+        waiting: The jobs to start, the largest first, which would otherwise wait until all small ones are done.
         running: The jobs that run now.
         failed: Whether a job failed.
         signals: The received signals that ask to stop.
     """
 
-    jobs: InitVar[Sequence[SweepJob]]
+    jobs: Sequence[SweepJob]
     leases: Leases
     at_once: int
     watcher: Watcher
@@ -61,16 +58,14 @@ class Queue:
     fail_fast: bool = False
     source: Callable[[], SweepJob | None] | None = None
     grace_seconds: float = GRACE_SECONDS
+    waiting: list[SweepJob] = field(default_factory=list)
     running: list[Child] = field(default_factory=list)
     failed: bool = False
     signals: Sequence[int] = ()
 
-    def __post_init__(self, jobs: Sequence[SweepJob]) -> None:
-        """Order the jobs: the largest first, which would otherwise wait until all small ones are done."""
-        self.waiting = sorted((job for job in jobs if job.state == "waiting"), key=lambda job: -job.needs)
-
     def run(self) -> int | None:
         """Run all jobs; return the signal that stopped the queue early, None if none did."""
+        self.waiting = sorted((job for job in self.jobs if job.state == "waiting"), key=lambda job: -job.needs)
         with received_signals() as self.signals:
             try:
                 while not self.stopping() and self.has_work():
@@ -118,10 +113,9 @@ class Queue:
             self.leases.give_back(lease)
             job.state, job.reason = "failed", f"its process can't be started: {error}"
             self.failed = True
-            self.watcher.ended(job, [])
-            return
-        job.state, job.devices = "running", [device.name for device in lease.devices]
-        self.watcher.started(job)
+        else:
+            job.state, job.devices = "running", [device.name for device in lease.devices]
+        self.watcher.changed(job)
 
     def collect(self) -> None:
         """Record which jobs ended, and end those that are to be pruned, without waiting for them."""
@@ -147,7 +141,7 @@ class Queue:
             job.state, job.reason = "pruned", job.unwanted
         else:
             job.state, job.reason = "interrupted", "the sweep was stopped"
-        self.watcher.ended(job, lines)
+        self.watcher.changed(job, lines)
         self.failed |= job.state == "failed"
 
     def end_all(self) -> None:
@@ -175,15 +169,3 @@ def received_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def jobs_at_once(jobs: Sequence[SweepJob], setting: int | None, pool: Sequence[Device], jobs_per_device: int) -> int:
-    """Return how many jobs may run at a time: by default as many as the devices allow, one on the processor.
-
-    Args:
-        jobs: The jobs.
-        setting: `launcher.jobs`.
-        pool: The sweep's devices.
-        jobs_per_device: Jobs that share a device.
-    """
-    return setting or (len(pool) * jobs_per_device if any(job.needs for job in jobs) else 1)

@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
 from brain_tumor_tl.cli import launcher, report
-from brain_tumor_tl.cli.launcher import Bookkeeper, job_returns, submit, tell_end
+from brain_tumor_tl.cli.launcher import Bookkeeper, job_returns, jobs_at_once, submit, tell_end
 from brain_tumor_tl.sweep.manifest import Manifest, SweepJob
 
 BASE = ("data.source=folder", "data.root=/nowhere")
@@ -33,11 +33,12 @@ def test_bookkeeper__report_after_each_job(tmp_path: Path, monkeypatch: pytest.M
     jobs = [SweepJob(name, tmp_path / name, [], []) for name in ("a", "b")]
     books = Bookkeeper(jobs, Manifest(tmp_path, []))
     with books.view.live:
-        books.started(jobs[0])
+        jobs[0].state = "running"
+        books.changed(jobs[0])
         books.tick()
         assert reported == []
         jobs[0].state = "done"
-        books.ended(jobs[0], [])
+        books.changed(jobs[0], [])
         books.tick()
         books.tick()
     assert reported == [tmp_path]
@@ -69,6 +70,21 @@ def test_tell_end__names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "failed: a: killed by SIGKILL" in out
     assert "0 of 1" in out
+
+
+AT_ONCE = {
+    "asked-for": (3, 2, 1, 3),
+    "processor": (None, 0, 1, 1),
+    "devices": (None, 1, 1, 4),
+    "shared-devices": (None, 1, 2, 8),
+}
+
+
+@pytest.mark.parametrize(("setting", "needs", "per_device", "count"), AT_ONCE.values(), ids=AT_ONCE)
+def test_jobs_at_once__default(setting: int | None, needs: int, per_device: int, count: int, tmp_path: Path) -> None:
+    limits = OmegaConf.create({"jobs": setting, "jobs_per_device": per_device})
+
+    assert jobs_at_once([SweepJob("job", tmp_path, [], [], needs=needs)], limits, 4) == count
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["returns", "raises"])

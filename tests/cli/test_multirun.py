@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import hydra
@@ -23,7 +22,7 @@ from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.multirun import plan_jobs
 from brain_tumor_tl.cli.overrides import note_old_name, unresolved
-from brain_tumor_tl.sweep.devices import devices_needed
+from brain_tumor_tl.sweep.devices import Device
 from brain_tumor_tl.sweep.manifest import SweepJob
 
 BASE = ("data.source=folder", "data.root=/nowhere")
@@ -43,7 +42,7 @@ def values_of(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
-def plan_of(*overrides: str, name: str = "train", available: int = 0, per_job: int | None = None) -> list[SweepJob]:
+def plan_of(*overrides: str, name: str = "train", available: int = 0) -> list[SweepJob]:
     """Return the jobs of a command line, as a launcher gets them from Hydra's own sweeper."""
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         setup_globals()
@@ -53,7 +52,7 @@ def plan_of(*overrides: str, name: str = "train", available: int = 0, per_job: i
         lines = [f"{key}={value}" for key, value in params.items()] + unresolved(master.hydra.overrides.task)
         swept = OverridesParser.create(loader).parse_overrides(lines)
         batch = list(itertools.product(*map(values_of, swept)))
-        return plan_jobs(loader, master, batch, partial(devices_needed, per_job=per_job, available=available))
+        return plan_jobs(loader, master, batch, [Device(str(number), "") for number in range(available)])
 
 
 def test_plan_jobs__the_grid() -> None:

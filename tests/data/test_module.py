@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brain_tumor_tl.data import TumorData
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batches
+from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.splits.protocol import Protocol
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from sklearn import metrics as sk
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from brain_tumor_tl.model import TumorClassifier
-from brain_tumor_tl.model.classifier import build_network, of_all_processes
+from brain_tumor_tl.model.classifier import TumorClassifier, build_network, of_all_processes
 from brain_tumor_tl.model.steps import Blocks, make_capturable
 
 CLASSES = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
@@ -140,6 +140,20 @@ def test_loss__class_weights_and_smoothing() -> None:
     assert torch.equal(model.loss(logits, labels), expected)
 
 
+@pytest.mark.parametrize("monitored", ["val", "test"])
+def test_summarize__loss_without_class_weights_and_smoothing_T15(monitored: str, tmp_path: Path) -> None:
+    """A search that minimises val/loss would otherwise choose the weights that make the loss small."""
+    model = classifier(monitored=monitored, class_weights=[1.0, 1.0, 0.01, 1.0], label_smoothing=0.1)
+    run = trainer(tmp_path, epochs=1, enable_checkpointing=False)
+    run.fit(model, loader(), loader())
+    trained, evaluated = (model.outputs(stage)[:2] for stage in ("train", monitored))
+
+    assert model.summarize("train")["loss"] == float(model.loss(*trained))
+    assert model.summarize(monitored)["loss"] == float(nn.functional.cross_entropy(*evaluated))
+    assert float(run.callback_metrics[f"{monitored}/loss"]) == pytest.approx(model.summarize(monitored)["loss"])
+    assert abs(float(model.loss(*evaluated)) - model.summarize(monitored)["loss"]) > 1e-3
+
+
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 def test_configure_optimizers__one_cycle_ends_with_the_run(interval: str, tmp_path: Path) -> None:
     options = {"max_lr": 0.01, "total_steps": "auto"}
@@ -231,15 +245,19 @@ def test_init__a_network_built_before_is_taken_as_it_is() -> None:
 
 def test_of_all_processes__shares_of_any_size_come_together(tmp_path: Path) -> None:
     """Two processes hold 3 and 2 images; each gets all five, in the order of ranks."""
-    # forked, since starting Python and importing torch would take most of the time
-    torch.multiprocessing.start_processes(gather_and_check, (str(tmp_path / "store"),), nprocs=2, start_method="fork")
+    context = multiprocessing.get_context("fork")  # to start Python and import torch would take most of the time
+    processes = [context.Process(target=gather_and_check, args=(rank, str(tmp_path / "store"))) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
     assert sorted(path.name for path in tmp_path.glob("store-*")) == ["store-0", "store-1"]
 
 
 def gather_and_check(rank: int, store: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     mine = torch.arange(3) if rank == 0 else torch.arange(3, 5)
-    logits, labels, positions = of_all_processes((mine[:, None].float(), 10 * mine, mine))
+    logits, labels, positions = of_all_processes([(mine[:, None].float(), 10 * mine, mine)])
     assert logits.tolist() == [[0.0], [1.0], [2.0], [3.0], [4.0]]
     assert (labels.tolist(), positions.tolist()) == ([0, 10, 20, 30, 40], [0, 1, 2, 3, 4])
     torch.distributed.destroy_process_group()

@@ -36,11 +36,11 @@ def batches(order: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 WHOLE = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_compute_into__rows_follow_positions_and_mode_is_restored() -> None:
+def test_compute_into__rows_follow_positions_in_eval_mode() -> None:
     backbone, features = Mean().train(), np.zeros((10, 3), dtype=np.float32)
     compute_into(features, backbone, batches([[9, 0], [1, 2, 3], [8, 7, 6, 5, 4]]))
     assert np.array_equal(features, IMAGES.mean(dim=(2, 3)).numpy())
-    assert backbone.training
+    assert not backbone.training
 
 
 @pytest.mark.parametrize("order", [WHOLE[:2], [*WHOLE, [0]]], ids=["missed", "twice"])

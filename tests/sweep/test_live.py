@@ -93,9 +93,9 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
 
     shown = LiveView(jobs, console)
     with shown.live:
-        shown.started(jobs[0])
-        shown.ended(jobs[1], ["a line"])
-        shown.ended(jobs[3], ["Traceback", "ValueError: no [weights]"])
+        shown.changed(jobs[0])
+        shown.changed(jobs[1], ["a line"])
+        shown.changed(jobs[3], ["Traceback", "ValueError: no [weights]"])
         shown.tick()
 
     assert text_of(console).splitlines() == [
@@ -115,8 +115,8 @@ def test_live_view__table_on_a_terminal(jobs: list[SweepJob], monkeypatch: pytes
 
     shown = LiveView(jobs, console)
     with shown.live:
-        shown.started(jobs[0])
-        shown.ended(jobs[3], ["last words"])
+        shown.changed(jobs[0])
+        shown.changed(jobs[3], ["last words"])
         shown.tick()
 
     text = text_of(console)
@@ -129,11 +129,11 @@ def test_counts__earlier_ones_are_done(jobs: list[SweepJob]) -> None:
     assert counts(jobs[1:3]) == "2 of 2 done"
 
 
-def test_ended__pruned_is_no_failure(tmp_path: Path) -> None:
+def test_changed__pruned_is_no_failure(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     job = SweepJob("slow-one", tmp_path / "slow", [], [], state="pruned", reason="ended after epoch 2")
 
-    LiveView([job], console).ended(job, ["Epoch 2/9"])
+    LiveView([job], console).changed(job, ["Epoch 2/9"])
 
     assert text_of(console) == "pruned  slow-one: ended after epoch 2\n"
     assert counts([job]) == "0 of 1 done, 1 pruned"

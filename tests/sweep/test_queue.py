@@ -21,7 +21,7 @@ from brain_tumor_tl.sweep import queue as queue_module
 from brain_tumor_tl.sweep.devices import Device
 from brain_tumor_tl.sweep.leases import Leases
 from brain_tumor_tl.sweep.manifest import SweepJob
-from brain_tumor_tl.sweep.queue import Queue, jobs_at_once
+from brain_tumor_tl.sweep.queue import Queue
 
 POOL = [Device(str(number), f"GPU-{number}") for number in range(4)]
 PYTHON = (sys.executable, "-S", "-c")
@@ -76,11 +76,11 @@ class Quiet:
         self.ends: list[tuple[str, str, list[str]]] = []
         self.on_tick: Callable[[], Any] = lambda: None
 
-    def started(self, job: SweepJob) -> None:
-        self.starts.append(job.name)
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        self.ends.append((job.name, job.state, list(last_lines)))
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        if job.state == "running":
+            self.starts.append(job.name)
+        else:
+            self.ends.append((job.name, job.state, list(last_lines)))
 
     def tick(self) -> None:
         self.on_tick()
@@ -313,19 +313,6 @@ def test_run__environment_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     assert (tmp_path / "needs2" / "console.log").read_text() == "0,1 8 None\n"
     assert (tmp_path / "needs0" / "console.log").read_text() == " 2 None\n"
-
-
-AT_ONCE = {
-    "asked-for": (3, 2, 1, 3),
-    "processor": (None, 0, 1, 1),
-    "devices": (None, 1, 1, 4),
-    "shared-devices": (None, 1, 2, 8),
-}
-
-
-@pytest.mark.parametrize(("setting", "needs", "per_device", "count"), AT_ONCE.values(), ids=AT_ONCE)
-def test_jobs_at_once__default(setting: int | None, needs: int, per_device: int, count: int, tmp_path: Path) -> None:
-    assert jobs_at_once([make_job(tmp_path, "job", "", needs=needs)], setting, POOL, per_device) == count
 
 
 def test_run__job_alone_leaves_the_threads_to_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

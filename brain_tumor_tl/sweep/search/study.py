@@ -70,13 +70,11 @@ class Study:
         """Return the trials in some states, by default every trial."""
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def about(self) -> Mapping[str, Any]:
-        """Return the settings noted by `note`, empty for a new search."""
-        return dict(self._study.user_attrs.get(ABOUT, {}))
-
-    def note(self, about: Mapping[str, Any]) -> None:
-        """Note the search's settings, to compare with those of later starts."""
-        self._study.set_user_attr(ABOUT, dict(about))
+    def noted(self, about: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings of the search's first start, which are noted here if this is the first."""
+        if ABOUT not in self._study.user_attrs:
+            self._study.set_user_attr(ABOUT, dict(about))
+        return dict(self._study.user_attrs[ABOUT])
 
     def repeat_failed(self) -> None:
         """Repeat the trials that failed in an earlier start before any new ones."""

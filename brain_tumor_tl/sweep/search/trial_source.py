@@ -54,18 +54,14 @@ class TrialSource:
             say(f"FAILED  trial {trial.number} ({' '.join(overrides)}): {error}")
             return None
         trial.set_user_attr(RUN, job.name)
-        if job.name in self.running:
-            self.running[job.name].append(trial)
-            return None
-        known = next((known for known in self.jobs if known.name == job.name), None)
-        if known is None:
-            known = job
+        known = next((known for known in self.jobs if known.name == job.name), job)
+        if known is job:
             self.jobs.append(job)
             if job.state == "waiting" and self.study.was_pruned(job.name):
                 job.state, job.reason = "pruned", "pruned in an earlier start"
-            if job.state == "waiting":
-                self.running[job.name] = [trial]
-                return job
+        if known.state in ("waiting", "running"):
+            self.running.setdefault(job.name, []).append(trial)
+            return job if known is job else None
         self.finish(trial, known)
         return None
 
@@ -75,30 +71,22 @@ class TrialSource:
         if job.state == "failed":
             self.failed[job.name] = job.reason or ""
 
-    def started(self, job: SweepJob) -> None:
-        """Handle the start of a trial's run."""
-        self.watcher.started(job)
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        """Handle the end of a run; an interrupted one stays open for the next start."""
-        for trial in self.running.pop(job.name):
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        """Handle the start or the end of a run; an interrupted one stays open for the next start."""
+        for trial in self.running.pop(job.name) if job.state != "running" else ():
             self.finish(trial, job)
-        self.watcher.ended(job, last_lines)
+        self.watcher.changed(job, last_lines)
 
     def tick(self) -> None:
-        """Report the epochs of the running trials, once a second."""
+        """Report the epochs of the running trials, once a second; what the pruner gives up is unwanted."""
         if time.monotonic() - self._reported >= REPORT_SECONDS:
             self._reported = time.monotonic()
             for job in self.jobs:
                 if job.state == "running" and job.unwanted is None:
-                    self.report(job)
+                    epoch = self.study.report(self.running[job.name][0], job.folder)
+                    behind = f"too far behind the other trials ({self.study.pruner} pruner)"
+                    job.unwanted = f"ended after epoch {epoch}: {behind}" if epoch is not None else None
         self.watcher.tick()
-
-    def report(self, job: SweepJob) -> None:
-        """Report a run's epochs, and mark the job as unwanted if the pruner says so."""
-        epoch = self.study.report(self.running[job.name][0], job.folder)
-        if epoch is not None:
-            job.unwanted = f"ended after epoch {epoch}: too far behind the other trials ({self.study.pruner} pruner)"
 
     def headline(self) -> str:
         """Return the progress of the search."""

@@ -165,12 +165,12 @@ def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
     assert study.summary("open") == "5 finished, 1 pruned, 1 open"
 
 
-def test_about__stays(tmp_path: Path) -> None:
+def test_noted__stays(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    assert study.about() == {}
-    study.note({"optimizer.lr": 0.1, "model.weights": None})
+    first = {"optimizer.lr": 0.1, "model.weights": None}
 
-    assert opened(tmp_path).about() == {"optimizer.lr": 0.1, "model.weights": None}
+    assert study.noted(first) == first
+    assert opened(tmp_path).noted({"optimizer.lr": 0.2}) == first
 
 
 def test_repair__after_a_kill(tmp_path: Path) -> None:

@@ -46,11 +46,9 @@ class Quiet:
     def __init__(self) -> None:
         self.ends: list[tuple[str, str]] = []
 
-    def started(self, job: SweepJob) -> None:
-        pass
-
-    def ended(self, job: SweepJob, last_lines: Sequence[str]) -> None:
-        self.ends.append((job.name, job.state))
+    def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
+        if job.state != "running":
+            self.ends.append((job.name, job.state))
 
     def tick(self) -> None:
         pass
