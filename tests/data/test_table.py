@@ -46,12 +46,12 @@ def test_apply_tables__labels_by_any_name_of_a_class(
 def test_apply_tables__patients_beside_labels(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     rows = "".join(f"{path},,{'' if i % 7 == 0 else i // 2}\n" for i, path in enumerate(index.paths))
 
-    found, patients = apply_tables(index, study_classes, write(tmp_path, f"path,label,patient\n{rows}"), None)
+    found, patients = apply_tables(index, study_classes, write(tmp_path, f"path,label,patient\n{rows}"), "auto")
 
     assert np.array_equal(found.labels, index.labels)
     assert patients is not None
-    assert patients[2] == patients[3]
-    assert patients[0] != patients[1], "an image without a patient is alone"
+    assert patients.numbers[:6].tolist() == [-1, 0, 1, 1, 2, 2]
+    assert patients.source == str(tmp_path / "table.csv")
 
 
 def test_apply_tables__patients_alone(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
@@ -60,9 +60,8 @@ def test_apply_tables__patients_alone(index: Index, study_classes: list[list[str
     _, patients = apply_tables(index, study_classes, None, table)
 
     assert patients is not None
-    together = np.flatnonzero(patients == patients[0])
-    assert [index.paths[i] for i in together] == [index.paths[0], HEAD]
-    assert len(np.unique(patients)) == 27
+    assert [index.paths[i] for i in np.flatnonzero(patients.numbers >= 0)] == [index.paths[0], HEAD]
+    assert patients.numbers.max() == 0
 
 
 def test_read_table__bad_files_may_be_named(index: Index, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from brain_tumor_tl.files import replacing, write_csv
 
 FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # by `cjdata.label`, as in the set's README
 PATIENTS_FILE = "patients.csv"
+log = logging.getLogger("brain_tumor_tl")
 
 
 class Slice(NamedTuple):
@@ -33,13 +35,11 @@ def convert(folder: Path, root: Path) -> None:
         root: Folder of the images, written completely or not at all.
 
     Raises:
-        FileNotFoundError: There are no .mat files.
+        FileNotFoundError: There are no slices.
         ImportError: h5py is not installed.
         ValueError: A file is not one of the data set, or two have the same name.
     """
-    files = sorted(folder.rglob("*.mat"), key=lambda path: (len(path.stem), path.stem))
-    if not files:
-        raise FileNotFoundError(f"Expected .mat files below data.matlab={folder}, found none.")
+    files = find_slices(folder)
     repeated = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
     if repeated:
         raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(repeated[:5])}.")
@@ -54,6 +54,51 @@ def convert(folder: Path, root: Path) -> None:
         write_csv(temporary / PATIENTS_FILE, rows)
 
 
+def find_slices(folder: Path) -> list[Path]:
+    """Return the files of slices below a folder, in the order of their numbers; name the other .mat files in the log.
+
+    The set's own `cvind.mat`, the folds of its authors, is such another file. A file with a number for a name must be a
+    slice.
+
+    Raises:
+        FileNotFoundError: There are none.
+        ImportError: h5py is not installed.
+    """
+    files = sorted(folder.rglob("*.mat"), key=lambda path: (len(path.stem), path.stem))
+    slices = [path for path in files if path.stem.isdecimal() or has_slice(path)]
+    others = [path.name for path in files if path not in set(slices)]
+    if others:
+        log.warning(
+            f"{len(others)} .mat file(s) below {folder} without a slice (cjdata) are left out: {', '.join(others)}"
+        )
+    if not slices:
+        raise FileNotFoundError(f"Expected .mat files of slices below data.matlab={folder}, found none.")
+    return slices
+
+
+def has_slice(path: Path) -> bool:
+    """Tell whether a file is a MATLAB v7.3 file with `cjdata`."""
+    h5py = import_h5py()
+    try:
+        with h5py.File(path) as file:
+            return "cjdata" in file
+    except OSError:
+        return False
+
+
+def import_h5py() -> Any:
+    """Return h5py.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Reading MATLAB files needs h5py: pip install 'brain_tumor_tl[matlab]'.") from error
+    return h5py
+
+
 def read_slice(path: Path) -> Slice:
     """Read a MATLAB v7.3 file, which is HDF5, with `cjdata.image`, `cjdata.label` and `cjdata.PID`.
 
@@ -61,10 +106,7 @@ def read_slice(path: Path) -> Slice:
         ImportError: h5py is not installed.
         ValueError: The file holds something else.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("Reading MATLAB files needs h5py: pip install 'brain_tumor_tl[matlab]'.") from error
+    h5py = import_h5py()
     try:
         with h5py.File(path) as file:
             image, label, patient = (np.asarray(file["cjdata"][name]) for name in ("image", "label", "PID"))

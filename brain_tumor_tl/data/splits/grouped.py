@@ -12,7 +12,13 @@ Chosen = NDArray[np.bool_]
 
 
 def grouped_split(
-    labels: Indices, groups: Indices, seed: int, test_fraction: float, val_fraction: float = 0, stratify: bool = False
+    labels: Indices,
+    groups: Indices,
+    seed: int,
+    test_fraction: float,
+    val_fraction: float = 0,
+    stratify: bool = False,
+    every_class: bool = False,
 ) -> Split:
     """Split whole groups at random; equals `random_split` for groups of one image each without stratification.
 
@@ -26,6 +32,8 @@ def grouped_split(
         test_fraction: Target share of all images in the test split.
         val_fraction: Target share of all images in the validation split.
         stratify: Aim at the same share of every class in each split.
+        every_class: With `stratify`, give each split a group of each class even if the group is far larger than the
+            split's share.
 
     Raises:
         ValueError: A split that was asked for would be empty.
@@ -33,8 +41,8 @@ def grouped_split(
     groups = numbered(groups)
     counts = group_counts(labels, groups, stratify)
     order = np.random.RandomState(seed).permutation(len(counts))
-    test = pick_groups(counts, targets(counts, test_fraction), order)
-    val = pick_groups(counts, targets(counts, val_fraction), order[~test[order]])
+    test = pick_groups(counts, targets(counts, test_fraction), order, every_class)
+    val = pick_groups(counts, targets(counts, val_fraction), order[~test[order]], every_class and val_fraction > 0)
     return split_of_groups(test, val, groups, val_fraction)
 
 
@@ -88,7 +96,7 @@ def targets(counts: Indices, fraction: float) -> Indices:
     return whole
 
 
-def pick_groups(counts: Indices, target: Indices, order: Indices) -> Chosen:
+def pick_groups(counts: Indices, target: Indices, order: Indices, every_column: bool = False) -> Chosen:
     """Choose groups whose counts come close to a target: in order while they fit, then whichever come closest.
 
     At the end no single further group would come closer.
@@ -97,6 +105,7 @@ def pick_groups(counts: Indices, target: Indices, order: Indices) -> Chosen:
         counts: Images of each group, `(G, C)`.
         target: Target number of images, `(C,)`.
         order: The groups that may be chosen, in the order in which they are tried.
+        every_column: Choose a group of each column that has several, even if that leads away from the target.
 
     Returns:
         Whether each group is chosen, `(G,)`.
@@ -105,7 +114,7 @@ def pick_groups(counts: Indices, target: Indices, order: Indices) -> Chosen:
     left = target.copy()
     for group in order.tolist():
         if not left.any():
-            return chosen
+            break
         if (counts[group] <= left).all():
             chosen[group] = True
             left -= counts[group]
@@ -116,4 +125,10 @@ def pick_groups(counts: Indices, target: Indices, order: Indices) -> Chosen:
             break
         chosen[rest[best]] = True
         left -= counts[rest[best]]
+    for column in np.flatnonzero(counts[chosen].sum(axis=0) == 0) if every_column else ():
+        rest = order[~chosen[order] & (counts[order, column] > 0)]
+        if len(rest) > 1:  # the last one is left to train on
+            best = rest[np.abs(left - counts[rest]).sum(axis=1).argmin()]
+            chosen[best] = True
+            left -= counts[best]
     return chosen

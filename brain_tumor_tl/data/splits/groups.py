@@ -69,15 +69,32 @@ def alone(count: int) -> Indices:
     return np.arange(count, dtype=np.int64)
 
 
+def numbers_of(names: Sequence[str]) -> Indices:
+    """Return the number of each name, such as a patient's, `(N,)`; -1 for an empty name.
+
+    >>> numbers_of(["p1", "", "p1", "p0"]).tolist()
+    [0, -1, 0, 1]
+    """
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) if name else -1 for name in names], dtype=np.int64)
+
+
+def groups_of(numbers: Indices) -> Indices:
+    """Return the groups of images with the same number, `(N,)`; an image with a negative number is alone.
+
+    >>> groups_of(np.array([0, -1, 0, -1])).tolist()
+    [0, 1, 0, 2]
+    """
+    return numbered(np.where(numbers < 0, -1 - np.arange(len(numbers)), numbers))
+
+
 def named_groups(names: Sequence[str]) -> Indices:
-    """Return the groups of images with the same name, such as a patient's; an image with an empty name is alone.
+    """Return the groups of images with the same name; an image with an empty name is alone.
 
     >>> named_groups(["p1", "", "p1", ""]).tolist()
     [0, 1, 0, 2]
     """
-    numbers: dict[str, int] = {}
-    groups = [numbers.setdefault(name, len(numbers)) if name else -1 - i for i, name in enumerate(names)]
-    return numbered(np.array(groups, dtype=np.int64))
+    return groups_of(numbers_of(names))
 
 
 def groups_with_several(groups: Indices, values: Indices) -> Indices:

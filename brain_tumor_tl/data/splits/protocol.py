@@ -14,18 +14,26 @@ from brain_tumor_tl.data.splits.grouped import grouped_split
 from brain_tumor_tl.data.splits.groups import Indices, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
 from brain_tumor_tl.data.splits.random import random_split
-from brain_tumor_tl.data.splits.split import LEFT_OUT, Split
+from brain_tumor_tl.data.splits.split import LEFT_OUT, TRAIN, Split
 
 TITLES = {
     "random": "random split of single images",
     "grouped": "random split of whole groups",
     "series": "random split of whole groups and series of file numbers",
+    "patients": "random split of whole patients{unknown}",
     "official": "split by the set's own folders",
     "official_clean": "split by the set's own folders, less test images with a copy in Training",
-    "kfold": "k-fold split of {whole}, fold {fold} of {folds} counted from 0",
+    "kfold": "k-fold split of {whole}{unknown}, fold {fold} of {folds} counted from 0",
 }
 SPLITS = tuple(TITLES)
-FOLDS_BY = {"random": "single images", "grouped": "whole groups", "series": "whole series"}
+FOLDS_BY = {
+    "random": "single images", "grouped": "whole groups", "series": "whole series", "patients": "whole patients",
+}  # fmt: skip
+UNKNOWN_PATIENTS = {
+    "group": ", unknown ones by copies and series",
+    "train_only": ", unknown ones for training alone",
+    "drop": ", without images of unknown ones",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Protocol:
         folds: Number of folds.
         fold_by: What stays together in a fold, one of `FOLDS_BY`.
         drop_conflicts: Whether copies with different labels are left out.
+        unknown_patients: What a split by patients does with images of unknown patients, one of `UNKNOWN_PATIENTS`.
     """
 
     split: str = "random"
@@ -51,10 +60,11 @@ class Protocol:
     folds: int = 5
     fold_by: str = "grouped"
     drop_conflicts: bool = False
+    unknown_patients: str = "group"
 
     @property
     def by(self) -> str:
-        """What stays together: "random" nothing, "grouped" copies and patients, "series" those and series."""
+        """What stays together, one of `FOLDS_BY`; `Relations.groups` says what each of them means."""
         if self.split == "kfold":
             return self.fold_by
         if self.split == "official" and self.val_fraction == 0:
@@ -66,13 +76,20 @@ class Protocol:
         """Whether the split depends on which images are copies of each other."""
         return self.by != "random" or self.drop_conflicts
 
+    @property
+    def stratified(self) -> bool:
+        """Whether each split aims at the same share of every class; patients are too few to leave that to chance."""
+        return self.stratify or self.by == "patients"
+
     def title(self) -> str:
         """Return the split in words.
 
         >>> Protocol("kfold", fold=1, fold_by="series").title()
         'k-fold split of whole series, fold 1 of 5 counted from 0'
         """
-        return TITLES[self.split].format(whole=FOLDS_BY[self.fold_by], fold=self.fold, folds=self.folds)
+        unknown = UNKNOWN_PATIENTS[self.unknown_patients] if self.by == "patients" else ""
+        whole = FOLDS_BY[self.fold_by]
+        return TITLES[self.split].format(whole=whole, unknown=unknown, fold=self.fold, folds=self.folds)
 
 
 def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) -> Split:
@@ -87,13 +104,21 @@ def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) ->
     Raises:
         ValueError: The images don't allow it, or a class would have no training image.
     """
-    labels, groups, kept = index.labels, relations.groups(protocol.by), np.arange(len(index))
+    labels, groups, usable = index.labels, relations.groups(protocol.by), np.ones(len(index), dtype=bool)
     if protocol.drop_conflicts:
         copies = relations.require_copies()
-        kept = np.flatnonzero(~np.isin(copies, groups_with_several(copies, labels)))
+        usable = ~np.isin(copies, groups_with_several(copies, labels))
+    divided = usable
+    if protocol.by == "patients" and protocol.unknown_patients != "group":
+        divided = usable & (known_numbers(relations) >= 0)
+    kept = np.flatnonzero(divided)
     codes = np.full(len(index), LEFT_OUT, dtype=np.int64)
     codes[kept] = split_of(protocol, labels[kept], groups[kept], [index.official[i] for i in kept], seed).codes
+    if protocol.by == "patients" and protocol.unknown_patients == "train_only":
+        codes[usable & ~divided & ~np.isin(groups, groups[codes > TRAIN])] = TRAIN
     split = Split(codes)
+    if protocol.by == "patients":
+        check_whole_patients(protocol, split, index, groups, kept)
     missing = index.missing_classes(split.train)
     if missing:
         raise ValueError(
@@ -104,14 +129,51 @@ def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) ->
     return split
 
 
+def known_numbers(relations: Relations) -> Indices:
+    """Return the number of each image's patient, -1 if it is not known, `(N,)`."""
+    return np.full(len(relations.paths), -1) if relations.patients is None else relations.patients
+
+
+def check_whole_patients(protocol: Protocol, split: Split, index: Index, groups: Indices, kept: Indices) -> None:
+    """Raise a ValueError if the patients of a class can't fill all splits.
+
+    Args:
+        protocol: How the images were split.
+        split: The result.
+        index: The images.
+        groups: Which of them stay together, `(N,)`.
+        kept: Positions of the images that were divided.
+    """
+    faults = []
+    for label, name in enumerate(index.classes):
+        own = kept[index.labels[kept] == label]
+        images = f"{name}: {len(own)} image(s) of {len(np.unique(groups[own]))} patient(s) or group(s)"
+        if not len(own) and protocol.unknown_patients == "drop":
+            faults.append(f"{images} left, since no patient of this class is known")
+        elif len(own) and protocol.split == "kfold" and len(np.unique(groups[own])) < 2:
+            faults.append(f"{images}, so the fold that tests them trains on none")
+        elif len(own) and protocol.split != "kfold":
+            splits = {"training": split.train, "validation": split.val, "test": split.test}
+            wanted = [part for part in splits if part != "validation" or protocol.val_fraction > 0]
+            without = [part for part in wanted if name in index.missing_classes(splits[part])]
+            faults += [f"{images}, none for {' and '.join(without)}"] if without else []
+    if faults:
+        raise ValueError(
+            f"Expected images of every class in every split, a {protocol.title()} forbids it: {'; '.join(faults)}."
+            " Give other fractions, data.unknown_patients=group or data.split=series, or list only classes of several "
+            "patients in data.classes."
+        )
+
+
 def split_of(protocol: Protocol, labels: Indices, groups: Indices, official: list[str], seed: int) -> Split:
     """Return a protocol's split of images that are all used."""
-    val, stratify = protocol.val_fraction, protocol.stratify
+    val, stratify = protocol.val_fraction, protocol.stratified
     match protocol.split:
         case "random":
             return random_split(labels, seed, protocol.test_fraction, val, stratify)
-        case "grouped" | "series":
-            return grouped_split(labels, groups, seed, protocol.test_fraction, val, stratify)
+        case "grouped" | "series" | "patients":
+            every_class = protocol.split == "patients"
+            return grouped_split(labels, groups, seed, protocol.test_fraction, val, stratify, every_class)
         case "official" | "official_clean":
             clean = protocol.split == "official_clean"
             return official_split(labels, groups, official, seed, val, stratify, clean)
@@ -134,13 +196,21 @@ def shuffled(labels: Indices, split: Split, seed: int) -> Indices:
 
 
 def count_leaked(split: Split, groups: Indices | None) -> int | None:
-    """Return how many test images share a group with a training image; None if the groups are not known."""
-    return None if groups is None else int(np.isin(groups[split.test], groups[split.train]).sum())
+    """Return how many test images share a group with a training image; None if the groups are not known.
+
+    Args:
+        split: The split.
+        groups: Group of each image, `(N,)`; images with a negative number are in none.
+    """
+    if groups is None:
+        return None
+    test = groups[split.test]
+    return int((np.isin(test, groups[split.train]) & (test >= 0)).sum())
 
 
 def count_divided(split: Split, groups: Indices | None) -> int | None:
-    """Return how many groups are in more than one split; None if the groups are not known."""
-    return None if groups is None else len(groups_with_several(groups, split.codes))
+    """Return how many groups are in more than one split, with `groups` as above; None if they are not known."""
+    return None if groups is None else len(groups_with_several(groups, np.where(groups < 0, -1, split.codes)))
 
 
 def describe_split(protocol: Protocol, split: Split, index: Index, relations: Relations) -> dict[str, Any]:
@@ -154,7 +224,7 @@ def describe_split(protocol: Protocol, split: Split, index: Index, relations: Re
     """
     splits = {"train": split.train, "val": split.val, "test": split.test}
     missing = {name: index.missing_classes(images) for name, images in splits.items() if len(images)}
-    folded = protocol.split == "kfold"
+    folded, patients = protocol.split == "kfold", relations.patients
     return {
         "split": protocol.split,
         "title": protocol.title(),
@@ -165,6 +235,9 @@ def describe_split(protocol: Protocol, split: Split, index: Index, relations: Re
         "missing_classes": {name: classes for name, classes in missing.items() if classes},
         "groups_in_several_splits": count_divided(split, relations.copies),
         "patients_in_several_splits": count_divided(split, relations.patients),
+        "patients_in_training": count_leaked(split, relations.patients),
+        "known_patients": None if patients is None else int((patients[split.test] >= 0).sum()),
+        "images_without_patient": None if patients is None else int(((patients < 0) & (split.codes >= 0)).sum()),
         "identical_in_training": count_leaked(split, relations.identical),
         "copies_in_training": count_leaked(split, relations.copies),
     }

@@ -55,7 +55,8 @@ def split_rows(index: Index, split_names: Sequence[str], **groups: Indices | Non
     Args:
         index: The images.
         split_names: The split of each, as `Split.names` returns them.
-        **groups: Columns of group numbers, `(N,)` each; None for a column that is not known.
+        **groups: Columns of group numbers, `(N,)` each; None for a column that is not known. A negative number stands
+            for no group and leaves the cell empty.
     """
     labels: list[int] = index.labels.tolist()
     columns = {
@@ -63,7 +64,11 @@ def split_rows(index: Index, split_names: Sequence[str], **groups: Indices | Non
         "label": labels,
         "class": [index.classes[label] for label in labels],
         "split": split_names,
-        **{name: numbers.tolist() for name, numbers in groups.items() if numbers is not None},
+        **{
+            name: ["" if number < 0 else number for number in numbers.tolist()]
+            for name, numbers in groups.items()
+            if numbers is not None
+        },
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

@@ -46,20 +46,45 @@ def test_convert__pixels_classes_and_patients(folder: Path, tmp_path: Path) -> N
 
     assert index.paths == tuple(sorted(f"{FOLDERS[i % 3 + 1]}/{i + 1}.png" for i in range(6)))
     assert patients is not None
-    assert patients.tolist() == [0, 0, 1, 1, 2, 2]
+    assert patients.numbers.tolist() == [0, 0, 1, 1, 2, 2]
     pixels = np.asarray(Image.open(root / "glioma_tumor" / "5.png"))
     assert np.array_equal(pixels, np.arange(35).reshape(5, 7) * 450)
     assert not (tmp_path / "png.tmp").exists()
 
 
 def test_convert__no_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"Expected \.mat files below data\.matlab="):
+    with pytest.raises(FileNotFoundError, match=r"Expected \.mat files of slices below data\.matlab="):
         convert(tmp_path, tmp_path / "png")
 
 
 def test_convert__same_name_twice(folder: Path, tmp_path: Path) -> None:
     write_mat(folder / "again" / "3.mat", np.zeros((2, 2)), 1, "1")
     with pytest.raises(ValueError, match=r"each name once .* several of 3"):
+        convert(folder, tmp_path / "png")
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_convert__D01_the_authors_folds_are_left_out_and_named(
+    version: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if version == "5":
+        (folder / "cvind.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    else:
+        with h5py.File(folder / "cvind.mat", "w", userblock_size=512) as file:
+            file["cvind"] = np.ones((1, 6))
+
+    convert(folder, tmp_path / "png")
+
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 6
+    assert "1 .mat file(s) below" in caplog.text
+    assert "without a slice (cjdata) are left out: cvind.mat" in caplog.text
+
+
+def test_convert__a_truncated_slice(folder: Path, tmp_path: Path) -> None:
+    content = (folder / "4-6" / "5.mat").read_bytes()
+    (folder / "4-6" / "5.mat").write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(ValueError, match=r"MATLAB v7\.3 in .*5\.mat"):
         convert(folder, tmp_path / "png")
 
 

@@ -61,6 +61,21 @@ def test_grouped_split__size_within_half_a_group(rows: list[tuple[int, int]], se
     assert abs(len(split.test) - np.floor(len(labels) * fraction + 0.5)) <= largest / 2
 
 
+@given(images, seeds, st.sampled_from([0.0, 0.2]))
+def test_grouped_split__every_class_if_it_has_the_groups(rows: list[tuple[int, int]], seed: int, val: float) -> None:
+    labels = np.array([row[0] for row in rows])
+    groups = np.array([16 * label + group % 4 for label, group in rows])  # at most 4 of each class, some large
+    wanted = 2 if val == 0 else 3
+    if min(len(np.unique(groups[labels == label])) for label in np.unique(labels)) < wanted:
+        return
+
+    split = grouped_split(labels, groups, seed, 0.1, val, stratify=True, every_class=True)
+
+    assert_whole(split, groups)
+    for positions in (split.train, split.test) if val == 0 else (split.train, split.val, split.test):
+        assert {*labels[positions].tolist()} == {*labels.tolist()}
+
+
 @given(st.lists(st.integers(0, 3), min_size=10, max_size=60), seeds)
 def test_grouped_split__groups_of_one_are_split_at_random(values: list[int], seed: int) -> None:
     labels = np.array(values)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.leakage.relations import Relations
 from brain_tumor_tl.data.splits.groups import alone, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
-from brain_tumor_tl.data.splits.protocol import FOLDS_BY, SPLITS, Protocol, describe_split, divide, shuffled
+from brain_tumor_tl.data.splits.protocol import (
+    FOLDS_BY,
+    SPLITS,
+    UNKNOWN_PATIENTS,
+    Protocol,
+    describe_split,
+    divide,
+    shuffled,
+)
 from brain_tumor_tl.data.splits.random import random_split
-from brain_tumor_tl.data.splits.split import Split
+from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split
 
 COUNT = 60
 LABELS = np.arange(COUNT) % 3
@@ -28,6 +39,9 @@ def index_of(labels: Any = LABELS, testing: int = 12) -> Index:
     return Index(Path("set"), paths, labels, ("a", "b", "c"), official, paths)
 
 
+PATIENTS = np.where(np.arange(COUNT) % 4 == 0, -1, np.arange(COUNT) // 5)  # a quarter is not known
+
+
 def relations_of(**known: Any) -> Relations:
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32), dtype=np.uint8)
     pictures[1::2] = pictures[::2]  # every second one looks like the one before
@@ -37,7 +51,7 @@ def relations_of(**known: Any) -> Relations:
 
 @pytest.mark.parametrize("split", [name for name in SPLITS if name != "kfold"])
 def test_divide__every_split(split: str) -> None:
-    index, relations = index_of(), relations_of()
+    index, relations = index_of(), relations_of(patients=PATIENTS)
 
     result = divide(Protocol(split, val_fraction=0.1), index, relations, 0)
 
@@ -62,7 +76,7 @@ def test_divide__official_needs_no_copies() -> None:
 
 @pytest.mark.parametrize("by", FOLDS_BY)
 def test_divide__folds_test_everyone_once(by: str) -> None:
-    relations = relations_of()
+    relations = relations_of(patients=PATIENTS)
     splits = [divide(Protocol("kfold", fold=f, folds=4, fold_by=by), index_of(), relations, 0) for f in range(4)]
 
     assert sorted(np.concatenate([split.test for split in splits]).tolist()) == list(range(COUNT))
@@ -71,10 +85,135 @@ def test_divide__folds_test_everyone_once(by: str) -> None:
 
 def test_divide__patients_stay_together() -> None:
     patients = np.arange(COUNT) // 5
-    split = divide(Protocol("grouped"), index_of(), relations_of(patients=patients), 0)
+    split = divide(Protocol("patients"), index_of(), relations_of(patients=patients), 0)
 
     assert len(groups_with_several(patients, split.codes)) == 0
+    assert len(groups_with_several(COPIES, split.codes)) == 0
     assert len(split.test) == pytest.approx(12, abs=5)
+
+
+def test_divide__patients_of_grouped_splits_are_only_counted() -> None:
+    relations = relations_of(patients=np.arange(COUNT) // 5)
+    protocol = Protocol("grouped")
+
+    found = describe_split(protocol, divide(protocol, index_of(), relations, 0), index_of(), relations)
+
+    assert found["copies_in_training"] == 0
+    assert found["known_patients"] == 12
+    assert found["patients_in_training"] > 6
+
+
+@pytest.mark.parametrize("known", ["all", "half"])
+def test_divide__images_of_unknown_patients(known: str) -> None:
+    index, patients = index_of(), np.arange(COUNT) // 5 if known == "all" else PATIENTS
+    relations = relations_of(patients=patients)
+    unknown = np.flatnonzero(patients < 0).tolist()
+
+    group, train_only, drop = (
+        divide(Protocol("patients", unknown_patients=mode), index, relations, 0) for mode in UNKNOWN_PATIENTS
+    )
+
+    assert bool(unknown) == (known == "half")
+    assert group.left_out.tolist() == []
+    assert bool({*unknown} & {*group.test.tolist()}) == bool(unknown)
+    assert not {*unknown} & {*train_only.test.tolist(), *train_only.val.tolist()}
+    assert drop.left_out.tolist() == unknown
+    with_test = np.isin(relations.groups("patients"), relations.groups("patients")[train_only.test])
+    assert train_only.left_out.tolist() == [i for i in unknown if with_test[i]], "else copies of test images"
+    for split in (group, train_only, drop):
+        assert len(split.test) > 0
+        assert len(groups_with_several(relations.groups("patients"), split.codes)) == 0
+
+
+tables = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 9), st.integers(0, 40)), min_size=6, max_size=60)
+protocols = st.builds(
+    Protocol,
+    st.sampled_from(["patients", "kfold"]),
+    st.sampled_from([0.2, 0.4]),
+    st.sampled_from([0.0, 0.2]),
+    st.booleans(),
+    fold=st.integers(0, 2),
+    folds=st.just(3),
+    fold_by=st.just("patients"),
+    drop_conflicts=st.booleans(),
+    unknown_patients=st.sampled_from(sorted(UNKNOWN_PATIENTS)),
+)
+
+
+@given(tables, protocols, st.integers(0, 2**32 - 1))
+def test_divide__no_patient_in_two_splits_for_any_table(rows: Any, protocol: Protocol, seed: int) -> None:
+    labels, patients, copies = np.array(rows, dtype=np.int64).T
+    count = len(rows)
+    paths = tuple(f"p ({i}).png" for i in range(count))
+    index = Index(Path("set"), paths, labels, ("a", "b", "c"), ("",) * count, paths)
+    pictures = np.random.default_rng(seed).integers(0, 256, (count, 32, 32), dtype=np.uint8)
+    pictures[1::2] = pictures[: 2 * (count // 2) : 2]  # neighbours are series
+    known = None if (patients < 0).all() else patients
+    relations = Relations(paths, copies, copies, known, pictures)
+    try:
+        split = divide(protocol, index, relations, seed)
+    except ValueError as error:
+        if not re.match(r"Expected (images|training images|to know|at least data\.folds)", str(error)):
+            raise
+        return
+
+    found = describe_split(protocol, split, index, relations)
+    together = [patients[split.codes == code] for code in (TRAIN, VAL, TEST)]
+    for number, one in enumerate(together):
+        for other in together[number + 1 :]:
+            assert not {*one[one >= 0].tolist()} & {*other.tolist()}
+    assert found["patients_in_several_splits"] == found["patients_in_training"] == found["copies_in_training"] == 0
+    assert found["groups_in_several_splits"] == 0
+    assert set(range(count)) == {*split.train, *split.val, *split.test, *split.left_out}
+    if protocol.split == "patients" and protocol.unknown_patients == "group":
+        kept = split.codes >= 0
+        assert {*labels[split.test].tolist()} == {*labels[split.train].tolist()} == {*labels[kept].tolist()}
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "no patient is known": ({"patients": None}, r"patients of some images .*, got none for 60 images"),
+    "a class of one patient": (
+        {"patients": np.where(LABELS == 2, 99, np.arange(COUNT) // 3)},
+        r"c: 20 image\(s\) of 1 patient\(s\) or group\(s\), none for (training|test)",
+    ),
+    "a class of one patient, folds": (
+        {"patients": np.where(LABELS == 2, 99, np.arange(COUNT) // 3), "split": "kfold", "fold_by": "patients"},
+        r"c: 20 image\(s\) of 1 patient\(s\) or group\(s\), so the fold that tests them trains on none",
+    ),
+    "a class without known patients is dropped": (
+        {"patients": np.where(LABELS == 1, -1, np.arange(COUNT) // 6), "unknown_patients": "drop"},
+        r"b: 0 image\(s\) of 0 patient\(s\) or group\(s\) left, since no patient of this class is known",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given_values", "expected"), REFUSED.values(), ids=REFUSED)
+def test_divide__patients_that_can_not_be_kept_apart(given_values: dict[str, Any], expected: str) -> None:
+    values = {"split": "patients"} | given_values
+    relations = relations_of(patients=values.pop("patients"), copies=alone(COUNT), identical=alone(COUNT))
+
+    with pytest.raises(ValueError, match=expected):
+        divide(Protocol(**values), index_of(), relations, 0)
+
+
+def test_title__of_patients() -> None:
+    title = Protocol("kfold", fold=1, fold_by="patients", unknown_patients="train_only").title()
+
+    assert title == "k-fold split of whole patients, unknown ones for training alone, fold 1 of 5 counted from 0"
+    assert Protocol("patients").title() == "random split of whole patients, unknown ones by copies and series"
+    assert Protocol("grouped").title() == "random split of whole groups"
+
+
+def test_describe_split__half_of_the_patients_known() -> None:
+    relations = relations_of(patients=PATIENTS)
+    split = divide(Protocol(), index_of(), relations, 0)
+
+    found = describe_split(Protocol(), split, index_of(), relations)
+
+    test, train = PATIENTS[split.test], set(PATIENTS[split.train].tolist())
+    assert found["known_patients"] == (test >= 0).sum() < len(test)
+    assert found["patients_in_training"] == sum(number in train for number in test[test >= 0].tolist()) > 0
+    assert found["images_without_patient"] == 15
 
 
 def test_divide__series_stay_together() -> None:
@@ -113,8 +252,8 @@ def test_divide__class_that_is_not_trained() -> None:
 
 
 def test_divide__unknown_split() -> None:
-    with pytest.raises(ValueError, match=r"one of random, grouped, .* got 'patients'"):
-        divide(Protocol("patients"), index_of(), relations_of(), 0)
+    with pytest.raises(ValueError, match=r"one of random, grouped, .* got 'scanner'"):
+        divide(Protocol("scanner"), index_of(), relations_of(), 0)
 
 
 def test_describe_split__of_a_random_split() -> None:
@@ -150,8 +289,11 @@ def test_describe_split__not_computed() -> None:
     relations = Relations(index_of().paths)
     found = describe_split(Protocol(), divide(Protocol(), index_of(), relations, 0), index_of(), relations)
 
-    unknown = ("groups_in_several_splits", "patients_in_several_splits", "identical_in_training", "copies_in_training")
-    assert [found[key] for key in unknown] == [None] * 4
+    unknown = (
+        "groups_in_several_splits", "patients_in_several_splits", "identical_in_training", "copies_in_training",
+        "patients_in_training", "known_patients", "images_without_patient",
+    )  # fmt: skip
+    assert [found[key] for key in unknown] == [None] * 7
 
 
 def test_shuffled__training_split_only() -> None:
