@@ -12,7 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from brain_tumor_tl.evaluation.ranking import Labels, Values, brier_score, log_loss, run_ranking, softmax
 
 BINS = 15  # as in Guo et al. 2017
-COLDEST, HOTTEST = 0.01, 100.0  # range of the temperature; beyond it probabilities are practically 0, 1 or 1/K
+COLDEST, HOTTEST = 0.01, 100.0  # range of the temperature; at its ends probabilities are practically 0, 1 or 1/K
+
+
+class NoTemperature(ValueError):
+    """Why there is no temperature; the message completes "no temperature: "."""
 
 
 def reliability_rows(labels: Labels, probabilities: Values, bins: int = BINS) -> list[dict[str, Any]]:
@@ -69,8 +73,8 @@ def fit_temperature(logits: ArrayLike, labels: Labels) -> float:
     """Return the temperature T that minimises the log loss of softmax(logits / T).
 
     Guo et al. 2017 (ICML, section 4.2). The log loss is convex in 1 / T. Its slope, the mean over images of the
-    expected logit minus the true class's logit, changes sign once, and bisection finds where. If all predictions are
-    correct, the loss has no minimum and T is `COLDEST`; if the logits are worse than chance, T is `HOTTEST`.
+    expected logit minus the true class's logit, changes sign at most once, and bisection finds where. If all images are
+    predicted correctly it never does: the log loss falls with T down to 0.
 
     Args:
         logits: `(N, K)`, or log probabilities, of validation images. Fitted on test images, the temperature would make
@@ -78,23 +82,37 @@ def fit_temperature(logits: ArrayLike, labels: Labels) -> float:
         labels: True class of each image, `(N,)`.
 
     Raises:
-        ValueError: There are no images, or a logit is not finite.
+        NoTemperature: No temperature between `COLDEST` and `HOTTEST` has the lowest log loss, or none is better than 1;
+            the message says why.
     """
     values = np.asarray(logits, dtype=np.float64)
-    if len(labels) == 0 or values.shape[0] != len(labels):
-        raise ValueError(
-            f"Expected logits and labels of validation images, got {values.shape[0]} and {len(labels)}. "
-            "data.val_fraction=0.1 makes a validation split."
-        )
+    if len(labels) == 0:
+        raise NoTemperature("there is no validation split to fit it on (data.val_fraction=0.1 makes one)")
     if not np.isfinite(values).all():
-        raise ValueError("Expected finite logits to fit a temperature to, got NaN or infinity: the run has diverged.")
+        raise NoTemperature("the logits of the validation split are not finite: the run has diverged")
     above_truth = values - values[np.arange(len(labels)), labels][:, None]
+    if above_truth.max() <= 0:
+        raise NoTemperature(
+            f"all {len(labels)} validation images are predicted correctly, so the lower it is, the better it seems"
+        )
+
+    def slope(power: float) -> float:
+        return float((softmax(values, math.exp(-power)) * above_truth).sum(axis=1).mean())
+
     low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
+    if slope(high) <= 0:
+        raise NoTemperature(f"it would be below {COLDEST}, where every prediction counts as certain")
+    if slope(low) >= 0:
+        raise NoTemperature(
+            f"it would be above {HOTTEST:g}: the logits of the validation split are no better than chance"
+        )
     while high - low > 1e-10:
         middle = (low + high) / 2
-        slope = (softmax(values, math.exp(-middle)) * above_truth).sum(axis=1).mean()
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return min(max(math.exp(-(low + high) / 2), COLDEST), HOTTEST)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    temperature = math.exp(-(low + high) / 2)
+    if log_loss(labels, softmax(values, temperature)) > log_loss(labels, softmax(values)) - 1e-9:
+        raise NoTemperature("none has a lower log loss on the validation split than 1, which changes nothing")
+    return temperature
 
 
 def quality(labels: Labels, probabilities: Values) -> dict[str, Any]:
@@ -125,11 +143,14 @@ def run_probabilities(
         labels: True class of each test image, `(N,)`.
         classes: Name of each class.
         validation: Logits and labels of the validation split with the same weights, None if there is no such split.
-            The temperature is fitted on them; `calibrated` has the metrics that change with it.
+            The temperature is fitted on them; `calibrated` has the metrics that change with it. Both are None if there
+            is none, and `no_temperature` says why.
     """
     probabilities = softmax(logits)
     result = {**run_ranking(labels, probabilities, classes), **quality(labels, probabilities)}
-    if validation is None or not len(validation[1]) or not np.isfinite(validation[0]).all():
-        return {**result, "temperature": None, "calibrated": None}
-    temperature = fit_temperature(*validation)
-    return {**result, "temperature": temperature, "calibrated": quality(labels, softmax(logits, temperature))}
+    try:
+        temperature = fit_temperature(*(validation or ((), np.zeros(0, dtype=np.int64))))
+    except NoTemperature as reason:
+        return {**result, "temperature": None, "no_temperature": str(reason), "calibrated": None}
+    calibrated = quality(labels, softmax(logits, temperature))
+    return {**result, "temperature": temperature, "no_temperature": None, "calibrated": calibrated}

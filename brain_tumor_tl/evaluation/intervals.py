@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brain_tumor_tl.evaluation.ranking import Labels, Values, absent_classes, class_aurocs, mean_defined, ratio
+from brain_tumor_tl.evaluation.ranking import Labels, Values, class_aurocs, mean_defined, ratio
 
 LEVEL = 0.95
 RESAMPLES = 2000
+FEWEST, ENOUGH = 500, 2_000_000_000  # resamples at least; numbers (resamples x images x classes) that are enough work
 CHUNK = 4_000_000  # weights of the resamples that are computed at a time, 32 MB
 BOOTSTRAPPED = ("precision", "f1", "auroc")  # of each class
 Interval = list[float]  # low and high; a list, since JSON has no tuples
@@ -85,7 +86,9 @@ def resampled_weights(units: Labels, resamples: int, seed: int) -> Iterator[Valu
         yield times[:, units].astype(np.float64)
 
 
-def bootstrap(statistic: Statistic, units: Labels, level: float = LEVEL, seed: int = 0) -> dict[str, Interval | None]:
+def bootstrap(
+    statistic: Statistic, units: Labels, level: float = LEVEL, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Interval | None]:
     """Return the percentile interval of each metric over resamples of whole units.
 
     Efron 1979 (Ann. Stat. 7:1). Units are drawn whole because the images in one are not independent (Davison, Hinkley
@@ -97,12 +100,13 @@ def bootstrap(statistic: Statistic, units: Labels, level: float = LEVEL, seed: i
         units: Number of the unit of each image, `(N,)`, from 0.
         level: Nominal confidence level.
         seed: Seed of the draws.
+        resamples: Number of resamples.
 
     Returns:
         Low and high by name. None if a metric is the same in all resamples, as with a single unit or a perfect score:
         the interval would be a point.
     """
-    chunks = [statistic(weights) for weights in resampled_weights(units, RESAMPLES, seed)] if len(units) else []
+    chunks = [statistic(weights) for weights in resampled_weights(units, resamples, seed)] if len(units) else []
     names = chunks[0] if chunks else ()
     return {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks]), level) for name in names}
 
@@ -116,27 +120,36 @@ def percentile_interval(values: Values, level: float = LEVEL) -> Interval | None
     return [float(low), float(high)]
 
 
-def confusion_metrics(matrices: Values, classes: Sequence[str]) -> dict[str, Values]:
+def count_metrics(hits: Values, truth: Values, predicted: Values, classes: Sequence[str]) -> dict[str, Values]:
     """Return accuracy, balanced accuracy, macro F1, and precision, recall and F1 of each class as `f1/glioma_tumor`.
 
-    Balanced accuracy is the mean recall of the classes that have images (Brodersen et al. 2010, ICPR); macro F1 is the
-    mean F1 of the classes that have images or predictions. Undefined metrics are NaN. torchmetrics takes one matrix at
-    a time; here all resamples go through at once.
+    Balanced accuracy and macro F1 are the mean recall (Brodersen et al. 2010, ICPR) and the mean F1 of the classes that
+    have images. Undefined metrics are NaN. torchmetrics takes one resample at a time; here all go through at once.
 
     Args:
-        matrices: Counts `(R, K, K)`, row = true class.
+        hits: Correctly predicted images of each class, `(R, K)`.
+        truth: Images of each class, `(R, K)`.
+        predicted: Images predicted as each class, `(R, K)`.
         classes: Name of each class.
     """
-    hits = np.diagonal(matrices, axis1=1, axis2=2)
-    truth, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     by_class = {"precision": ratio(hits, predicted), "recall": ratio(hits, truth)}
-    by_class["f1"] = ratio(2 * hits, truth + predicted)
+    by_class["f1"] = np.where(truth > 0, ratio(2 * hits, truth + predicted), np.nan)
     return {
         "accuracy": ratio(hits.sum(axis=1), truth.sum(axis=1)),
         "balanced_accuracy": mean_defined(by_class["recall"]),
         "macro_f1": mean_defined(by_class["f1"]),
         **{f"{name}/{label}": values[:, i] for name, values in by_class.items() for i, label in enumerate(classes)},
     }
+
+
+def class_sums(weights: Values, labels: Labels, size: int) -> Values:
+    """Return the sum of the weights `(R, N)` of each class's images, `(R, size)`, by labels `(N,)`."""
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    sums = np.zeros((len(weights), size))
+    if len(present):
+        sums[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return sums
 
 
 def run_statistic(labels: Labels, probabilities: Values, classes: Sequence[str]) -> Statistic:
@@ -147,18 +160,25 @@ def run_statistic(labels: Labels, probabilities: Values, classes: Sequence[str])
         probabilities: `(N, K)`.
         classes: Name of each class.
     """
-    size = len(classes)
-    cells = np.eye(size * size)[labels * size + probabilities.argmax(axis=1)]
+    guess = probabilities.argmax(axis=1)
+    right = guess == labels
 
     def metrics(weights: Values) -> dict[str, Values]:
-        matrices = (weights @ cells).reshape(-1, size, size)
-        return confusion_metrics(matrices, classes) | class_aurocs(labels, probabilities, classes, weights)
+        of_hits = class_sums(weights[:, right], labels[right], len(classes))
+        of_truth, of_guess = (class_sums(weights, each, len(classes)) for each in (labels, guess))
+        counted = count_metrics(of_hits, of_truth, of_guess, classes)
+        return counted | class_aurocs(labels, probabilities, classes, weights)
 
     return metrics
 
 
 def run_intervals(
-    labels: Labels, probabilities: Values, classes: Sequence[str], groups: ArrayLike | None = None, seed: int = 0
+    labels: Labels,
+    probabilities: Values,
+    classes: Sequence[str],
+    groups: ArrayLike | None = None,
+    unit: str = "group",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the confidence interval of each main metric of a run, for its results.json.
 
@@ -170,26 +190,27 @@ def run_intervals(
         probabilities: `(N, K)`.
         classes: Name of each class.
         groups: Group of each image, `(N,)`, if known.
+        unit: What the groups hold: "patient" for the images of a patient, "group" for copies alone.
         seed: Seed of the resamples; not the run's, so that the same resamples serve every run.
     """
     units = unit_numbers(len(labels), groups)
-    drawn = bootstrap(run_statistic(labels, probabilities, classes), units, seed=seed)
-    hits, absent = probabilities.argmax(axis=1) == labels, absent_classes(labels, classes)
+    resamples = min(RESAMPLES, max(FEWEST, ENOUGH // max(probabilities.size, 1)))
+    drawn = bootstrap(run_statistic(labels, probabilities, classes), units, seed=seed, resamples=resamples)
+    hits = probabilities.argmax(axis=1) == labels
     per_class: dict[str, dict[str, Interval | None]] = {}
     for label, name in enumerate(classes):
         members = labels == label
         per_class[name] = {"recall": wilson_interval(int(hits[members].sum()), int(members.sum()))}
-        per_class[name] |= {m: None if name in absent else drawn.get(f"{m}/{name}") for m in BOOTSTRAPPED}
+        per_class[name] |= {m: drawn.get(f"{m}/{name}") if members.any() else None for m in BOOTSTRAPPED}
     return {
         "level": LEVEL,
-        "unit": "image" if groups is None else "group",
+        "unit": "image" if groups is None else unit,
         "units": int(units.max(initial=-1)) + 1,
-        "resamples": RESAMPLES,
+        "resamples": resamples,
         "accuracy": wilson_interval(int(hits.sum()), len(labels)),
         "accuracy_bootstrap": drawn.get("accuracy"),
         **{name: drawn.get(name) for name in ("balanced_accuracy", "macro_f1", "auroc")},
         "per_class": per_class,
-        "absent": absent,
     }
 
 
@@ -205,7 +226,9 @@ def mean_interval(values: Values, groups: ArrayLike | None = None, level: float 
     return bootstrap(lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, units, level).get("mean")
 
 
-def accuracy_interval(hits: NDArray[np.bool_], groups: ArrayLike | None = None) -> tuple[Interval | None, str]:
+def accuracy_interval(
+    hits: NDArray[np.bool_], groups: ArrayLike | None = None, unit: str = "group"
+) -> tuple[Interval | None, str]:
     """Return the interval of an accuracy that docs/statistics.md recommends, and the unit that it takes as independent.
 
     It comes from resamples of groups if they are known and the resamples differ, else it is Wilson's.
@@ -213,19 +236,21 @@ def accuracy_interval(hits: NDArray[np.bool_], groups: ArrayLike | None = None) 
     Args:
         hits: Which images were predicted correctly, `(N,)`.
         groups: Group of each image, `(N,)`, if known.
+        unit: What the groups hold, "patient" or "group"; see `run_intervals`.
 
     Returns:
-        The interval, and `group` or `image`.
+        The interval, and `patient`, `group` or `image`.
     """
     if groups is not None:
         interval = mean_interval(hits.astype(np.float64), groups)
         if interval is not None:
-            return interval, "group"
+            return interval, unit
     return wilson_interval(int(hits.sum()), len(hits)), "image"
 
 
 def recommended(intervals: Mapping[str, Any]) -> tuple[Interval | None, str]:
     """Return the accuracy interval in a run's `intervals` that `accuracy_interval` would give, and its unit."""
-    if intervals.get("unit") == "group" and intervals.get("accuracy_bootstrap") is not None:
-        return intervals["accuracy_bootstrap"], "group"
+    unit = intervals.get("unit", "image")
+    if unit != "image" and intervals.get("accuracy_bootstrap") is not None:
+        return intervals["accuracy_bootstrap"], unit
     return intervals.get("accuracy"), "image"

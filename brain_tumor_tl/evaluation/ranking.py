@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
-SMALLEST = 1e-15  # stands for a probability of 0 in a logarithm; predictions.csv rounds small ones to 0
+SMALLEST = float(np.finfo(np.float64).tiny)  # 2e-308, stands for a probability of 0 in a logarithm
+FEW = 200  # positive images up to which comparing each with all images takes less time than sorting the weights
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Values:
@@ -35,7 +36,7 @@ def auroc(scores: Values, positive: NDArray[np.bool_], weights: Values | None = 
     Args:
         scores: Score of each image, `(N,)`.
         positive: Which images are of the class, `(N,)`.
-        weights: How often each image counts, `(R, N)`; None for once.
+        weights: How often each image counts, `(R, N)`, whole numbers; None for once.
 
     Returns:
         `(R,)`; NaN if there are no positive or no negative images, or a score is not finite.
@@ -43,12 +44,35 @@ def auroc(scores: Values, positive: NDArray[np.bool_], weights: Values | None = 
     weights = np.ones((1, len(scores))) if weights is None else weights
     if len(scores) == 0 or not np.isfinite(scores).all():
         return np.full(len(weights), np.nan)
+    hits, below, misses = (below_each if positive.sum() <= FEW else below_sorted)(scores, positive, weights)
+    return ratio((hits * below).sum(axis=1), hits.sum(axis=1) * misses)
+
+
+def below_each(scores: Values, positive: NDArray[np.bool_], weights: NDArray[Any]) -> tuple[Values, Values, Values]:
+    """Return the weights of the positive images, of the negatives below each (ties half), and of all negatives.
+
+    Args:
+        scores: As for `auroc`, as are the others.
+        positive: The time is proportional to the number of positive images, and so, for the classes together, to N.
+        weights: `(R, N)`, float32 or float64.
+
+    Returns:
+        `(R, P)`, `(R, P)` and `(R,)`.
+    """
+    marks = np.append(scores[positive], np.inf)  # below the last one are all negatives
+    beaten = ((scores[:, None] < marks).astype(weights.dtype) + (scores[:, None] <= marks)) / 2
+    beaten[positive] = 0
+    sums = (weights @ beaten).astype(np.float64)
+    return weights[:, positive].astype(np.float64), sums[:, :-1], sums[:, -1]
+
+
+def below_sorted(scores: Values, positive: NDArray[np.bool_], weights: NDArray[Any]) -> tuple[Values, Values, Values]:
+    """Return the same as `below_each` for each distinct score in place of each positive image, in time R * N."""
     order, starts = tie_blocks(scores)
     sorted_weights, mask = weights[:, order], positive[order]
-    hits = np.add.reduceat(sorted_weights * mask, starts, axis=1)
-    misses = np.add.reduceat(sorted_weights * ~mask, starts, axis=1)
-    below = misses.cumsum(axis=1) - misses
-    return ratio((hits * (below + misses / 2)).sum(axis=1), hits.sum(axis=1) * misses.sum(axis=1))
+    hits = np.add.reduceat(sorted_weights * mask, starts, axis=1).astype(np.float64)
+    misses = np.add.reduceat(sorted_weights * ~mask, starts, axis=1).astype(np.float64)
+    return hits, misses.cumsum(axis=1) - misses / 2, misses.sum(axis=1)
 
 
 def average_precision(scores: Values, positive: NDArray[np.bool_]) -> float | None:
@@ -86,11 +110,12 @@ def class_aurocs(
         labels: True class of each image, `(N,)`.
         probabilities: `(N, K)`.
         classes: Name of each class.
-        weights: How often each image counts, `(R, N)`; None for once.
+        weights: How often each image counts, `(R, N)`, whole numbers; None for once.
 
     Returns:
         `(R,)` each; NaN for a class without images, which the mean leaves out.
     """
+    weights = None if weights is None else weights.astype(np.float32)  # half the time, and exact for whole numbers
     areas = [auroc(probabilities[:, label], labels == label, weights) for label in range(len(classes))]
     named = {f"auroc/{name}": values for name, values in zip(classes, areas, strict=True)}
     return {"auroc": mean_defined(np.stack(areas, axis=1)), **named}
@@ -127,7 +152,7 @@ def log_loss(labels: Labels, probabilities: Values) -> float:
 
 
 def run_ranking(labels: Labels, probabilities: Values, classes: Sequence[str]) -> dict[str, Any]:
-    """Return AUROC and average precision of each class against the rest, their means, and the classes without images.
+    """Return AUROC and average precision of each class against the rest, and their means over the classes with images.
 
     Args:
         labels: True class of each image, `(N,)`.
@@ -144,13 +169,7 @@ def run_ranking(labels: Labels, probabilities: Values, classes: Sequence[str]) -
             name: {"auroc": areas[f"auroc/{name}"], "average_precision": precision}
             for name, precision in zip(classes, precisions, strict=True)
         },
-        "absent": absent_classes(labels, classes),
     }
-
-
-def absent_classes(labels: Labels, classes: Sequence[str]) -> list[str]:
-    """Return the names of the classes that no image has."""
-    return [name for label, name in enumerate(classes) if not (labels == label).any()]
 
 
 def finite_or_none(value: float) -> float | None:

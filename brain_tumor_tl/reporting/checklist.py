@@ -11,10 +11,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, UndefinedError
 
 from brain_tumor_tl.evaluation.intervals import recommended
-from brain_tumor_tl.reporting.protocol_text import describe_baseline, describe_copies, describe_groups
+from brain_tumor_tl.reporting.protocol_text import (
+    describe_baseline,
+    describe_copies,
+    describe_groups,
+    describe_means,
+)
 from brain_tumor_tl.reporting.table import Table, make_table
 
 AUTHOR = "left to the author"
+HOW = {"patient": "bootstrap by patient", "group": "bootstrap by group of copies", "image": "Wilson"}
 
 
 @cache
@@ -57,13 +63,13 @@ def derived(results: Mapping[str, Any]) -> dict[str, Any]:
     matrix, protocol = results["confusion_matrix"], results["protocol"]
     total = sum(map(sum, matrix))
     interval, unit = recommended(results.get("intervals") or {})
-    how = "bootstrap by group of copies" if unit == "group" else "Wilson"
     return {
         "author": AUTHOR,
         "copies": describe_copies(protocol),
         "groups": describe_groups(protocol),
         "baseline": describe_baseline(protocol),
-        "interval": f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, {how}" if interval else "no interval",
+        "interval": f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, {HOW[unit]}" if interval else "no interval",
+        "means": describe_means(results),
         "total": total,
         "wrong": total - sum(row[i] for i, row in enumerate(matrix)),
     }

@@ -12,7 +12,7 @@ import numpy as np
 from brain_tumor_tl.evaluation.crossval import Joined, join_folds
 from brain_tumor_tl.evaluation.intervals import Interval, accuracy_interval
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.predictions import read_groups, read_predictions
+from brain_tumor_tl.reporting.predictions import read_predictions, read_units
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Folds:
         missing: Folds without a finished run.
         joined: Predictions of all folds, None if they can't be joined.
         interval: 95 % interval of the joined accuracy.
-        unit: What the interval takes as independent: `group` or `image`.
+        unit: What the interval takes as independent: `patient`, `group` or `image`.
         problem: Why the folds are not joined, an empty string if they are.
     """
 
@@ -57,14 +57,14 @@ def read_folds(runs: Sequence[Run]) -> Folds | None:
         return Folds(count, missing, problem=f"fold {', '.join(map(str, missing))} missing")
     try:
         joined = join_folds([(run.results, list(read_predictions(run.folder).values())) for run in runs])
-        groups = read_groups(runs[0].folder, [str(row["path"]) for row in joined.rows])
+        groups, unit = read_units(runs[0].folder, [str(row["path"]) for row in joined.rows])
         hits = tuple(int(row["correct"]) == 1 for row in joined.rows)
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # files that were edited or damaged
         return Folds(count, problem=f"not joined: {error}")
-    return Folds(count, (), joined, *interval_of(hits, tuple(groups) if groups else None))
+    return Folds(count, (), joined, *interval_of(hits, tuple(groups) if groups else None, unit))
 
 
 @lru_cache(maxsize=64)  # a sweep rewrites its report after each job, and resampling 3264 images takes 0.3 s
-def interval_of(hits: tuple[bool, ...], groups: tuple[str, ...] | None) -> tuple[Interval | None, str]:
+def interval_of(hits: tuple[bool, ...], groups: tuple[str, ...] | None, unit: str) -> tuple[Interval | None, str]:
     """Return `accuracy_interval` of these images, cached."""
-    return accuracy_interval(np.array(hits), groups)
+    return accuracy_interval(np.array(hits), groups, unit)

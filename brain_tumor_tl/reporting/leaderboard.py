@@ -183,7 +183,8 @@ def fold_notes(groups: Sequence[RunGroup]) -> list[str]:
 def interval_notes(groups: Sequence[RunGroup]) -> list[str]:
     """Return which kinds of interval are shown; docs/statistics.md gives the reasons."""
     units = {unit for group in groups for interval, unit in [group.interval] if interval is not None}
-    kinds = ["bootstrap of whole groups where copies of images are known"] if "group" in units else []
+    kinds = ["bootstrap of whole patients where they are known"] if "patient" in units else []
+    kinds += ["bootstrap of whole groups where copies of images are known"] if "group" in units else []
     kinds += ["Wilson's, which assumes independent images"] if "image" in units else []
     meaning = "They show how much an accuracy may vary with the choice of test images."
     return [f"95 % intervals: {', else '.join(kinds)}. {meaning}"] if units else []

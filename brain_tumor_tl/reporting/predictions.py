@@ -28,18 +28,18 @@ def compare_runs(first: Path, second: Path, level: float = LEVEL) -> dict[str, A
         ValueError: A folder has no predictions, or the runs were tested on other images.
     """
     paths, (one, other) = common_hits({folder: read_predictions(folder) for folder in (first, second)})
-    groups = read_groups(first, paths)
+    groups, unit = read_units(first, paths)
     return {
         "runs": [str(first), str(second)],
         "images": len(paths),
-        "unit": "image" if groups is None else "group",
+        "unit": unit,
         "units": len(set(paths if groups is None else groups)),
         "accuracy": [float(one.mean()), float(other.mean())],
         "difference": float(one.mean() - other.mean()),
         "interval": difference_interval(one, other, groups, level=level),
         "level": level,
         "only_right": list(discordant(one, other)),
-        "test": "McNemar, exact" if groups is None else "exchange by group, exact",
+        "test": "McNemar, exact" if groups is None else f"exchange by {unit}, exact",
         "p_value": exchange_test(one, other, groups),
     }
 
@@ -81,11 +81,18 @@ def read_predictions(folder: Path) -> Rows:
     return {row["path"]: row for row in rows}
 
 
-def read_groups(folder: Path, paths: Sequence[str]) -> list[str] | None:
-    """Return the group of each image from a run's `split.csv`, None if the group of any is not known.
+def read_units(folder: Path, paths: Sequence[str]) -> tuple[list[str] | None, str]:
+    """Return what is resampled whole: the group of each image from a run's `split.csv`, and what the groups hold.
+
+    Returns:
+        None and `image` if the group of any image is not known. Else the groups, and `patient` if the patient of any
+        image is known, since a group then holds all images of its patients, else `group`.
 
     Raises:
         ValueError: The file can't be read.
     """
-    groups = {row["path"]: row["group"] for row in read_csv(folder / "split.csv") if row.get("group")}
-    return [groups[path] for path in paths] if all(path in groups for path in paths) else None
+    rows = {row["path"]: row for row in read_csv(folder / "split.csv") if row.get("group")}
+    if not all(path in rows for path in paths):
+        return None, "image"
+    known = any(rows[path].get("patient") for path in paths)
+    return [rows[path]["group"] for path in paths], "patient" if known else "group"

@@ -7,6 +7,7 @@ from typing import Any
 
 Protocol = Mapping[str, Any]  # `protocol` of results.json, or the part of it that describes the split
 COPIES = ("identical_in_training", "copies_in_training")
+PATIENTS = ("patients_in_training", "known_patients")
 
 
 def describe_protocol(protocol: Protocol) -> str:
@@ -34,12 +35,43 @@ def describe_copies(protocol: Protocol) -> str:
 
 
 def describe_groups(protocol: Protocol) -> str:
-    """Return how many groups of copies, and patients if they are known, are in several splits."""
-    groups, patients = (protocol.get(f"{key}_in_several_splits") for key in ("groups", "patients"))
-    first = f"{groups} group(s) of copies are in several splits. " if groups else ""
-    if patients is None:
-        return f"{first}Patients are not known."
-    return first + (f"{patients} patient(s) are in several splits." if patients else "No patient is in several splits.")
+    """Return how many groups of copies are in several splits, and how many test images have their patient in training.
+
+    >>> describe_groups({"test_images": 9, "known_patients": 5, "patients_in_training": 4})
+    '4 of the 5 test images of known patients have their patient in the training split; of the other 4 it is not known.'
+    """
+    groups = protocol.get("groups_in_several_splits")
+    return (f"{groups} group(s) of copies are in several splits. " if groups else "") + describe_patients(protocol)
+
+
+def describe_patients(protocol: Protocol) -> str:
+    """Return how many test images have their patient in training, of how many whose patient is known."""
+    total, known, trained, divided = (
+        protocol.get(key)
+        for key in ("test_images", "known_patients", "patients_in_training", "patients_in_several_splits")
+    )
+    if known is None:  # schema 2 had only the last of them at first
+        if divided is None:
+            return "Patients are not known."
+        return f"{divided} patient(s) are in several splits." if divided else "No known patient is in several splits."
+    if divided == 0 and protocol["images_without_patient"] == 0:
+        return "No patient is in several splits."
+    rest = "" if known == total else f"; of the other {total - known} it is not known"
+    return f"{trained} of the {known} test images of known patients have their patient in the training split{rest}."
+
+
+def describe_means(results: Mapping[str, Any]) -> str:
+    """Return over which classes a run's means are, an empty string if over all of them or if it is not known.
+
+    >>> describe_means({"classes": ["a", "b", "c"], "classes_in_means": ["a", "b"]})
+    'means over the 2 of 3 classes with test images, without c'
+    """
+    classes, used = results["classes"], results.get("classes_in_means")
+    absent = [] if used is None else [name for name in classes if name not in used]
+    if not absent:
+        return ""
+    count = len(classes) - len(absent)
+    return f"means over the {count} of {len(classes)} classes with test images, without {', '.join(absent)}"
 
 
 def describe_baseline(protocol: Protocol) -> str:
@@ -49,14 +81,14 @@ def describe_baseline(protocol: Protocol) -> str:
 
 
 def summarize_splits(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each kind of split of some runs: copies in the training split, and the 1-NN baseline.
+    """Return a line for each kind of split of some runs: copies and patients in training, and the 1-NN baseline.
 
     Args:
         runs: Contents of `results.json`.
 
     >>> protocol = {"title": "random split", "test_images": 9, "copies_in_training": 3, "nearest_neighbour": 0.5}
     >>> summarize_splits([{"protocol": protocol}, {"protocol": protocol | {"copies_in_training": 2}}])
-    ['random split: 2 to 3 of 9 test images have a copy in training; 1-NN baseline 50.00 %']
+    ['random split: 2 to 3 of 9 test images have a copy in training; patients not known; 1-NN baseline 50.00 %']
     """
     kinds: dict[str, list[Protocol]] = {}
     for protocol in (run["protocol"] for run in runs):
@@ -72,6 +104,9 @@ def summarize_kind(protocols: Sequence[Protocol]) -> str:
     if near or identical:
         kind = "a copy" if near else "a pixel-identical copy"
         parts = [f"{near or identical} of {total} test images have {kind} in training"]
+    trained, known = (span([one.get(key) for one in protocols]) for key in PATIENTS)
+    of_known = f"{trained} of the {known} with a known patient have it in training"
+    parts.append("patients not known" if known is None else of_known)
     accuracy = span([one.get("nearest_neighbour") for one in protocols], lambda fraction: f"{100 * fraction:.2f}")
     missing = {name for one in protocols for name in (one.get("missing_classes") or {}).get("test", [])}
     parts += [f"1-NN baseline {accuracy} %"] if accuracy else []

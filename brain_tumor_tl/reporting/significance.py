@@ -9,14 +9,14 @@ from brain_tumor_tl.evaluation.comparison import compare_with_best
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.leaderboard import DASH, percent
-from brain_tumor_tl.reporting.predictions import Rows, common_hits, read_groups, read_predictions
+from brain_tumor_tl.reporting.predictions import Rows, common_hits, read_predictions, read_units
 from brain_tumor_tl.reporting.table import Table, compact_table
 
 FEW = 3  # names on a line of the terminal
 TEST_NOTE = (
-    "Each pair is compared image by image with an exact test (McNemar's, or an exchange test of whole groups of "
-    "copies where these are known); p-values are Holm-corrected for all pairs of a table, at a level of 5 %. Not "
-    "significantly different doesn't mean equal."
+    "Each pair is compared image by image with an exact test (McNemar's, or an exchange test of whole patients and "
+    "groups of copies where these are known); p-values are Holm-corrected for all pairs of a table, at a level of 5 %. "
+    "Not significantly different doesn't mean equal."
 )
 Entry = tuple[RunGroup, Run, Rows]
 
@@ -102,7 +102,7 @@ def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
     """Return runs on the same test images, each compared with the best of them."""
     paths, hits = common_hits({run.folder: table for _, run, table in entries})
     try:
-        groups = read_groups(entries[0][1].folder, paths)
+        groups, _ = read_units(entries[0][1].folder, paths)
     except ValueError:  # without split.csv the images are taken as independent
         groups = None
     names = [str(run.folder) for _, run, _ in entries]

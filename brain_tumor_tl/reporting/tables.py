@@ -10,7 +10,7 @@ from typing import Any
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run, Unfinished
 from brain_tumor_tl.reporting.leaderboard import between, fold_notes, interval_notes, leaderboard, percent
-from brain_tumor_tl.reporting.protocol_text import summarize_splits
+from brain_tumor_tl.reporting.protocol_text import describe_means, summarize_splits
 from brain_tumor_tl.reporting.table import Table, make_table
 
 
@@ -38,17 +38,18 @@ def metric_lines(results: Mapping[str, Any]) -> list[str]:
     if not intervals or not probabilities:
         return []
     lines = [f"accuracy {percent(results['accuracy'])}, 95 % interval {between(intervals['accuracy'])} (Wilson)"]
-    if intervals["unit"] == "group":
+    units = {"patient": "patients and groups of copies", "group": "groups of copies"}
+    if intervals["unit"] in units:
         by_group = between(intervals["accuracy_bootstrap"])
-        lines.append(f"over {intervals['units']} groups of copies {by_group} (bootstrap)")
+        lines.append(f"over {intervals['units']} {units[intervals['unit']]} {by_group} (bootstrap)")
     error = percent(probabilities["calibration_error"])
     if probabilities["temperature"] is not None:
         after = percent(probabilities["calibrated"]["calibration_error"])
         error += f", {after} at temperature {probabilities['temperature']:.2f} (fitted on val)"
+    elif probabilities.get("no_temperature"):
+        error += f"; no temperature: {probabilities['no_temperature']}"
     lines += [f"AUROC {percent(probabilities['auroc'])} (one vs. rest, mean)", f"calibration error {error}"]
-    if intervals["absent"]:
-        lines.append(f"no test image of {', '.join(intervals['absent'])}")
-    return lines
+    return [*lines, *filter(None, [describe_means(results)])]
 
 
 def summary_table(groups: Sequence[RunGroup]) -> Table:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,27 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def prediction_columns(classes: Sequence[str]) -> list[str]:
+    """Return the columns of `predictions.csv`."""
+    return ["path", "label", "class", "predicted", "correct", *(f"probability/{name}" for name in classes)]
+
+
 def prediction_rows(
     paths: Sequence[str], classes: Sequence[str], probabilities: NDArray[Any], labels: Sequence[int] | NDArray[Any]
-) -> list[dict[str, Any]]:
-    """Return the rows of `predictions.csv`, in the bytewise order of paths: truth, prediction and probabilities.
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `predictions.csv`, in the bytewise order of paths: truth, prediction and probabilities.
 
     Args:
         paths: Path of each image.
         classes: Name of each class.
-        probabilities: `(N, classes)`.
+        probabilities: `(N, classes)`; they are written with all digits, so that every metric can be computed anew.
         labels: True class of each image.
     """
-    rows = []
-    for path, label, values in sorted(zip(paths, labels, probabilities.tolist(), strict=True)):
-        guess = max(range(len(classes)), key=values.__getitem__)
-        row: dict[str, Any] = {
-            "path": path, "label": int(label), "class": classes[label],
-            "predicted": classes[guess], "correct": int(guess == label),
-        }  # fmt: skip
-        row |= {f"probability/{name}": f"{value:.6f}" for name, value in zip(classes, values, strict=True)}
-        rows.append(row)
-    return rows
+    columns = prediction_columns(classes)
+    for place in sorted(range(len(paths)), key=paths.__getitem__):
+        label, guess = int(labels[place]), int(probabilities[place].argmax())
+        first = (paths[place], label, classes[label], classes[guess], int(guess == label))
+        yield dict(zip(columns, (*first, *probabilities[place].tolist()), strict=True))
 
 
 def per_class(

@@ -136,9 +136,6 @@ class TrainingRun:
         yield "Device", f"{hardware.device_name(self.device)}, {self.compute.precision}{layout}"
         if self.settings["method"]["freeze"] and not self.compute.caches_features:
             yield "Features", "not cached: the backbone processes the images in every epoch"
-        if self.data.patients:
-            known = int((self.data.patients.numbers >= 0).sum())
-            yield "Patients", f"known for {known} of {len(index)} images, from {self.data.patients.source}"
         yield "Protocol", describe_protocol(self.data.describe_split())
         if self.data.monitored == "test":
             yield "", "the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"

@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from brain_tumor_tl.evaluation.calibration import (
     COLDEST,
     HOTTEST,
+    NoTemperature,
     calibration_error,
     fit_temperature,
     quality,
@@ -107,21 +108,51 @@ def test_fit_temperature__scipy(seed: int) -> None:
     assert fit_temperature(np.log(softmax(logits)), labels) == pytest.approx(temperature, rel=1e-6)
 
 
-def test_fit_temperature__ends_of_the_range() -> None:
-    logits, labels = np.eye(4), np.arange(4)
+REFUSED: dict[str, tuple[Any, Any, str]] = {
+    "no-split": (np.zeros((0, 4)), [], "there is no validation split"),
+    "diverged": (np.array([[np.nan, 0.0]]), [0], "has diverged"),
+    "separable": (np.eye(4) * 5, [0, 1, 2, 3], "all 4 validation images are predicted correctly"),
+    "separable-with-a-tie": (np.array([[1.0, 1.0], [2.0, 0.0]]), [1, 0], "all 2 validation images"),
+    "all-but-separable": (np.vstack([np.eye(4)[:3] / 20, [1e-9, 0, 0, 0]]), [0, 1, 2, 3], "would be below 0.01"),
+    "worse-than-chance": (-np.eye(4), [0, 1, 2, 3], "would be above 100: .* no better than chance"),
+    "best-as-it-is": (np.log([[0.75, 0.25]] * 4), [0, 0, 0, 1], "none has a lower log loss .* than 1"),
+}
 
-    assert fit_temperature(logits, labels) == pytest.approx(COLDEST)
-    assert fit_temperature(-logits, labels) == pytest.approx(HOTTEST)
+
+@pytest.mark.parametrize(("logits", "labels", "reason"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.filterwarnings("error")
+def test_fit_temperature__refused_with_the_reason(logits: Any, labels: Any, reason: str) -> None:
+    with pytest.raises(NoTemperature, match=reason) as error:
+        fit_temperature(logits, np.array(labels, dtype=np.int64))
+
+    result = run_probabilities(*drawn(20), CLASSES, (logits, np.array(labels, dtype=np.int64)))
+    assert (result["temperature"], result["calibrated"]) == (None, None)
+    assert result["no_temperature"] == str(error.value)
 
 
-def test_fit_temperature__no_validation_split() -> None:
-    with pytest.raises(ValueError, match=r"validation images, got 0 and 0.*data.val_fraction=0.1"):
-        fit_temperature(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+@given(st.integers(1, 40), st.integers(0, 10**6), st.floats(-4, 4), st.floats(0, 30))
+def test_fit_temperature__better_on_validation_or_refused(count: int, seed: int, power: float, skill: float) -> None:
+    """`skill` is added to the true class's logit: from 0, chance, to 30, all correct."""
+    logits, labels = drawn(count, seed, sharpness=10**power)
+    logits[np.arange(count), labels] += skill * 10**power
+    result = run_probabilities(logits, labels, CLASSES, (logits, labels))
+
+    if (logits.argmax(axis=1) == labels).all():
+        assert "predicted correctly" in result["no_temperature"]
+    if result["temperature"] is None:
+        assert result["calibrated"] is None
+        assert result["no_temperature"]
+    else:
+        assert COLDEST < result["temperature"] < HOTTEST
+        assert result["calibrated"]["log_loss"] < result["log_loss"]
+        assert result["no_temperature"] is None
 
 
-def test_fit_temperature__diverged_run() -> None:
-    with pytest.raises(ValueError, match="has diverged"):
-        fit_temperature(np.array([[np.nan, 0.0]]), np.array([0]))
+@given(st.integers(0, 10**6), st.floats(0.2, 5))
+def test_fit_temperature__scales_with_the_logits(seed: int, factor: float) -> None:
+    logits, labels = drawn(60, seed, sharpness=2)
+
+    assert fit_temperature(logits * factor, labels) == pytest.approx(factor * fit_temperature(logits, labels), rel=1e-6)
 
 
 def test_run_probabilities__temperature_from_validation_alone() -> None:
@@ -143,6 +174,7 @@ def test_run_probabilities__without_validation() -> None:
     result = run_probabilities(*drawn(50), CLASSES)
 
     assert result["temperature"] is result["calibrated"] is None
+    assert result["no_temperature"].startswith("there is no validation split")
     assert result["bins"] == len(result["reliability"]) == 15
 
 

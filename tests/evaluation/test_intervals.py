@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from brain_tumor_tl.evaluation.intervals import (
     accuracy_interval,
     bootstrap,
-    confusion_metrics,
+    count_metrics,
     percentile_interval,
     recommended,
     resampled_weights,
@@ -182,14 +182,16 @@ def test_run_statistic__scikit_learn_on_every_resample(seed: int) -> None:
         assert {name: values[row] for name, values in metrics.items()} == pytest.approx(expected)
 
 
-def test_confusion_metrics__undefined_is_nan() -> None:
-    metrics = confusion_metrics(np.array([[[3.0, 1, 0], [0, 0, 0], [0, 0, 0]]]), ["a", "b", "c"])
+def test_count_metrics__undefined_is_nan() -> None:
+    hits, truth, predicted = np.array([[3.0, 0, 0]]), np.array([[4.0, 0, 0]]), np.array([[3.0, 1, 0]])
+
+    metrics = count_metrics(hits, truth, predicted, ["a", "b", "c"])
 
     assert metrics["balanced_accuracy"] == [0.75]
-    assert metrics["macro_f1"] == pytest.approx([(2 * 3 / 7 + 0) / 2])
-    assert metrics["f1/b"] == metrics["precision/b"] == [0]
+    assert metrics["macro_f1"] == metrics["f1/a"] == pytest.approx([2 * 3 / 7])
+    assert metrics["precision/b"] == [0]
     undefined = {name for name, values in metrics.items() if np.isnan(values[0])}
-    assert undefined == {"recall/b", "recall/c", "precision/c", "f1/c"}
+    assert undefined == {"recall/b", "recall/c", "precision/c", "f1/b", "f1/c"}
 
 
 def test_run_intervals__around_the_metrics() -> None:
@@ -209,21 +211,21 @@ def test_run_intervals__around_the_metrics() -> None:
         assert of_class["recall"] == wilson_interval(int((guess == label)[labels == label].sum()), sum(labels == label))
         for metric in ("precision", "f1", "auroc"):
             assert of_class[metric][0] < metrics[f"{metric}/{name}"][0] < of_class[metric][1]
-    assert (result["level"], result["resamples"], result["absent"]) == (0.95, 2000, [])
+    assert (result["level"], result["resamples"]) == (0.95, 2000)
     assert json.loads(json.dumps(result)) == result
 
 
-@pytest.mark.parametrize("grouped", [True, False])
-def test_accuracy_interval__the_one_that_a_run_notes(grouped: bool) -> None:
+@pytest.mark.parametrize("unit", ["patient", "group", "image"])
+def test_accuracy_interval__the_one_that_a_run_notes(unit: str) -> None:
     labels, probabilities = run(200)
-    groups = np.arange(200) // 3 if grouped else None
-    noted = run_intervals(labels, probabilities, CLASSES, groups)
+    groups, key = (None, "accuracy") if unit == "image" else (np.arange(200) // 3, "accuracy_bootstrap")
+    noted = run_intervals(labels, probabilities, CLASSES, groups, unit)
 
-    interval, unit = accuracy_interval(probabilities.argmax(axis=1) == labels, groups)
+    interval, told = accuracy_interval(probabilities.argmax(axis=1) == labels, groups, unit)
 
-    assert interval == pytest.approx(noted["accuracy_bootstrap" if grouped else "accuracy"])
-    assert unit == ("group" if grouped else "image")
-    assert recommended(noted) == (noted["accuracy_bootstrap" if grouped else "accuracy"], unit)
+    assert interval == pytest.approx(noted[key])
+    assert told == noted["unit"] == unit
+    assert recommended(noted) == (noted[key], unit)
 
 
 def test_accuracy_interval__wilson_where_resamples_tell_nothing() -> None:
@@ -244,13 +246,12 @@ def test_run_intervals__same_seed_same_bits() -> None:
     assert other["macro_f1"] != run_intervals(labels, probabilities, CLASSES)["macro_f1"]
 
 
-def test_run_intervals__class_absent_from_the_test_split_is_named() -> None:
+def test_run_intervals__class_absent_from_the_test_split() -> None:
     labels, probabilities = run(100)
     kept = labels != 3
 
     result = run_intervals(labels[kept], probabilities[kept], CLASSES)
 
-    assert result["absent"] == ["glioma_tumor"]
     assert result["per_class"]["glioma_tumor"] == {"recall": None, "precision": None, "f1": None, "auroc": None}
     assert result["auroc"] is not None
 
@@ -271,7 +272,7 @@ def test_run_intervals__hardly_any_image(count: int) -> None:
     result = run_intervals(labels, probabilities, CLASSES)
 
     assert (result["accuracy"] is None) == (count == 0)
-    assert (result["units"], result["macro_f1"], len(result["absent"])) == (count, None, 4 - count)
+    assert (result["units"], result["macro_f1"]) == (count, None)
 
 
 def test_run_intervals__diverged_run() -> None:

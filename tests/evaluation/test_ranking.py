@@ -118,8 +118,8 @@ def test_brier_score_and_log_loss__scikit_learn(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("probabilities", "brier", "loss"),
-    [([1, 0, 0], 0, 0), ([0, 1, 0], 2, 34.539), ([1 / 3] * 3, 2 / 3, np.log(3))],
-    ids=["right", "wrong", "unsure"],
+    [([1, 0, 0], 0, 0), ([0, 1, 0], 2, 708.396), ([1e-30, 1, 0], 2, 69.078), ([1 / 3] * 3, 2 / 3, np.log(3))],
+    ids=["right", "impossible", "wrong", "unsure"],
 )
 def test_brier_score_and_log_loss__one_image(probabilities: list[float], brier: float, loss: float) -> None:
     label, row = np.array([0]), np.array([probabilities], dtype=float)
@@ -146,17 +146,15 @@ def test_run_ranking__scikit_learn() -> None:
         area = sk.roc_auc_score(labels == label, probabilities[:, label])
         precision = sk.average_precision_score(labels == label, probabilities[:, label])
         assert result["per_class"][name] == pytest.approx({"auroc": area, "average_precision": precision})
-    assert result["absent"] == []
     assert json.loads(json.dumps(result)) == result
 
 
-def test_run_ranking__absent_class_is_named_and_left_out() -> None:
+def test_run_ranking__absent_class_is_left_out() -> None:
     labels, probabilities = predicted(90)
     kept = labels != 1
 
     result = run_ranking(labels[kept], probabilities[kept], CLASSES)
 
-    assert result["absent"] == ["b"]
     assert result["per_class"]["b"] == {"auroc": None, "average_precision": None}
     others = [result["per_class"][name]["auroc"] for name in ("a", "c")]
     assert result["auroc"] == pytest.approx(np.mean(others))

@@ -37,10 +37,11 @@ def test_build_metrics__class_never_predicted_is_zero() -> None:
     assert values["recall/pituitary_tumor"] == 1
 
 
-def test_scalars__balanced_accuracy_of_the_classes_that_have_images() -> None:
+def test_scalars__means_of_the_classes_that_have_images() -> None:
     truth, guess = np.array([0, 0, 1, 1, 3, 3]), np.array([0, 2, 1, 1, 0, 3])
     logits = torch.nn.functional.one_hot(torch.from_numpy(guess), 4).float()
     values = scalars(build_metrics(4)(logits, torch.from_numpy(truth)), CLASSES)
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         expected = sk.balanced_accuracy_score(truth, guess)
     assert values["balanced_accuracy"] == pytest.approx(expected) == pytest.approx(2 / 3)
+    assert values["macro_f1"] == pytest.approx(sk.f1_score(truth, guess, labels=[0, 1, 3], average="macro"))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from brain_tumor_tl.evaluation.intervals import wilson_interval
@@ -75,6 +79,57 @@ def test_confusion_figure__dark_cells_have_white_numbers() -> None:
 
     white = {text.get_position() for text in axes.texts if text.get_color() == "white"}
     assert white == {(0, 0), (2, 1)}
+
+
+def many(size: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Return a confusion matrix and long names; class 1 is predicted as class 3 more often than any other error."""
+    counts = 9 * np.eye(size, dtype=np.int64) + np.roll(np.eye(size, dtype=np.int64), 1, axis=1)
+    counts[1, 3] = 7
+    return counts, [f"glioma_of_the_grade_{number}" for number in range(size)]
+
+
+def covered(figure: Figure, axes: Axes) -> list[tuple[str, str]]:
+    """Return neighbouring ticks and neighbouring cells whose texts overlap."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    rows: dict[float, list[Text]] = {}
+    for text in axes.texts:
+        rows.setdefault(text.get_position()[1], []).append(text)
+    lines = [axes.get_xticklabels(), axes.get_yticklabels(), *rows.values()]
+    pairs = [(a, b) for line in lines for a, b in pairwise(line)]
+    boxes = {text: text.get_window_extent(canvas.get_renderer()) for pair in pairs for text in pair}  # type: ignore[no-untyped-call]
+    return [(a.get_text(), b.get_text()) for a, b in pairs if boxes[a].padded(-1).overlaps(boxes[b].padded(-1))]
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 17, 44, 100, 300])
+def test_confusion_figure__readable_E02(size: int) -> None:
+    counts, classes = (np.eye(size, dtype=np.int64), ["yes", "no"]) if size == 2 else many(size)
+    if size == 4:
+        classes = ["glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor"]
+
+    figure = confusion_figure(counts.tolist(), classes, "")
+    axes = figure.axes[0]
+
+    assert covered(figure, axes) == []
+    assert min(float(label.get_fontsize()) for label in axes.get_xticklabels()) > 5
+    assert max(figure.get_size_inches()) < 20
+    if size > 7:
+        assert len(axes.texts) == (0 if size > 56 else np.count_nonzero(counts))
+        (beside,) = figure.texts
+        assert beside.get_text().splitlines()[1].split() == [
+            "glioma_of_…grade_1",
+            "glioma_of_…grade_3",
+            "7",
+            "41.2",
+            "%",
+        ]
+
+
+def test_confusion_figure__every_class_has_its_name_or_every_nth() -> None:
+    axes = confusion_figure(*(many(250)), "").axes[0]  # type: ignore[arg-type]
+
+    assert [label.get_text()[-6:] for label in axes.get_yticklabels()[:3]] == ["rade_0", "rade_3", "rade_6"]
+    assert axes.get_yticks()[:3].tolist() == [0, 3, 6]
 
 
 def test_curves_figure__train_beside_the_monitored_split() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from brain_tumor_tl.evaluation.comparison import difference_interval, mcnemar_exact
 from brain_tumor_tl.files import write_csv
-from brain_tumor_tl.reporting.predictions import compare_runs, read_groups, read_predictions
+from brain_tumor_tl.reporting.predictions import compare_runs, read_predictions, read_units
 
 FIRST = [True] * 60 + [True] * 9 + [False] * 2 + [False] * 9
 SECOND = [True] * 60 + [False] * 9 + [True] * 2 + [False] * 9
@@ -106,11 +106,24 @@ def test_compare_runs__bad_file(content: str | None, match: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("column", ["split", "part"])
-def test_read_groups__absent_column_and_gaps(column: str, tmp_path: Path) -> None:
+def test_read_units__absent_column_and_gaps(column: str, tmp_path: Path) -> None:
     plain = write_run(tmp_path / "a", [True, False], column=column)
     known = write_run(tmp_path / "b", [True, False], ["g1", "g2"], column=column)
     paths = list(read_predictions(known))
 
-    assert read_groups(plain, paths) is None
-    assert read_groups(known, paths[::-1]) == ["g2", "g1"]
-    assert read_groups(known, [*paths, "unknown.jpg"]) is None
+    assert read_units(plain, paths) == (None, "image")
+    assert read_units(known, paths[::-1]) == (["g2", "g1"], "group")
+    assert read_units(known, [*paths, "unknown.jpg"]) == (None, "image")
+
+
+@pytest.mark.parametrize(
+    ("patients", "unit"),
+    [(["0", "1", ""], "patient"), (["", "", "7"], "patient"), (["7", "", ""], "group"), (["", "", ""], "group")],
+    ids=["some", "one", "of-a-training-image", "none"],
+)
+def test_read_units__patient_if_that_of_any_test_image_is_known(patients: list[str], unit: str, tmp_path: Path) -> None:
+    paths = ["train.png", "a.png", "b.png"]
+    rows = [{"path": path, "group": 5, "patient": name} for path, name in zip(paths, patients, strict=True)]
+    write_csv(tmp_path / "split.csv", rows)
+
+    assert read_units(tmp_path, paths[1:]) == (["5", "5"], unit)

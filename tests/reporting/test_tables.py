@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from brain_tumor_tl.reporting.aggregate import group_runs
@@ -69,7 +70,6 @@ UNCERTAINTY: dict[str, Any] = {
         "accuracy": [0.8785, 0.9239],
         "accuracy_bootstrap": [0.85, 0.95],
         "per_class": {"no_tumor": {"recall": [0.1755, 0.3430]}, "glioma_tumor": {"recall": None}},
-        "absent": [],
     },
     "probabilities": {"auroc": 0.98, "calibration_error": 0.0412, "temperature": None, "calibrated": None},
 }
@@ -93,21 +93,37 @@ def test_run_table__intervals(make_results: MakeResults) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_run_table__groups_temperature_and_absent_classes(make_results: MakeResults) -> None:
-    intervals = UNCERTAINTY["intervals"] | {"unit": "group", "units": 90, "absent": ["glioma_tumor"]}
-    calibrated = {"temperature": 1.5, "calibrated": {"calibration_error": 0.02}}
+@pytest.mark.parametrize(
+    ("unit", "units"),
+    [("group", "90 groups of copies"), ("patient", "90 patients and groups of copies")],
+    ids=["group", "patient"],
+)
+def test_run_table__groups_temperature_and_absent_classes(unit: str, units: str, make_results: MakeResults) -> None:
+    intervals = UNCERTAINTY["intervals"] | {"unit": unit, "units": 90}
+    calibrated = {"temperature": 1.5, "no_temperature": None, "calibrated": {"calibration_error": 0.02}}
+    used = [name for name in make_results()["classes"] if name != "glioma_tumor"]
 
     text = printed(
         run_table(
             make_results(
-                **UNCERTAINTY | {"intervals": intervals, "probabilities": UNCERTAINTY["probabilities"] | calibrated}
+                **UNCERTAINTY | {"intervals": intervals, "probabilities": UNCERTAINTY["probabilities"] | calibrated},
+                classes_in_means=used,
             )
         ),
         120,
     )
 
-    for line in ("90 groups", "85.00 to 95.00 (bootstrap)", "4.12, 2.00 at temperature 1.50", "of glioma_tumor"):
-        assert line in text
+    means = "means over the 3 of 4 classes with test images, without glioma_tumor"
+    for line in (units, "85.00 to 95.00 (bootstrap)", "4.12, 2.00 at temperature 1.50", means):
+        assert line in " ".join(text.split())
+
+
+def test_run_table__why_there_is_no_temperature(make_results: MakeResults) -> None:
+    probabilities = UNCERTAINTY["probabilities"] | {"no_temperature": "all 9 are correct"}
+
+    text = printed(run_table(make_results(**UNCERTAINTY | {"probabilities": probabilities})))
+
+    assert "calibration error 4.12; no temperature: all 9 are correct" in " ".join(text.split())
 
 
 def test_summary_of__one_run(make_results: MakeResults) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from brain_tumor_tl.files import read_csv, read_json
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.run import record
 from brain_tumor_tl.run.record import (
@@ -217,8 +219,33 @@ def test_git_commit__git_fails(error: Exception, tmp_path: Path, monkeypatch: py
 
 def test_prediction_rows__in_the_order_of_paths() -> None:
     probabilities = np.array([[0.2, 0.8], [0.75, 0.25], [0.5, 0.5]])
-    rows = record.prediction_rows(["b.png", "a.png", "c.png"], ["no", "yes"], probabilities, np.array([1, 1, 0]))
+    rows = [*record.prediction_rows(["b.png", "a.png", "c.png"], ["no", "yes"], probabilities, np.array([1, 1, 0]))]
     assert [(row["path"], row["class"], row["predicted"], row["correct"]) for row in rows] == [
         ("a.png", "yes", "no", 0), ("b.png", "yes", "yes", 1), ("c.png", "no", "no", 1),
     ]  # fmt: skip
-    assert rows[0]["probability/no"] == "0.750000"
+    assert rows[0]["probability/no"] == 0.75
+    assert list(rows[0]) == record.prediction_columns(["no", "yes"])
+
+
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_prediction_rows__every_figure_can_be_computed_anew(method: str, finished_runs: dict[str, Path]) -> None:
+    folder = finished_runs[method]
+    results, rows = read_json(folder / "results.json"), read_csv(folder / "predictions.csv")
+    classes, found = results["classes"], results["probabilities"]
+    labels = np.array([int(row["label"]) for row in rows])
+    probabilities = np.array([[float(row[f"probability/{name}"]) for name in classes] for row in rows])
+    guess, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+
+    bins = np.ceil(confidence * found["bins"])
+    gaps = [abs(((guess == labels) - confidence)[bins == number].sum()) for number in set(bins.tolist())]
+    anew = {
+        "log_loss": sk.log_loss(labels, probabilities, labels=range(4)),
+        "brier": sk.brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False),
+        "auroc": sk.roc_auc_score(labels, probabilities, multi_class="ovr"),
+        "average_precision": sk.average_precision_score(np.eye(4)[labels], probabilities),
+        "calibration_error": sum(gaps) / len(rows),
+    }
+    assert anew == {name: pytest.approx(found[name], abs=1e-9) for name in anew}
+    assert sk.accuracy_score(labels, guess) == pytest.approx(results["accuracy"], abs=1e-7)  # torchmetrics is float32
+    assert [row["correct"] for row in rows] == [str(int(hit)) for hit in guess == labels]
+    assert results["loss"] == pytest.approx(found["log_loss"], rel=1e-5)
