@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.data.layout import named_classes
+from brain_tumor_tl.data.table import classes_or_labels
 
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
@@ -96,9 +96,9 @@ def make_current(config: DictConfig) -> None:
         FileNotFoundError: The classes are the names of folders, and there is no data set.
         ValueError: The classes can't be named.
     """
-    classes, root = OmegaConf.select(config, "data.classes"), OmegaConf.select(config, "data.root")
+    classes, root, labels = (OmegaConf.select(config, f"data.{key}") for key in ("classes", "root", "labels"))
     if classes is not None or root is not None:
-        OmegaConf.update(config, "data.classes", named_classes(classes, root), merge=False)
+        OmegaConf.update(config, "data.classes", classes_or_labels(classes, root, labels), merge=False)
     for key in RENAMED_IN:
         if OmegaConf.select(config, key) == "runs":
             note_old_name()

@@ -24,6 +24,7 @@ from brain_tumor_tl.data.layout import (
     find_base,
     plain,
     printable,
+    without_classes,
 )
 
 NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  # folders; names as `plain` returns them
@@ -117,7 +118,7 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
+def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: bool = False) -> Index:
     """Find the images below `root` in any of the known layouts, and compute their digests.
 
     The layouts are `Training|Testing/<class>/`, `train|test/<class>/` and `<class>/`, in `root` or in the only
@@ -126,23 +127,40 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]]) -> Index:
     Args:
         root: The data set's folder.
         classes: Each class's name, followed by other folder names that stand for it.
+        by_table: Whether a table tells the classes, so that there need be no class folders; without any, all images
+            below `root` are found and have the label -1.
 
     Raises:
         FileNotFoundError: `root` is not a folder.
         ValueError: The layout is not known, a folder is of no known class, or a class has no images.
     """
-    aliases = class_aliases(classes)
-    base = find_base(existing_root(root), aliases)
-    folders, left_out = class_folders(base, aliases)
+    base, aliases, left_out = existing_root(root), class_aliases(classes), []
     names = tuple(names[0] for names in classes)
-    check_classes(base, folders, names)
-    found = [file for folder in folders for file in files_of_class(base, folder)]
+    if by_table and without_classes(base, aliases):
+        found = [(path, -1, "", "") for path in images_below(base)]
+    else:
+        base = find_base(base, aliases)
+        folders, left_out = class_folders(base, aliases)
+        check_classes(base, folders, names)
+        found = [file for folder in folders for file in files_of_class(base, folder)]
     paths, labels, official, patients = zip(*sorted(found, key=lambda file: os.fsencode(file[0])), strict=True)
     with ThreadPoolExecutor() as pool:
         digests, faults = zip(*pool.map(lambda path: digest_file(base / path), paths), strict=True)
     patients = patients if any(patients) else ()
     index = Index(base, paths, np.array(labels, np.int64), names, official, digests, (), patients, tuple(left_out))
     return index.without([(path, fault) for path, fault in zip(paths, faults, strict=True) if fault])
+
+
+def images_below(root: Path) -> list[str]:
+    """Return the path of each file in a folder and the folders inside it that is an image by its name.
+
+    Raises:
+        ValueError: There are none.
+    """
+    found = [path.relative_to(root).as_posix() for path in files_in(root) if path.suffix.lower() in EXTENSIONS]
+    if not found:
+        raise ValueError(printable(f"Expected images in {root}, found none that ends in {' '.join(EXTENSIONS)}."))
+    return found
 
 
 def files_of_class(base: Path, folder: ClassFolder) -> list[tuple[str, int, str, str]]:

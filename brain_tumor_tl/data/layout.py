@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,12 @@ def files_in(folder: Path) -> list[Path]:
     for path in contents(folder):
         found += files_in(path) if path.is_dir() and not path.is_symlink() else [path]
     return found
+
+
+def without_classes(root: Path, aliases: Container[str]) -> bool:
+    """Tell whether no folder below `root` is of a class or an official split, so that a table must tell the classes."""
+    folders = (inner for level in levels_below(root) for folder in level for inner in subfolders(folder))
+    return not any(plain(folder.name) in aliases or plain(folder.name) in SPLIT_FOLDERS for folder in folders)
 
 
 def split_folders(folder: Path) -> list[Path]:
@@ -204,8 +210,8 @@ def find_base(root: Path, aliases: dict[str, int]) -> Path:
     message = (
         f"Expected Training/ and Testing/, train/ and test/, or class folders in {root}, found {names or 'no folder'}"
         f"{' with class folders in each' if found else ''}. Class folders may be named {', '.join(sorted(aliases))}. "
-        "Give data.root=PATH of the folder that holds them, name your classes in data.classes, or take the folders' "
-        "names with data=folder."
+        "Give data.root=PATH of the folder that holds them, name your classes in data.classes, take the folders' names "
+        "with data=folder, or tell each image's class with data.labels=CSV."
     )
     raise ValueError(printable(message))
 

@@ -17,13 +17,13 @@ from brain_tumor_tl.data.batches import Batches, Prepare, resident
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index, shortened
 from brain_tumor_tl.data.intensity import Intensity, describe_intensity
-from brain_tumor_tl.data.layout import named_classes, printable
+from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_accuracy
 from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.splits.protocol import Protocol, describe_split, divide, shuffled
 from brain_tumor_tl.data.splits.split import Split, split_rows
-from brain_tumor_tl.data.table import apply_tables
+from brain_tumor_tl.data.table import apply_tables, classes_or_labels
 
 
 class TumorData(L.LightningDataModule):
@@ -35,7 +35,7 @@ class TumorData(L.LightningDataModule):
     Args:
         root: Folder of the images, in any layout that `read_index` knows.
         classes: For each class, in the order of the labels, its name or a list of its name and further folder names for
-            it; None for the names of the folders.
+            it; None for the names of the folders, or where there are none for the labels of `labels`.
         image_size: Height and width in pixels.
         batch_size: Images in an optimizer step, over all devices together.
         normalize: "unit" or "imagenet"; see `Normalization`.
@@ -86,7 +86,7 @@ class TumorData(L.LightningDataModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.root, self.classes = Path(root), named_classes(classes, root)
+        self.root, self.classes = Path(root), classes_or_labels(classes, root, labels)
         self.image_size, self.batch_size = image_size, batch_size
         self.cache_dir, self.seed = Path(cache_dir), seed
         self.protocol, self.shuffle_labels, self.find_copies = protocol or Protocol(), shuffle_labels, find_copies
@@ -104,7 +104,7 @@ class TumorData(L.LightningDataModule):
         """Read the index, split it and open the decoded images; once, for all stages."""
         if hasattr(self, "pixels"):
             return
-        index = read_index(self.root, self.classes)
+        index = read_index(self.root, self.classes, by_table=self.tables[0] is not None)
         self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file, self.rule)
         self.index, self.patients = apply_tables(index, self.classes, *self.tables)
         patients = None if self.patients is None else self.patients.numbers
@@ -141,6 +141,16 @@ class TumorData(L.LightningDataModule):
         found: Intensity = self.images.about["intensity"]
         return found
 
+    def preprocessing(self) -> dict[str, Any]:
+        """Return how files become a network's input, as plain values for a checkpoint, after `setup`."""
+        return {
+            "image_size": self.image_size,
+            "normalize": self.normalize.name,
+            "intensity": dict(self.intensity),
+            "channels": int(self.pixels.shape[1]),
+            "channels_last": self.normalize.layout == torch.channels_last,
+        }
+
     def nearest_neighbour(self) -> float | None:
         """Return the test accuracy of the nearest-neighbour (1-NN) baseline; None if not computed."""
         thumbnails, split = self.relations.thumbnails, self.split
@@ -165,11 +175,24 @@ class TumorData(L.LightningDataModule):
         """Return the test split."""
         return self._all_images().of(self.split.test)
 
+    def predict_dataloader(self) -> Batches:
+        """Return all images of all splits, in the order of the index."""
+        return self._all_images()
+
     def prepare_training(self, images: Tensor) -> Tensor:
         """Return stored images as a network's input for training: augmented, then normalised."""
         return self.normalize(images if self.augmentation.does_nothing else self.augmentation(images))
 
     def _all_images(self) -> Batches:
+        if not hasattr(self, "pixels"):
+            raise ValueError(
+                "Expected `setup` before any loader: give the data module to a Trainer, or call setup() first."
+            )
+        if self.trainer is None:
+            raise ValueError(
+                "Expected a Trainer, whose device and epoch loaders need: call trainer.fit(model, data), or validate, "
+                "test or predict. Without one use `pixels`, `labels` and `split`."
+            )
         self.pixels = resident(self.pixels, self.trainer.strategy.root_device)
         return self.batches(self.pixels, self.trainer, self.normalize, from_disk=True)
 

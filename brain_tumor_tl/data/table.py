@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from brain_tumor_tl.data.index import Index
-from brain_tumor_tl.data.layout import class_aliases, plain, printable
+from brain_tumor_tl.data.layout import class_aliases, existing_root, named_classes, plain, printable, subfolders
 from brain_tumor_tl.data.patients import AUTO, KAGGLE, Patients, make_patients, recognised
 from brain_tumor_tl.names import nearest
 
@@ -50,6 +52,19 @@ def apply_tables(
         rows = read_table(Path(patients).expanduser(), index, "patient")
     names = [rows[name]["patient"] if name in rows else "" for name in index.paths]
     return index, make_patients(names, str(labels if patients == AUTO else patients), merge_scans)
+
+
+def classes_or_labels(classes: Sequence[Any] | None, root: str | Path, labels: str | Path | None) -> list[list[str]]:
+    """Return what `named_classes` does; but without classes and folders, the labels of a table, sorted.
+
+    Raises:
+        FileNotFoundError: There are no classes and no `root`, or no table.
+        ValueError: The classes can't be named.
+    """
+    if classes is None and labels is not None and not subfolders(existing_root(root)):
+        found = {row["label"] for _, row in read_lines(Path(labels).expanduser(), "label")} - {""}
+        classes = [next(alike) for _, alike in groupby(sorted(found, key=lambda name: (plain(name), name)), key=plain)]
+    return named_classes(classes, root)
 
 
 def known_without_table(index: Index) -> tuple[Sequence[str], str]:

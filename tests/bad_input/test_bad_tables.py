@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.table import apply_tables
+from brain_tumor_tl.data.table import apply_tables, read_table
+
+Draw = Callable[..., Path]
 
 HEAD = "Training/no_tumor/no_tumor (0).png"
 REFUSED = {
@@ -64,3 +70,52 @@ def test_apply_tables__class_without_images(index: Index, study_classes: list[li
 
     with pytest.raises(ValueError, match=r"images of every class with the labels of .* found none of no_tumor\."):
         apply_tables(index, study_classes, table, None)
+
+
+def test_apply_tables__D19_thousands_of_unknown_paths_are_refused_at_once(index: Index, tmp_path: Path) -> None:
+    paths = tuple(f"Training/no_tumor/no_tumor ({number}).png" for number in range(20000))
+    many = replace(index, paths=paths, labels=np.zeros(20000, np.int64), digests=paths, official=("train",) * 20000)
+    table = tmp_path / "table.csv"
+    table.write_text("path,patient\n" + "".join(f"{path[:-3]}jpg,p\n" for path in paths), encoding="utf-8")
+
+    started = time.process_time()
+    with pytest.raises(
+        ValueError, match=r"has 20000 other line\(s\):(.|\n)*Did you mean `Training/no_tumor/no_tumor \(0\)"
+    ):
+        read_table(table, many, "patient")
+
+    assert time.process_time() - started < 20  # a suggestion for each of them would take hours
+
+
+def test_apply_tables__D17_images_without_a_class(flat: Path, tmp_path: Path) -> None:
+    classes = [["cat"], ["dog"]]
+    index = read_index(flat, classes, by_table=True)
+
+    with pytest.raises(
+        ValueError, match=r"has 1 other line\(s\):\n  3\.png: no class, neither by a folder nor by a line"
+    ):
+        apply_tables(index, classes, write(tmp_path, "path,label\n1.png,cat\n2.png,dog\nmore/4.png,dog\n"), None)
+
+
+def test_read_index__D17_no_images(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected images in .*, found none that ends in \.bmp"):
+        read_index(tmp_path, [["cat"], ["dog"]], by_table=True)
+
+
+def test_read_index__D17_flat_images_without_a_table(flat: Path) -> None:
+    with pytest.raises(ValueError, match=r"or class folders in .*, found more\. .*data\.labels=CSV"):
+        read_index(flat, [["cat"], ["dog"]])
+
+
+@pytest.fixture
+def flat(tmp_path: Path, draw: Draw) -> Path:
+    """Four images without class folders."""
+    for number, name in enumerate(("1.png", "2.png", "3.png", "more/4.png")):
+        draw(tmp_path / "flat" / name, seed=number)
+    return tmp_path / "flat"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path

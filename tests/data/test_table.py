@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.table import apply_tables, read_table
+from brain_tumor_tl.data.table import apply_tables, classes_or_labels, read_table
 
 HEAD = "Training/no_tumor/no_tumor (0).png"
 
@@ -68,3 +69,46 @@ def test_read_table__bad_files_may_be_named(index: Index, tmp_path: Path) -> Non
     smaller = index.without([(HEAD, "truncated")])
 
     assert read_table(write(tmp_path, f"path,label\n{HEAD},glioma\n"), smaller, "label") == {}
+
+
+@pytest.mark.parametrize("mark", ["\\", "/"], ids=["D19 as Windows writes it", "as split.csv has it"])
+def test_read_table__paths(mark: str, index: Index, tmp_path: Path) -> None:
+    rows = "".join(f"{path.replace('/', mark)},p{number}\n" for number, path in enumerate(index.paths))
+
+    found = read_table(write(tmp_path, f"path,patient\n{rows}"), index, "patient")
+
+    assert {path: row["patient"] for path, row in found.items()} == {p: f"p{n}" for n, p in enumerate(index.paths)}
+
+
+def test_apply_tables__D17_flat_images_by_the_tables_labels(draw: Callable[..., Path], tmp_path: Path) -> None:
+    for number, name in enumerate(("1.png", "2.png", "patient/3.png", "notes.txt")):
+        draw(tmp_path / "flat" / name, seed=number, format="png")
+    table = write(tmp_path, "path,label,patient\n1.png,dog,p\n2.png,Dog,\npatient/3.png,cat,q\n")
+
+    classes = [["cat"], ["dog"]]
+    index, patients = apply_tables(read_index(tmp_path / "flat", classes, by_table=True), classes, table, "auto")
+
+    assert index.paths == ("1.png", "2.png", "patient/3.png")
+    assert index.labels.tolist() == [1, 1, 0]
+    assert patients is not None
+    assert patients.numbers.tolist() == [0, -1, 1]
+
+
+def test_classes_or_labels__D17_the_table_names_the_classes(draw: Callable[..., Path], tmp_path: Path) -> None:
+    draw(tmp_path / "flat" / "1.png")
+    table = write(tmp_path, "path,label\n1.png,dog\n2.png,Dog\n3.png,cat\n4.png,\n")
+
+    assert classes_or_labels(None, tmp_path / "flat", table) == [["cat"], ["Dog"]]
+    assert classes_or_labels(["b", "a"], tmp_path / "flat", table) == [["b"], ["a"]]
+
+
+def test_apply_tables__patients_of_folders(draw: Callable[..., Path], tmp_path: Path) -> None:
+    for number, name in enumerate(("a/p/1.png", "a/q/2.png", "b/p/3.png", "b/q/4.png", "b/5.png")):
+        draw(tmp_path / "set" / name, seed=number)
+    classes = [["a"], ["b"]]
+
+    _, patients = apply_tables(read_index(tmp_path / "set", classes), classes, None, "auto")
+
+    assert patients is not None
+    assert patients.numbers.tolist() == [0, 1, -1, 0, 1]
+    assert patients.source == "the folders inside the class folders"
