@@ -161,7 +161,7 @@ def test_main__error_is_one_message_on_stderr(
 
 TITLE = {"title": "random split of single images", "test_images": 653, "copies_in_training": 131}
 LOOKED_UP = TITLE | {"nearest_neighbour": 0.9158}
-SPLIT_LINE = "131 of 653 test images have a copy in training; 1-NN baseline 91.58 %"
+SPLIT_LINE = "131 of 653 test images have a copy in training; patients not known; 1-NN baseline 91.58 %"
 
 
 def test_main__every_table_tells_of_the_split(
