@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+
+from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import accepted
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.overrides import current, make_current, note_old_name, overrides_in, parsed, quoted, quoted_path
@@ -52,6 +56,34 @@ def test_make_current__values_of_a_yaml_file() -> None:
     make_current(config)
 
     assert (config.data.split, config.data.fold_by) == ("series", "grouped")
+
+
+def test_make_current__classes_as_lists_X03(tmp_path: Path) -> None:
+    for name in ("dog", "Cat"):
+        (tmp_path / name).mkdir()
+    given = {
+        "data.classes=[glioma,meningioma]": [["glioma"], ["meningioma"]],
+        "data.classes=[[no_tumor,no],tumor]": [["no_tumor", "no"], ["tumor"]],
+        f"data=folder data.root={tmp_path}": [["Cat"], ["dog"]],
+        f"data=folder data.root={tmp_path} data.classes=[dog,Cat]": [["dog"], ["Cat"]],
+    }
+    for line, expected in given.items():
+        config = composed(line.split())
+        make_current(config)
+        make_current(config)  # as it may be called again
+        check(config)
+
+        assert config.data.classes == expected
+
+
+def test_make_current__classes_refused(tmp_path: Path) -> None:
+    config = composed(["data=folder", f"data.root={tmp_path / 'absent'}"])
+    with pytest.raises(FileNotFoundError, match=r"Expected a folder of images at .*absent, found nothing"):
+        make_current(config)
+    config = composed([])
+    config.data.classes = yaml.safe_load("[no, yes]")
+    with pytest.raises(ValueError, match=r"got False: YAML takes an unquoted no"):
+        make_current(config)
 
 
 def test_accepted__flags_first_paths_quoted_and_names_current() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -11,6 +12,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from brain_tumor_tl.data.augment import Augmentation
@@ -31,7 +33,7 @@ def data(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> 
     return make(image_folder, tmp_path, study_classes)
 
 
-def make(root: Path, cache: Path, classes: list[list[str]], **options: Any) -> TumorData:
+def make(root: Path, cache: Path, classes: Sequence[str | Sequence[str]] | None, **options: Any) -> TumorData:
     settings: dict[str, Any] = {"image_size": 32, "batch_size": 4, "normalize": "unit", "seed": 0, "find_copies": False}
     module = TumorData(root, classes, cache_dir=cache / "cache", **(settings | options))
     module.setup()
@@ -169,6 +171,31 @@ def test_setup__splits_as_the_protocol_says(image_folder: Path, tmp_path: Path, 
     accuracy = data.nearest_neighbour()
     assert accuracy is not None
     assert accuracy * 8 == pytest.approx(round(accuracy * 8))
+
+
+def test_describe_split__intensity_and_folders_of_no_class(tmp_path: Path) -> None:
+    for number, name in enumerate(["no", "yes", "no", "yes", "no", "yes", "pred"]):
+        path = tmp_path / "set" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * (number + 1)).save(path)
+    data = make(tmp_path / "set", tmp_path, ["no", "yes"], protocol=Protocol(test_fraction=0.5))
+
+    described = data.describe_split()
+
+    assert described["intensity"]["window"] == [0, 1023 * 6]
+    assert described["folders_left_out"] == ["pred"]
+    assert dict(data.remarks()) == {
+        "Intensity": "6 of 6 images have more than 8 bits; in all of them 0 to 6138 became 0 to 255",
+        "Left out": "pred: beside the class folders, of no class",
+    }
+    assert data.pixels[[0, 2], 0, 31, 31].tolist() == [42, 212]  # 1023 and 5 x 1023 of 6 x 1023
+
+
+def test_setup__folders_name_the_classes(image_folder: Path, tmp_path: Path) -> None:
+    data = make(image_folder, tmp_path, None)
+
+    assert data.index.classes == ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
+    assert data.classes == [[name] for name in data.index.classes]
 
 
 def test_setup__fold_in_split_csv(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:

@@ -55,6 +55,21 @@ def test_apply_tables__patients_beside_labels(index: Index, study_classes: list[
     assert patients.source == str(tmp_path / "table.csv")
 
 
+def test_apply_tables__patients_by_folders_D07(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    for number, place in enumerate(["no/p1", "no/p1", "no/p2", "yes/p2", "yes"]):
+        draw(tmp_path / "set" / place / f"{number}.png", seed=number)
+    index = read_index(tmp_path / "set", [["no"], ["yes"]])
+
+    _, patients = apply_tables(index, [["no"], ["yes"]], None, "auto")
+
+    assert patients is not None
+    assert dict(zip(index.paths, patients.numbers.tolist(), strict=True)) == {
+        "no/p1/0.png": 0, "no/p1/1.png": 0, "no/p2/2.png": 1, "yes/4.png": -1, "yes/p2/3.png": 1
+    }  # fmt: skip
+    assert patients.source == "the folders inside the class folders"
+    assert apply_tables(index, [["no"], ["yes"]], None, None)[1] is None
+
+
 def test_apply_tables__patients_alone(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     table = write(tmp_path, f'path,patient\n"{HEAD}",p1\n{index.paths[0]},p1\n')
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brain_tumor_tl.data.decode import DECODER
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.leakage import file_info
 from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, load_file_info, read_file
@@ -39,6 +40,23 @@ def test_read_file__shape_counts(tmp_path: Path) -> None:
         Image.new("L", size, 7).save(tmp_path / f"{name}.png")
 
     assert read_file(tmp_path / "wide.png")[0].pixels != read_file(tmp_path / "tall.png")[0].pixels
+
+
+def test_load_file_info__window_and_pillow_are_in_the_key_P6_P10(
+    image_folder: Path, tmp_path: Path, study_classes: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = image_folder / "Training" / "no_tumor" / "a deep one.png"
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(path)
+    index = read_index(image_folder, study_classes)
+    row = index.paths.index("Training/no_tumor/a deep one.png")
+
+    found = {high: load_file_info(index, tmp_path / "cache", (0, high)).thumbnails[row] for high in (4095, 2000)}
+    key = load_file_info(index, tmp_path / "cache", (0, 2000)).key
+    monkeypatch.setattr(file_info, "DECODER", (*DECODER[:1], "12.3.0"))
+
+    assert np.unique(found[4095]).tolist() == [62]
+    assert np.unique(found[2000]).tolist() == [128]
+    assert load_file_info(index, tmp_path / "cache", (0, 2000)).key != key
 
 
 def test_load_file_info__bad_files_and_the_cache(
