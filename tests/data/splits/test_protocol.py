@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.leakage.copies import find_copies
+from brain_tumor_tl.data.leakage.file_info import load_file_info
 from brain_tumor_tl.data.leakage.relations import Relations
 from brain_tumor_tl.data.splits.groups import alone, groups_with_several
 from brain_tumor_tl.data.splits.official import official_split
@@ -26,6 +28,7 @@ from brain_tumor_tl.data.splits.protocol import (
 )
 from brain_tumor_tl.data.splits.random import random_split
 from brain_tumor_tl.data.splits.split import TEST, TRAIN, VAL, Split
+from brain_tumor_tl.data.table import apply_tables
 
 COUNT = 60
 LABELS = np.arange(COUNT) % 3
@@ -307,3 +310,29 @@ def test_shuffled__training_split_only() -> None:
     assert np.array_equal(result, shuffled(LABELS, split, 0))
     assert not np.array_equal(result, shuffled(LABELS, split, 1))
     assert np.array_equal(LABELS, np.arange(COUNT) % 3), "the true labels stay as they are"
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_divide__which_splits_of_the_studys_images_part_its_patients(
+    real_data: Path, study_cache: Path, study_classes: list[list[str]]
+) -> None:
+    index, patients = apply_tables(read_index(real_data, study_classes), study_classes, None, "auto")
+    info = load_file_info(index, study_cache)
+    copies = find_copies(info, study_cache)
+    assert patients is not None
+    relations = Relations(index.paths, copies.pixels, copies.groups, patients.numbers, info.thumbnails)
+
+    found = {}
+    for by in FOLDS_BY:
+        folds = [
+            describe_split(protocol, divide(protocol, index, relations, seed), index, relations)
+            for seed in (0, 1)
+            for fold in range(5)
+            for protocol in [Protocol("kfold", fold=fold, fold_by=by, stratify=True)]
+        ]
+        assert sum(fold["known_patients"] for fold in folds) == 2 * 2345
+        found[by] = 100 * sum(fold["patients_in_training"] for fold in folds) / (2 * 2345)
+
+    assert found.pop("patients") == 0
+    assert found == pytest.approx({"random": 99.1, "grouped": 99.1, "series": 94.6}, abs=0.1)
