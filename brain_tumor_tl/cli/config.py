@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 AUTO = ("auto", True, False)
 INTENSITIES = ("auto", "range", "percentile", "file")
@@ -77,6 +77,10 @@ class DataConfig:
     classes: Any = option("classes in label order: names, [cat,dog], or lists of a folder's names; null: all folders")
     image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
     batch_size: int = option("images per optimizer step, over all devices together", low=1)
+    drop_last: Any = option(
+        "leave out an epoch's last batch if it is not full; auto: only where its one image would stop a BatchNorm layer",
+        choices=AUTO,
+    )
     normalize: str = option(
         "`unit` scales pixels to 0..1 as in the study, `imagenet` also standardizes them", choices=("unit", "imagenet")
     )
@@ -154,14 +158,19 @@ class SchedulerConfig:
     name: str | None = option("any class of torch.optim.lr_scheduler, or null for a constant learning rate")
     interval: str = option("step the scheduler after each `epoch` or each optimizer `step`", choices=("epoch", "step"))
     options: dict[str, Any] = option("arguments of the scheduler; `auto` becomes the run's number of steps")
+    monitor: str | None = option("what ReduceLROnPlateau goes by, such as val/accuracy or train/loss; null: val/loss")
 
 
 @dataclass
 class LossConfig:
     """The weights of the cross-entropy."""
 
-    class_weights: Any = option("null, `balanced` (inverse to the training split's counts) or one weight per class")
-    label_smoothing: float = option("fraction of the target that is spread over all classes", low=0, below=1)
+    class_weights: Any = option(
+        "null, `balanced` (inverse to the training split's counts) or one weight per class; val/loss is without weights"
+    )
+    label_smoothing: float = option(
+        "fraction of the target that is spread over all classes; val/loss is without smoothing", low=0, below=1
+    )
 
 
 @dataclass
@@ -190,7 +199,7 @@ class TrainerConfig:
     tf32: Any = option("allow TensorFloat-32 in float32 products on a GPU; auto: unless deterministic", choices=AUTO)
     cuda_graphs: Any = option("replay training steps as CUDA graphs; auto: on one GPU that accepts it", choices=AUTO)
     detect_anomaly: bool = option("stop at the operation whose gradient is NaN; slow")
-    profiler: str | None = option("print a table of where time was spent", choices=("simple", "advanced"))
+    profiler: str | None = option("write where time was spent to profile.txt", choices=("simple", "advanced"))
     num_threads: int | None = option("number of PyTorch's CPU threads; null for PyTorch's default", low=1)
     keep_memory: bool = option("on a CPU, keep freed memory for the next step, which is faster")
     enable_progress_bar: bool = option("show a progress bar")
@@ -239,15 +248,4 @@ class TrainConfig:
     search: SearchConfig = option("")
 
 
-def name_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> str:
-    """Return the end of a run's name, which tells its split; empty for the study's random split.
-
-    >>> name_suffix("kfold", 2, "series", False)
-    '-series-f2'
-    """
-    split = f"{fold_by}-f{fold}" if split == "kfold" else split
-    return ("" if split == "random" else f"-{split}") + ("-shuffled" if shuffle_labels else "")
-
-
-OmegaConf.register_new_resolver("of_split", name_suffix, replace=True)
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
