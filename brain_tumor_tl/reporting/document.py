@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.classes import class_tables, classes_of, matrices, summed
 from brain_tumor_tl.reporting.discover import Discovered, Run, Unfinished, last_lines
@@ -22,6 +24,7 @@ from brain_tumor_tl.reporting.study import CITATION
 from brain_tumor_tl.reporting.table import Table, make_table
 from brain_tumor_tl.reporting.tables import unfinished_table
 
+MOST_IN_MATRIX = 50  # classes of a confusion matrix on the page
 FAILED = ("failed", "unreadable", "missing")
 SYNTHETIC = "SYNTHETIC images: the results say nothing about MRI and can't be compared with the study's."
 
@@ -70,11 +73,19 @@ class Report:
 
 
 class Matrix(NamedTuple):
-    """The confusion matrix of a group, summed over its runs; `counts` is None if they have none."""
+    """The confusion matrix of a group, summed over its runs.
+
+    Attributes:
+        caption: Its caption.
+        names: Name of each class.
+        counts: Row = true class; None if the runs have none.
+        largest: Lines on its largest confusions, which take its place if it is too large for a page.
+    """
 
     caption: str
     names: list[str]
     counts: list[list[int]] | None
+    largest: Sequence[str] = ()
 
 
 def as_html(report: Report) -> str:
@@ -160,7 +171,12 @@ def matrix_of(group: RunGroup) -> Matrix:
     count = len(matrices(group))
     summed_over = f"sum of {count} {'folds' if group.folds else 'runs'}" if count > 1 else ""
     caption = ", ".join(part for part in (group.method, group.label, summed_over) if part)
-    return Matrix(caption, [name.replace("_", " ") for name in classes_of(group)], summed(group))
+    names, total = [name.replace("_", " ") for name in classes_of(group)], summed(group)
+    if total is None or len(names) <= MOST_IN_MATRIX:
+        return Matrix(caption, names, total)
+    from brain_tumor_tl.reporting.plots import largest_confusions  # matplotlib is slow to import
+
+    return Matrix(caption, names, total, largest_confusions(np.array(total), names))
 
 
 def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Picture]:

@@ -13,23 +13,32 @@ from brain_tumor_tl.reporting.leaderboard import between, fold_notes, interval_n
 from brain_tumor_tl.reporting.protocol_text import describe_means, summarize_splits
 from brain_tumor_tl.reporting.table import Table, make_table
 
+MOST = 30  # classes that a run's table lists
+
 
 def run_table(results: Mapping[str, Any]) -> Table:
     """Return precision, recall and F1 of each class of one run in percent, with the run's other metrics below.
+
+    Of more than `MOST` classes it has those with the lowest F1.
 
     Args:
         results: Content of the run's `results.json`.
     """
     note = " on SYNTHETIC images" if results["protocol"]["synthetic"] else ""
     intervals = (results.get("intervals") or {}).get("per_class", {})
+    found = results["per_class"]
+    worst = sorted(found, key=lambda name: (found[name]["f1"] is None, found[name]["f1"] or 0))[:MOST]
     rows = []
-    for name, row in results["per_class"].items():
+    for name in worst if len(found) > MOST else found:
+        row = found[name]
         interval = [between(intervals[name]["recall"])] if intervals else []
         rows.append(
             [name, percent(row["precision"]), percent(row["recall"]), *interval, percent(row["f1"]), row["support"]]
         )
     headers = ["class", "precision", "recall", *(["95 %"] if intervals else []), "F1", "images"]
-    return make_table(f"{results['name']}: test split{note}, percent", headers, rows, metric_lines(results))
+    fewer = f", the {MOST} classes of {len(found)} with the lowest F1" if len(found) > MOST else ""
+    title = f"{results['name']}: test split{note}, percent{fewer}"
+    return make_table(title, headers, rows, metric_lines(results))
 
 
 def metric_lines(results: Mapping[str, Any]) -> list[str]:

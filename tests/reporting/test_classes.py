@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.classes import class_tables, summed
-from brain_tumor_tl.reporting.discover import Run
+from brain_tumor_tl.reporting.discover import Discovered, Run
+from brain_tumor_tl.reporting.document import Report, as_html
 
 MakeResults = Callable[..., dict[str, Any]]
 
@@ -52,6 +57,19 @@ def test_summed__over_seeds(make_results: MakeResults) -> None:
     (group,) = groups_of(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s1"))
 
     assert summed(group) == [[36, 4, 0, 0], [0, 40, 0, 0], [0, 0, 40, 0], [0, 0, 0, 40]]
+
+
+@pytest.mark.parametrize(("size", "cells"), [(4, 16), (50, 2500), (60, 0)])
+def test_as_html__large_matrix_is_a_list_E02(size: int, cells: int, make_results: MakeResults) -> None:
+    classes, counts = [f"class_{number}" for number in range(size)], 9 * np.eye(size, dtype=int)
+    counts[1, 3] = 7
+    per_class = {name: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 9} for name in classes}
+    groups = groups_of(make_results(classes=classes, confusion_matrix=counts.tolist(), per_class=per_class))
+
+    page = as_html(Report("many", Discovered(list(groups[0].runs)), groups, [], Path()))
+
+    assert page.count("--share: ") == cells
+    assert bool(re.search(r"class 1 +class 3 +7 +43.8 %", page)) == (cells == 0)
 
 
 def test_summed__matrices_that_dont_fit_are_left_out(make_results: MakeResults) -> None:

@@ -54,6 +54,16 @@ def test_run_table__percent(make_results: MakeResults) -> None:
     ]
 
 
+def test_run_table__lowest_f1_of_many_classes(make_results: MakeResults) -> None:
+    f1 = [None, None, *(number / 40 for number in range(38))]
+    per_class = {f"c{n}": {"precision": 1.0, "recall": 1.0, "f1": value, "support": 9} for n, value in enumerate(f1)}
+
+    table = run_table(make_results(per_class=per_class))
+
+    assert table.title == "resnet18-finetune-s0: test split, percent, the 30 classes of 40 with the lowest F1"
+    assert [row[0] for row in table.rows] == [f"c{number}" for number in range(2, 32)]
+
+
 def test_run_table__synthetic_images_are_named(make_results: MakeResults) -> None:
     assert "SYNTHETIC" in str(run_table(make_results(synthetic=True)).title)
 
