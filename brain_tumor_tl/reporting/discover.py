@@ -20,6 +20,13 @@ SCHEMA_1_NAMES = {
     "groups_on_two_sides": "groups_in_several_splits",
     "patients_on_two_sides": "patients_in_several_splits",
 }
+# Settings that schema 1 lacked, with the values that stand for what its runs did; none of these changes a run's numbers.
+SCHEMA_1_LACKED = {
+    "data": {
+        "patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto", "drop_last": "auto",
+    },
+    "scheduler": {"monitor": None},
+}  # fmt: skip
 SWEEP_FILE = "sweep.json"
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
 LOCK = "run.lock"  # a run holds it from before its first file to its end
@@ -193,6 +200,8 @@ def read_results(path: Path) -> dict[str, Any]:
 def upgrade(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return results of schema 1 in schema 2, which renamed keys of `protocol` and `runs` of file numbers to `series`.
 
+    Its settings get the keys that it lacked, so that its runs can stand in one group with new ones.
+
     >>> upgrade({"protocol": {"watched": "val", "split": "runs", "title": "k-fold split of whole runs"}})["protocol"]
     {'monitored': 'val', 'split': 'series', 'title': 'k-fold split of whole series'}
     """
@@ -202,6 +211,9 @@ def upgrade(results: Mapping[str, Any]) -> dict[str, Any]:
         protocol["title"] = protocol["title"].replace("runs", "series")
     if "data" in config:
         config["data"] = runs_to_series(config["data"])
+    for table, lacked in SCHEMA_1_LACKED.items():
+        known = {key: value for key, value in (config.get(table) or {}).items() if (key, value) != ("patients", None)}
+        config[table] = lacked | known
     return {**results, "schema": SCHEMA, "protocol": runs_to_series(protocol), "config": config}
 
 
