@@ -15,9 +15,10 @@ import numpy as np
 from brain_tumor_tl.data.formats import EXTENSIONS
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.layout import is_clutter, printable
-from brain_tumor_tl.data.leakage.copies import TURNS, Copies, Pair, group_copies
+from brain_tumor_tl.data.leakage.copies import Copies, Pair, group_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 from brain_tumor_tl.data.leakage.relations import Relations, nearest_neighbour_accuracy
+from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.leakage.shortcuts import Features, shortcut_accuracies, shortcut_features
 from brain_tumor_tl.data.splits.groups import Indices, groups_with_several
 from brain_tumor_tl.data.splits.protocol import SPLITS, Protocol, count_leaked, divide
@@ -28,7 +29,7 @@ FOREST_SEEDS = 3  # of these, for the shortcuts, whose forests take most of the 
 THRESHOLDS = (0.86, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surveyed:
     """A data set whose files were read and searched for copies.
 

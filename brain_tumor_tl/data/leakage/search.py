@@ -1,0 +1,187 @@
+"""Search: which images may be copies, by 16 x 16 grey values in any of the 8 orientations.
+
+Each image is pooled to 16 x 16 grey values, once as it is and once cropped to the bounding box of its content, centred
+and scaled to length 1. Its nearest neighbours among all images, in any orientation, are candidates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich import get_console
+from rich.progress import track
+from torch import Tensor
+
+from brain_tumor_tl.data.leakage.align import pool, warp
+from brain_tumor_tl.data.reader import computed_ahead
+
+NEAREST = 24  # candidates of each image in each of the two searches
+LEAST_SIMILARITY = 0.5  # correlation of the 16 x 16 values that a candidate must exceed
+SMALL = 32  # pixels of the images that the first levels of the alignment use; they stay in memory
+ROWS, COLUMNS = 64, 2048  # images that are compared at a time; their similarities fit in a processor's cache
+CHUNK = 256  # images that are described at a time
+TURNS = (
+    "as it is", "turned 90°", "turned 180°", "turned 270°",
+    "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°",
+)  # fmt: skip
+
+Result = TypeVar("Result")
+
+
+class Descriptors(NamedTuple):
+    """What the search compares of each image.
+
+    Attributes:
+        small: Pooled to 32 x 32 grey values, uint8 `(N, 32, 32)`.
+        boxes: Bounding boxes of the content, `(N, 4)`.
+        whole: Outlines of the whole images, vectors of length 1, `(N, 16, 16)`.
+        inside: Outlines of the bounding boxes' content, `(N, 16, 16)`.
+    """
+
+    small: Tensor
+    boxes: Tensor
+    whole: Tensor
+    inside: Tensor
+
+
+def in_threads(compute: Callable[[int], Result], starts: Iterable[int], count: int, label: str) -> Iterator[Result]:
+    """Yield what a function returns for each start, in order, with one thread for each processor.
+
+    Each of them computes with one thread of PyTorch. Its own threads wait for each other after every operation, which
+    takes many times as long once another program keeps one of the processors busy.
+
+    Args:
+        compute: Is called with each start, in any thread.
+        starts: Its arguments.
+        count: Number of starts.
+        label: Text of the progress bar.
+    """
+    before, hidden = torch.get_num_threads(), not get_console().is_interactive
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from track(computed_ahead(pool, compute, starts), label, count, transient=True, disable=hidden)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # what a worker sets would be the number of any thread that starts later
+
+
+def describe(images: NDArray[np.uint8]) -> Descriptors:
+    """Return what the search compares of images, uint8 `(N, 128, 128)`."""
+
+    def described(start: int) -> tuple[Tensor, ...]:
+        chunk = torch.from_numpy(np.asarray(images[start : start + CHUNK], dtype=np.float32))
+        boxes = content_boxes(chunk)
+        inside = warp(chunk[:, None], boxes)[0][:, 0]
+        small = pool(chunk, chunk.shape[-1] // SMALL).round().byte()
+        return small, boxes, outline(chunk), outline(inside)
+
+    starts = range(0, len(images), CHUNK)
+    chunks = in_threads(described, starts, len(starts), f"Describing {len(images)} images")
+    return Descriptors(*map(torch.cat, zip(*chunks, strict=True)))
+
+
+def content_boxes(images: Tensor) -> Tensor:
+    """Return the bounding box of each image's content, as the map to it from the whole image, `(B, 4)`.
+
+    A row or column is content if 2 % of its pixels are brighter than the image's darkest by 15 % of its range.
+
+    Args:
+        images: `(B, S, S)` in 0..255.
+    """
+    size, sample = images.shape[-1], images[:, ::2, ::2].flatten(1)
+    low, high = (sample.kthvalue(max(1, round(share * sample.shape[1])), dim=1).values for share in (0.01, 0.99))
+    bright = (images > (low + 0.15 * (high - low))[:, None, None]).float()
+    ends = []
+    for axis in (1, 2):
+        content = bright.mean(axis) > 0.02
+        content = content | ~content.any(1, keepdim=True)
+        begin, end = content.float().argmax(1), size - content.flip(1).float().argmax(1)
+        ends += [(end - begin) / size, (begin + end) / size - 1]
+    return torch.stack(ends, 1)
+
+
+def outline(images: Tensor) -> Tensor:
+    """Return images pooled to 16 x 16, with mean 0 and length 1; 0 for a flat image."""
+    coarse = F.adaptive_avg_pool2d(images[:, None], 16)[:, 0]
+    centred = coarse - coarse.mean((1, 2), keepdim=True)
+    return F.normalize(centred.flatten(1), eps=1.0).view_as(coarse)
+
+
+def nearest(outlines: Tensor, since: int = 0) -> Tensor:
+    """Return first, second and turn of each outline and its nearest ones in any orientation, each pair once, `(P, 3)`.
+
+    Similarities are computed in blocks, so memory grows with N and not with N x N.
+
+    Args:
+        outlines: `(N, 16, 16)`, each of length 1.
+        since: Search only for the neighbours of outlines from this position on.
+    """
+    columns, count = outlines.flatten(1), min(NEAREST + 1, len(outlines))
+
+    def neighbours(start: int) -> Tensor:
+        rows = outlines[start : start + ROWS]
+        in_turns = torch.cat([turned(rows, inverse(turn)) for turn in range(len(TURNS))]).flatten(1)
+        best = torch.cat(
+            [
+                (in_turns @ columns[column : column + COLUMNS].T).view(len(TURNS), len(rows), -1).amax(0)
+                for column in range(0, len(columns), COLUMNS)
+            ],
+            dim=1,
+        )
+        values, seconds = best.topk(count, dim=1)
+        row, place = (values > LEAST_SIMILARITY).nonzero().unbind(1)
+        second = seconds[row, place]
+        turns = (in_turns.view(len(TURNS), len(rows), -1)[:, row] * columns[second]).sum(2).argmax(0)
+        first = start + row
+        undone = torch.where(turns >= 4, turns, -turns % 4)  # `inverse` of each
+        found = torch.stack([first.minimum(second), first.maximum(second), torch.where(first < second, turns, undone)])
+        return found.T[first != second]
+
+    starts = range(since, len(outlines), ROWS)
+    found = list(in_threads(neighbours, starts, len(starts), f"Searching {len(outlines)} images"))
+    pairs = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.int64)
+    return torch.from_numpy(np.unique(pairs.numpy(), axis=0))
+
+
+def turned(images: Tensor, turn: int) -> Tensor:
+    """Return images, `(..., S, S)`, in an orientation of `TURNS`: first mirrored left to right, then turned left."""
+    mirrored = images.flip(-1) if turn >= 4 else images
+    return torch.rot90(mirrored, turn % 4, (-2, -1))
+
+
+def inverse(turn: int) -> int:
+    """Return the orientation that undoes another; a mirrored one undoes itself."""
+    return turn if turn >= 4 else -turn % 4
+
+
+def each_turned(images: Tensor, turns: Tensor) -> Tensor:
+    """Return images, `(B, S, S)`, each in its own orientation, `(B,)`."""
+    result = images.clone()
+    for turn in set(turns.tolist()) - {0}:
+        result[turns == turn] = turned(images[turns == turn], turn)
+    return result
+
+
+def turned_boxes(boxes: Tensor, turns: Tensor) -> Tensor:
+    """Return the boxes, `(B, 4)`, of images that are each in its own orientation, `(B,)`."""
+    mirrored = boxes * torch.tensor([1.0, -1.0, 1.0, 1.0])
+    result = torch.where((turns >= 4)[:, None], mirrored, boxes)
+    for quarter in range(3):
+        width, x, height, y = result.unbind(1)
+        result = torch.where((turns % 4 > quarter)[:, None], torch.stack([height, y, width, -x], 1), result)
+    return result
+
+
+def box_maps(first: Tensor, second: Tensor) -> Tensor:
+    """Return the maps, `(B, 4)`, from each point of the first boxes to the same point of the second."""
+    scales = second[:, 0::2] / first[:, 0::2]
+    shifts = second[:, 1::2] - scales * first[:, 1::2]
+    return torch.stack([scales, shifts], dim=2).flatten(1)
