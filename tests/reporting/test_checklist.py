@@ -110,12 +110,23 @@ def test_checklist_table__values_of_the_run(results: dict[str, Any]) -> None:
         assert text in answer_to(results, question)
 
 
-def test_checklist_table__interval_by_group(results: dict[str, Any]) -> None:
-    intervals = results["intervals"] | {"unit": "group", "accuracy_bootstrap": [0.4, 0.95]}
+@pytest.mark.parametrize(("unit", "told"), [("group", "group of copies"), ("patient", "patient")])
+def test_checklist_table__interval_by_group(unit: str, told: str, results: dict[str, Any]) -> None:
+    intervals = results["intervals"] | {"unit": unit, "accuracy_bootstrap": [0.4, 0.95]}
 
     answer = answer_to(results | {"intervals": intervals}, "How well does the final")
 
-    assert "0.4000 to 0.9500, bootstrap by group of copies" in answer
+    assert f"0.4000 to 0.9500, bootstrap by {told})" in answer
+
+
+def test_checklist_table__means_over_some_classes(results: dict[str, Any]) -> None:
+    used = results["classes_in_means"]
+    answers = [
+        answer_to(results | {"classes_in_means": names}, "How well does the final") for names in (used, used[1:])
+    ]
+
+    assert "means over" not in answers[0]
+    assert f"means over the 3 of 4 classes with test images, without {used[0]}; by class" in answers[1]
 
 
 def test_checklist_table__run_of_an_older_version(results: dict[str, Any]) -> None:

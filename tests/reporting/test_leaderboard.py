@@ -132,11 +132,14 @@ def test_leaderboard__interval_of_single_runs_std_of_several(make_results: MakeR
 def test_interval_notes__which_kind(make_results: MakeResults) -> None:
     wilson = make_results("resnet18-frozen-s0", intervals=INTERVALS)
     bootstrap = make_results("vgg16-frozen-s0", intervals=INTERVALS | {"unit": "group"})
+    patients = make_results("vgg19-frozen-s0", intervals=INTERVALS | {"unit": "patient"})
 
     assert "Wilson" in interval_notes(groups_of(wilson))[0]
     assert "bootstrap" not in interval_notes(groups_of(wilson))[0]
     assert "Wilson" not in interval_notes(groups_of(bootstrap))[0]
     assert "are known, else Wilson" in interval_notes(groups_of(wilson, bootstrap))[0]
+    assert interval_notes(groups_of(patients))[0].startswith("95 % intervals: bootstrap of whole patients where they ")
+    assert "patients where they are known, else bootstrap of wh" in interval_notes(groups_of(patients, bootstrap))[0]
     assert interval_notes(groups_of(make_results())) == []
 
 
