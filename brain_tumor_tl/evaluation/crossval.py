@@ -9,10 +9,6 @@ from statistics import stdev
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
-# Settings in which the folds of one cross-validation may differ. The images are compared by digest, not by folder.
-MAY_DIFFER = ("name", "sweep", "force", "launcher", "confusion_every")
-DATA_MAY_DIFFER = ("fold", "cache_dir", "root", "url")
-TRAINER_MAY_DIFFER = ("enable_progress_bar", "profiler", "detect_anomaly")
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,11 @@ def join_folds(runs: Sequence[tuple[Mapping[str, Any], Rows]]) -> Joined:
     """Join the test predictions of all folds of one cross-validation.
 
     Args:
-        runs: Contents of `results.json` and the rows of `predictions.csv` of each fold's run, in any order.
+        runs: Contents of `results.json` and the rows of `predictions.csv` of each fold's run, in any order. Their
+            settings, data and weights are the same but for the fold, which is what `group_runs` sees to.
 
     Raises:
-        ValueError: The runs are not the folds of one cross-validation, each once.
+        ValueError: The runs are not the folds of a cross-validation, each once.
     """
     check_folds([run for run, _ in runs])
     ordered = sorted(runs, key=lambda run: int(run[0]["protocol"]["fold"]))
@@ -62,30 +59,13 @@ def join_folds(runs: Sequence[tuple[Mapping[str, Any], Rows]]) -> Joined:
 
 
 def check_folds(results: Sequence[Mapping[str, Any]]) -> None:
-    """Raise a ValueError unless runs are the folds of one cross-validation, each once."""
+    """Raise a ValueError unless runs are the folds of a cross-validation, each once."""
     others = [str(run["name"]) for run in results if run["protocol"].get("fold") is None]
     if others or not results:
         raise ValueError(f"Expected runs with data.split=kfold, got {', '.join(others) or 'none'}.")
-    unlike = [str(run["name"]) for run in results if shared_settings(run) != shared_settings(results[0])]
-    if unlike:
-        raise ValueError(
-            f"Expected runs that differ in data.fold only, {', '.join(unlike)} differ from {results[0]['name']} "
-            "in other settings, data or weights."
-        )
     counts = Counter(int(run["protocol"]["fold"]) for run in results)
     missing = [fold for fold in range(int(results[0]["protocol"]["folds"])) if not counts[fold]]
     problems = [f"fold {fold} is missing, train it with data.fold={fold}" for fold in missing]
     problems += [f"fold {fold} has {count} runs" for fold, count in counts.items() if count > 1]
     if problems:
         raise ValueError(f"Expected one run of each fold: {'; '.join(problems)}.")
-
-
-def shared_settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the folds of one cross-validation have in common: their settings, data and weights."""
-    config, digests = run["config"], run["environment"]["digests"]
-    return {
-        **{key: value for key, value in config.items() if key not in MAY_DIFFER},
-        "data": {key: value for key, value in config["data"].items() if key not in DATA_MAY_DIFFER},
-        "trainer": {key: value for key, value in config.get("trainer", {}).items() if key not in TRAINER_MAY_DIFFER},
-        "digests": (digests["data"], digests["weights"]),
-    }

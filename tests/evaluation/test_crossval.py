@@ -11,21 +11,10 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.evaluation.crossval import (
-    DATA_MAY_DIFFER,
-    MAY_DIFFER,
-    TRAINER_MAY_DIFFER,
-    join_folds,
-    shared_settings,
-)
+from brain_tumor_tl.evaluation.crossval import join_folds
 
 Fold = tuple[dict[str, Any], list[dict[str, Any]]]
 MakeFold = Callable[..., Fold]
-ALL_MAY_DIFFER = [
-    *((key,) for key in MAY_DIFFER),
-    *(("data", key) for key in DATA_MAY_DIFFER),
-    *(("trainer", key) for key in TRAINER_MAY_DIFFER),
-]
 
 
 @pytest.fixture(scope="session")
@@ -37,21 +26,13 @@ def real_results(finished_runs: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture
 def make_fold(real_results: dict[str, Any]) -> MakeFold:
-    """Make a fold's run out of a real run's results: `make_fold(fold, correct, *path of a setting, value)`."""
+    """Make a fold's run out of a real run's results: `make_fold(fold, correct)`."""
 
-    def make(fold: int, correct: list[int], *setting: Any) -> Fold:
+    def make(fold: int, correct: list[int]) -> Fold:
         run = copy.deepcopy(real_results)
         assert run["protocol"]["fold"] is None
         run["name"] = f"run-f{fold}"
         run["protocol"] |= {"fold": fold, "folds": 3, "nearest_neighbour": 0.5 + fold / 10}
-        run["config"]["data"] |= {"fold": fold, "folds": 3}
-        if setting:
-            *tables, key, value = setting
-            table = run["config"]
-            for name in tables:
-                table = table[name]
-            assert key in table
-            table[key] = value
         return run, [{"path": f"{i}-{fold}.png", "correct": value} for i, value in enumerate(correct)]
 
     return make
@@ -86,41 +67,6 @@ def test_join_folds__baseline_that_is_not_known(folds: list[Fold]) -> None:
     folds[1][0]["protocol"]["nearest_neighbour"] = None
 
     assert join_folds(folds).nearest_neighbour is None
-
-
-@pytest.mark.parametrize("path", ALL_MAY_DIFFER, ids=".".join)
-def test_join_folds__settings_that_may_differ(path: tuple[str, ...], folds: list[Fold], make_fold: MakeFold) -> None:
-    joined = join_folds([folds[0], folds[1], make_fold(1, [1, 0, 1], *path, "other")])
-
-    assert joined.accuracy == pytest.approx(6 / 9)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [("seed", 3), ("method", "name", "other"), ("data", "image_size", 96), ("trainer", "max_epochs", 9)],
-    ids=lambda setting: ".".join(setting[:-1]),
-)
-def test_join_folds__settings_that_may_not_differ(
-    setting: tuple[Any, ...], folds: list[Fold], make_fold: MakeFold
-) -> None:
-    with pytest.raises(ValueError, match=r"run-f1 differ from run-f2 in other settings"):
-        join_folds([folds[0], folds[1], make_fold(1, [1], *setting)])
-
-
-@pytest.mark.parametrize("kind", ["data", "weights"])
-def test_join_folds__other_data_or_weights(kind: str, folds: list[Fold]) -> None:
-    folds[1][0]["environment"]["digests"][kind] = "another"
-
-    with pytest.raises(ValueError, match="run-f0 differ from run-f2 in other settings, data or weights"):
-        join_folds(folds)
-
-
-def test_shared_settings__hold_every_other_setting(real_results: dict[str, Any]) -> None:
-    shared = shared_settings(real_results)
-
-    assert set(real_results["config"]) - set(shared) == set(MAY_DIFFER)
-    assert set(real_results["config"]["data"]) - set(shared["data"]) == set(DATA_MAY_DIFFER)
-    assert set(real_results["config"]["trainer"]) - set(shared["trainer"]) == set(TRAINER_MAY_DIFFER)
 
 
 def test_join_folds__none() -> None:
