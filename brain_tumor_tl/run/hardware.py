@@ -72,7 +72,16 @@ def cpu_fields(*names: str) -> list[str]:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return Lightning's precision, choosing it where `precision` is "auto"."""
+    """Return Lightning's precision, choosing it where `precision` is "auto".
+
+    Raises:
+        ValueError: float16 on a CPU, where Lightning computes in bfloat16 whatever it is told.
+    """
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise ValueError(
+            "Expected a GPU for trainer.precision=16-mixed, training is on a CPU, which has no float16. Give "
+            "trainer.precision=bf16-mixed, 32-true or auto."
+        )
     if precision != "auto":
         return precision
     return "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
@@ -82,8 +91,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     """Return the context that Lightning's precision plugin runs a forward pass in."""
     if precision == "32-true":
         return nullcontext()
-    half = precision == "16-mixed" and device.type != "cpu"  # Lightning takes bfloat16 on a processor
-    return torch.autocast(device.type, torch.float16 if half else torch.bfloat16)
+    return torch.autocast(device.type, torch.float16 if precision == "16-mixed" else torch.bfloat16)
 
 
 def resolve_channels_last(setting: bool | str, precision: str, accelerator: str) -> bool:

@@ -32,7 +32,13 @@ def test_computes_bfloat16__ampere_and_newer(
 
 
 def test_resolve_precision__a_given_one_stays() -> None:
-    assert hardware.resolve_precision("16-mixed", "cpu") == "16-mixed"
+    assert hardware.resolve_precision("16-mixed", "cuda") == "16-mixed"
+    assert hardware.resolve_precision("32-true", "cpu") == "32-true"
+
+
+def test_resolve_precision__float16_on_a_processor_T07() -> None:
+    with pytest.raises(ValueError, match=r"a GPU for trainer\.precision=16-mixed.*bf16-mixed, 32-true or auto"):
+        hardware.resolve_precision("16-mixed", "cpu")
 
 
 LAYOUTS = {
@@ -118,7 +124,7 @@ def test_is_further_process__by_rank(environment: dict[str, str], expected: bool
     assert hardware.is_further_process(environment) == expected
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_autocast__computes_as_lightning_does(precision: Any) -> None:
     """Features and training must be in the same precision, so the context is compared with Lightning's own, of 2.6."""
     trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
