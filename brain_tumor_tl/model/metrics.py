@@ -3,49 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 import torchmetrics.classification as tm
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-PER_CLASS = ("precision", "recall", "f1")
+Outputs = tuple[Tensor, Tensor, Tensor]
 
 
 def build_metrics(classes: int) -> MetricCollection:
     """Return the metrics of a stage; row of the confusion matrix = true class.
 
-    `scalars` adds the means over the classes. Metrics are not synchronised between processes: each process gives them
-    the outputs of all.
+    `scalars` derives all others from the confusion matrix. Metrics are not synchronised between processes: each process
+    gives them the outputs of all.
 
     Args:
         classes: Number of classes.
     """
-    return MetricCollection(
-        {
-            "accuracy": tm.MulticlassAccuracy(classes, average="micro", sync_on_compute=False),
-            "precision": tm.MulticlassPrecision(classes, average=None, sync_on_compute=False),
-            "recall": tm.MulticlassRecall(classes, average=None, sync_on_compute=False),
-            "f1": tm.MulticlassF1Score(classes, average=None, sync_on_compute=False),
-            "confusion_matrix": tm.MulticlassConfusionMatrix(classes, sync_on_compute=False),
-        }
-    )
+    return MetricCollection({"confusion_matrix": tm.MulticlassConfusionMatrix(classes, sync_on_compute=False)})
 
 
 def scalars(computed: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:
-    """Return what `build_metrics` computed as numbers by name, those of a class as `f1/glioma_tumor`.
+    """Return the metrics of a stage as numbers by name, those of a class as `f1/glioma_tumor`; 0 where undefined.
 
-    Balanced accuracy and macro F1 are the mean recall (Brodersen et al. 2010) and the mean F1 of the classes that have
-    images. torchmetrics' own means count a class without images as 0 once it is predicted, which happens in the test
-    split of a clean official split.
+    They are computed from the confusion matrix in float64; torchmetrics' own are float32. Balanced accuracy and macro F1
+    are the mean recall (Brodersen et al. 2010) and the mean F1 of the classes that have images. torchmetrics' own means
+    count a class without images as 0 once it is predicted, which happens in the test split of a clean official split.
 
     Args:
-        computed: Values by name, `()` or `(classes,)`; the confusion matrix is left out.
+        computed: What `build_metrics` computed, by name; of further metrics those of shape `()` are returned too.
         classes: Name of each class.
     """
-    present = computed["confusion_matrix"].sum(dim=1) > 0
+    matrix = computed["confusion_matrix"].cpu().double()
+    hits, truth, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    found = {
+        "precision": hits / predicted.clamp(min=1),
+        "recall": hits / truth.clamp(min=1),
+        "f1": 2 * hits / (truth + predicted).clamp(min=1),
+    }
     named = {name: float(value) for name, value in computed.items() if value.ndim == 0}
+    named["accuracy"] = float(hits.sum() / truth.sum().clamp(min=1))
     for name, metric in (("macro_f1", "f1"), ("balanced_accuracy", "recall")):
-        named[name] = float(computed[metric][present].mean()) if present.any() else 0.0
-    for metric in PER_CLASS:
-        named |= {f"{metric}/{name}": float(value) for name, value in zip(classes, computed[metric].cpu(), strict=True)}
+        named[name] = float(found[metric][truth > 0].mean()) if truth.any() else 0.0
+    for metric, values in found.items():
+        named |= {f"{metric}/{name}": value for name, value in zip(classes, values.tolist(), strict=True)}
     return named
+
+
+def of_all_processes(batches: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of all batches of all processes of a run, in the order of their ranks."""
+    logits, labels, positions = (torch.cat(values) for values in zip(*batches, strict=True))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        shares: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(shares, (logits.cpu(), labels.cpu(), positions.cpu()))  # sizes may differ
+        logits, labels, positions = (torch.cat(values).to(logits.device) for values in zip(*shares, strict=True))
+    return logits, labels, positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,10 @@ from torch.optim import Optimizer, lr_scheduler
 from brain_tumor_tl.names import nearest
 
 Options = Mapping[str, Any] | None
+MANY = 100  # scheduler steps that are tried before training
+ONLY_PLATEAU = "has an effect with scheduler.name=ReduceLROnPlateau only"
+PLATEAU = "ReduceLROnPlateau"  # the one scheduler that goes by a metric
+HEADLINES = ("loss", "accuracy", "balanced_accuracy", "macro_f1")  # for checkpoints and schedulers to go by
 
 
 def checked_class(kind: str, name: str, base: type, options: Mapping[str, Any]) -> Any:
@@ -53,17 +57,97 @@ def construct(kind: str, cls: Any, argument: object, options: Mapping[str, Any],
     """Construct an optimizer or scheduler, with a clear error for values that it rejects."""
     try:
         return cls(argument, **given, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{cls.__name__} rejects `{kind}.options` {dict(options)}: {error}.") from error
+    except Exception as error:  # torch checks some values by failing on them, in whatever way
+        what = f"`{kind}.options` {dict(options)}" if options else "the network's layers"
+        raise ValueError(f"{cls.__name__} rejects {what}: {str(error).rstrip('.')}.") from error
 
 
 def check_learning(
-    optimizer: str, lr: float, optimizer_options: Options, scheduler: str | None, scheduler_options: Options
+    optimizer: str,
+    lr: float,
+    optimizer_options: Options,
+    scheduler: str | None,
+    scheduler_options: Options,
+    interval: str = "epoch",
+    monitor: str | None = None,
+    monitored: str = "val",
 ) -> None:
-    """Build optimizer and scheduler on a dummy parameter, so that wrong arguments are known before any work."""
-    dummy = build_optimizer(optimizer, [nn.Parameter(torch.zeros(2, 2))], lr, optimizer_options)
+    """Take steps of optimizer and scheduler on dummy parameters, so that what fails is known before any work.
+
+    Args:
+        optimizer: Class of the optimizer.
+        lr: Learning rate.
+        optimizer_options: Its other arguments.
+        scheduler: Class of the scheduler, or None.
+        scheduler_options: Its arguments.
+        interval: "epoch" or "step".
+        monitor: What ReduceLROnPlateau goes by; None for the loss of the monitored split.
+        monitored: The split evaluated after epochs: "val" or "test".
+
+    Raises:
+        ValueError: With what is wrong and the way out.
+    """
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,))]  # a layer's weight and bias
+    dummy = build_optimizer(optimizer, parameters, lr, optimizer_options)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    if scheduler is None and monitor is not None:
+        raise ValueError(f"`scheduler.monitor={monitor}` {ONLY_PLATEAU}, got none.")
+    if scheduler == PLATEAU and interval != "epoch":
+        raise ValueError(f"{PLATEAU} goes by the metrics of epochs, got scheduler.interval={interval}. Give =epoch.")
+    built: Any = scheduler and build_scheduler(scheduler, dummy, scheduler_options, None, monitor, monitored)
+    try_steps("optimizer", optimizer, optimizer_options, dummy.step, 1)
     if scheduler is not None:
-        build_scheduler(scheduler, dummy, scheduler_options, steps=100)
+        value = (1.0,) if scheduler == PLATEAU else ()
+        count = min(MANY, getattr(built, "total_steps", MANY))  # some arguments are first used after some steps
+        try_steps("scheduler", scheduler, scheduler_options, lambda: built.step(*value), count)
+
+
+def try_steps(kind: str, name: str, options: Options, step: Callable[[], Any], count: int) -> None:
+    """Take steps, with a clear error where torch fails in them."""
+    try:
+        for _ in range(count):
+            step()
+    except Exception as error:  # in whatever way, as in `construct`
+        why = "it needs a closure" if "closure" in str(error) else f"{type(error).__name__}: {str(error).rstrip('.')}"
+        given = f" with `{kind}.options` {dict(options)}" if options else ""
+        raise ValueError(
+            f"{name}{given} fails in training: {why}. Give other options or another `{kind}.name`."
+        ) from error
+
+
+def check_monitor(scheduler: str, monitor: str | None, monitored: str) -> None:
+    """Raise a ValueError unless a scheduler can go by `monitor`, and does not go by the test split."""
+    if scheduler != PLATEAU:
+        if monitor is not None:
+            raise ValueError(f"`scheduler.monitor={monitor}` {ONLY_PLATEAU}, got {scheduler}.")
+        return
+    known = [f"{split}/{name}" for split in ("train", "val") for name in HEADLINES]
+    if monitor is not None and monitor not in known:
+        raise ValueError(
+            f"Expected `scheduler.monitor` to be one of {', '.join(known)}, got {monitor!r}.{nearest(monitor, known)}"
+        )
+    if monitored != "val" and not (monitor and monitor.startswith("train/")):
+        raise ValueError(
+            f"{PLATEAU} needs a validation split: by the test split it would choose the learning rates, and the "
+            "accuracy would look better than it is. Give data.val_fraction=0.1 or scheduler.monitor=train/loss."
+        )
+
+
+def with_mode(options: Mapping[str, Any], monitor: str | None) -> dict[str, Any]:
+    """Return the options of ReduceLROnPlateau with the direction in which what it monitors gets better.
+
+    >>> with_mode({"patience": 3}, "val/accuracy")
+    {'patience': 3, 'mode': 'max'}
+    """
+    mode = "max" if monitor and not monitor.endswith("/loss") else "min"
+    if options.get("mode", mode) != mode:
+        better = "val/accuracy" if mode == "min" else "val/loss"
+        raise ValueError(
+            f"`scheduler.options.mode` follows from `scheduler.monitor`, which is {monitor or 'the loss'}: {mode}, got "
+            f"{options['mode']}. Leave the mode out, or give scheduler.monitor={better}."
+        )
+    return {**options, "mode": mode}
 
 
 def build_optimizer(
@@ -90,19 +174,33 @@ def build_optimizer(
     return optimizer
 
 
-def build_scheduler(name: str, optimizer: Optimizer, options: Options, steps: int) -> lr_scheduler.LRScheduler:
+def build_scheduler(
+    name: str,
+    optimizer: Optimizer,
+    options: Options,
+    steps: int | None,
+    monitor: str | None = None,
+    monitored: str = "val",
+) -> lr_scheduler.LRScheduler:
     """Build a scheduler of torch.optim.lr_scheduler.
 
     Args:
         name: Its class.
         optimizer: The optimizer whose learning rate it sets.
         options: Its arguments; "auto" stands for `steps`.
-        steps: Number of scheduler steps in the whole run.
+        steps: Number of scheduler steps in the whole run; None if it is not known yet.
+        monitor: What ReduceLROnPlateau goes by; None for the loss of the monitored split.
+        monitored: The split evaluated after epochs: "val" or "test".
 
     Raises:
-        ValueError: There is no such scheduler, or it rejects its arguments.
+        ValueError: There is no such scheduler, it rejects its arguments, or it ends before the run.
     """
-    given = {key: steps if value == "auto" else value for key, value in (options or {}).items()}
+    given = {key: (steps or MANY) if value == "auto" else value for key, value in (options or {}).items()}
     cls = checked_class("scheduler", name, lr_scheduler.LRScheduler, given)
+    check_monitor(name, monitor, monitored)
+    if name == PLATEAU:
+        given = with_mode(given, monitor)
     scheduler: lr_scheduler.LRScheduler = construct("scheduler", cls, optimizer, given)
+    if (total := getattr(scheduler, "total_steps", None)) and steps and total < steps:
+        raise ValueError(f"{name} ends after {total} steps, the run takes {steps}. Give total_steps=auto.")
     return scheduler
