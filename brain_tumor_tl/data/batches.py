@@ -20,7 +20,7 @@ BLOCK, BLOCK_FROM_DISK = 128, 8  # batches in a block: of inputs in memory, and 
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the inputs may take; the network needs the rest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batches:
     """Yields `(inputs, labels, positions)`, on the device and prepared for the network.
 
@@ -39,6 +39,7 @@ class Batches:
         rank: This process takes every `world_size`-th image of a batch, beginning with this one.
         world_size: Number of processes.
         in_blocks: Whether to yield many batches as one block; only for one process.
+        least: A last training batch with fewer images than this, or than processes, is left out.
         reads_ahead: Whether a thread gathers the next batches meanwhile, for inputs that are read from disk.
     """
 
@@ -53,6 +54,7 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     in_blocks: bool = False
+    least: int = 1
     reads_ahead: bool = False
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class Batches:
 
     def _gathered(self) -> Iterator[Batch]:
         """Yield batches where the data set is; in page-locked memory where a GPU is to copy them."""
-        order = self._order()
+        order = self._order()[: self._count()]
         for start in self._starts():
             mine = order[start : start + self.size][self.rank :: self.world_size]
             inputs = self._rows(self.inputs, mine)
@@ -99,9 +101,13 @@ class Batches:
         return torch.from_numpy(values.numpy()[which.numpy()]) if self.reads_ahead else values[which]
 
     def _starts(self) -> range:
-        """Return where each batch begins; a training batch with fewer images than there are processes is left out."""
-        least = self.world_size if self.epoch else 1
-        return range(0, len(self.positions) - least + 1, self.size)
+        """Return where each batch begins."""
+        return range(0, self._count(), self.size)
+
+    def _count(self) -> int:
+        """Return how many images are yielded: all but those of a last training batch that is left out."""
+        rest = len(self.positions) % self.batch_size if self.epoch else 0
+        return len(self.positions) - (rest if rest < max(self.least, self.world_size) else 0)
 
     def _order(self) -> Tensor:
         if self.epoch is None:

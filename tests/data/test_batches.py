@@ -38,6 +38,15 @@ def positions(source: Batches) -> list[int]:
     return [int(position) for _, _, chunk in source for position in chunk]
 
 
+@pytest.mark.parametrize(("least", "count"), [(1, 17), (2, 16), (4, 16)])
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_iter__a_last_training_batch_of_too_few_images_is_left_out(in_blocks: bool, least: int, count: int) -> None:
+    source = shuffled(17, least=least, in_blocks=in_blocks)
+    assert positions(source) == positions(shuffled(17))[:count]
+    assert len(source) == len(list(source)) == (1 if in_blocks else -(-count // 4))
+    assert positions(make(17, least=4)) == list(range(17))  # every image of an evaluated split counts
+
+
 def test_iter__inputs_and_labels_belong_to_their_positions() -> None:
     seen = list(shuffled(17))
     assert [len(batch[0]) for batch in seen] == [4, 4, 4, 4, 1]
