@@ -28,7 +28,7 @@ Build = Callable[[Path], dict[str, Any]]
 Mapped = np.memmap[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CacheEntry:
     """A cached array.
 

@@ -31,7 +31,7 @@ NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  #
 MOST_LINES, MOST_NAMES = 30, 3  # reasons that an error shows, and files for each of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Index:
     """The images of a data set, in the bytewise order of their paths.
 

@@ -23,6 +23,7 @@ class Normalization:
     def __init__(self, name: str, channels_last: bool = False) -> None:
         if name not in ("unit", "imagenet"):
             raise ValueError(f"Expected `normalize` to be unit or imagenet, got {name!r}.")
+        self.name = name
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         self.scale = torch.full((3,), 1 / 255) if name == "unit" else 1 / (255 * std)
         self.shift = torch.zeros(3) if name == "unit" else -mean / std

@@ -16,7 +16,7 @@ KAGGLE = Path(__file__).with_name("kaggle_patients.csv")  # kaggle_patients.md t
 DIGITS = 16  # of a file's SHA-256 in that table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patients:
     """Whose images they are.
 

@@ -9,15 +9,16 @@ import hashlib
 import inspect
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
 
+from brain_tumor_tl.model.weights import TrainedHead, first_line, load_state_file, take_trained_head
 from brain_tumor_tl.names import nearest
 
 IMAGENET_CLASSES = 1000
@@ -30,10 +31,12 @@ class Cut(NamedTuple):
     Attributes:
         backbone: Images `(N, 3, H, W)` to features `(N, D)`.
         head: Features `(N, D)` to logits `(N, classes)`.
+        trained: The head of the file that the weights came from; None if they came from elsewhere.
     """
 
     backbone: nn.Module
     head: nn.Module
+    trained: TrainedHead | None = None
 
 
 def names() -> list[str]:
@@ -41,13 +44,14 @@ def names() -> list[str]:
     return [str(name) for name in models.list_models(module=models)]
 
 
-def build(name: str, weights: str | None, options: Mapping[str, Any] | None = None) -> Cut:
+def build(name: str, weights: str | None, options: Mapping[str, Any] | None = None, load: bool = True) -> Cut:
     """Build a network, load its weights and cut it at its head.
 
     Args:
         name: A classification network of torchvision.models.
         weights: A torchvision weight name, the path of a state dict, or None for random weights.
         options: Arguments of torchvision's builder.
+        load: Whether to load the weights; False if a state dict of the same network will replace them.
 
     Raises:
         ValueError: The name, the weights or an option do not exist, or a state dict does not fit.
@@ -59,18 +63,44 @@ def build(name: str, weights: str | None, options: Mapping[str, Any] | None = No
             f"Expected `model.name` to be a classification network of torchvision, got {name!r}."
             f"{nearest(name, names())} All of them: {', '.join(names())}."
         )
-    pretrained = pretrained_weights(name, weights)
-    network = construct(name, pretrained, options)
+    pretrained = pretrained_weights(name, weights) if load else None
+    network, trained = construct(name, pretrained, options), None
     head = head_name(network, int(options.get("num_classes", IMAGENET_CLASSES)))
     if weights is not None and pretrained is None:
-        load_state_file(network, Path(weights).expanduser(), head)
+        if load:
+            trained = load_state_file(network, Path(weights).expanduser(), head, auxiliary_heads(network))
         if hasattr(network, "transform_input") and "transform_input" not in options:
             # torchvision sets it with its own weights of GoogLeNet and Inception, which were trained on -1..1.
             setattr(network, "transform_input", True)  # noqa: B010 - nn.Module's types know submodules and tensors only
     for auxiliary in auxiliary_heads(network):
         setattr(network, "aux_logits", False)  # noqa: B010 - as above; forward then returns logits alone
         setattr(network, auxiliary, None)
-    return cut(network, head)
+    return cut(network, head)._replace(trained=trained)
+
+
+def build_network(
+    name: str,
+    classes: Sequence[str],
+    weights: str | None,
+    options: Mapping[str, Any] | None = None,
+    load_weights: bool = True,
+) -> Cut:
+    """Build a torchvision network with a new last layer, or that of a checkpoint for the same classes.
+
+    All random weights of a run are drawn here, in this order: those of the network, then those of the new head.
+
+    Args:
+        name: Any classification network of torchvision.models.
+        classes: Name of each class.
+        weights: A torchvision weight name, the path of a state dict or checkpoint, or None for random weights.
+        options: Arguments of torchvision's builder.
+        load_weights: Whether to load the weights; False if a state dict of the same network will replace them.
+    """
+    network = build(name, weights, options, load_weights)
+    head = new_head(network.head, len(classes))
+    if network.trained is not None:
+        take_trained_head(head, network.trained, list(classes), weights)
+    return Cut(network.backbone, head)
 
 
 def pretrained_weights(name: str, weights: str | None) -> Any:
@@ -183,67 +213,6 @@ def new_head(head: nn.Module, classes: int) -> nn.Module:
     return nn.Sequential(*(new_head(m, classes) if isinstance(m, nn.Conv2d) else m for m in head.children()))
 
 
-def load_state_file(network: nn.Module, path: Path, head: str) -> None:
-    """Load a state dict; entries of the head may be missing or of another size, all others must fit.
-
-    Raises:
-        ValueError: The file has no state dict, or entries are missing, unexpected or of another shape.
-    """
-    state, expected = read_state(path), network.state_dict()
-    dropped = tuple(name + "." for name in auxiliary_heads(network))
-    optional = {k for k in expected if k.startswith((head + ".", *dropped)) or k.endswith("num_batches_tracked")}
-    fitting = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
-    problems = {
-        "missing": [k for k in expected if k not in state and k not in optional],
-        "unexpected": [k for k in state if k not in expected and not k.startswith(dropped)],
-        "of another shape": [k for k in state if k in expected and k not in fitting and k not in optional],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{len(keys)} {kind} ({first_few(keys)})" for kind, keys in problems.items() if keys)
-        raise ValueError(
-            f"The state dict {path} does not fit {type(network).__name__}: entries {found}. "
-            "Choose the network that it belongs to with model.name and model.options."
-        )
-    network.load_state_dict(fitting, strict=False)
-
-
-def first_few(keys: list[str]) -> str:
-    """Return the first names of many in one text."""
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's first line as a sentence, or its type if it has no text."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".") + "."
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running code from the file; remove the wrappers and prefixes of common trainers.
-
-    Prefixes come from DataParallel, torch.compile and this package's own checkpoints.
-
-    Raises:
-        ValueError: The file has no state dict.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"Expected {path} to hold a state dict, it can't be read as one: {first_line(error)} "
-            "Save the weights alone with torch.save(network.state_dict(), path)."
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not state:
-        raise ValueError(f"Expected {path} to hold a state dict, a table of tensors, got {type(content).__name__}.")
-    state = {k: v for k, v in state.items() if k.startswith("backbone.")} or state  # of an own checkpoint
-    for prefix in ("module.", "_orig_mod.", "backbone."):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
 def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
     """Return the number of features for images of a size, without computing any.
 
@@ -265,6 +234,26 @@ def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
     finally:
         backbone.train(training)
     return int(features.shape[1])
+
+
+def trains_on_one_image(backbone: nn.Module, image_size: int) -> bool:
+    """Tell whether the network can train on a batch of one image, without computing anything.
+
+    Where a map has shrunk to 1 x 1, one image gives BatchNorm a single value, which has no variance.
+    """
+    state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            image = torch.empty(1, 3, image_size, image_size, device="meta")
+            torch.func.functional_call(backbone.train(), state, (image,))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return False
+    finally:
+        backbone.train(training)
+    return True
 
 
 def state_digest(module: nn.Module) -> str:

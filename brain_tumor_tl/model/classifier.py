@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -12,30 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from brain_tumor_tl.model.backbone import Cut, build, new_head
+from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.lightning_internals import count_steps
-from brain_tumor_tl.model.metrics import build_metrics, scalars
-from brain_tumor_tl.model.optim import build_optimizer, build_scheduler, check_learning
+from brain_tumor_tl.model.metrics import Outputs, build_metrics, of_all_processes, scalars
+from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.steps import Blocks, Stepper
 
+log = logging.getLogger("brain_tumor_tl")
 Batch = tuple[Tensor, Tensor, Tensor]
-Outputs = tuple[Tensor, Tensor, Tensor]
-HEADLINES = ("loss", "accuracy", "balanced_accuracy", "macro_f1")  # for checkpoints and schedulers to go by
-
-
-def build_network(name: str, classes: int, weights: str | None, options: Mapping[str, Any] | None = None) -> Cut:
-    """Build a torchvision network with a new last layer.
-
-    All random weights of a run are drawn here, in this order: those of the network, then those of the new head.
-
-    Args:
-        name: Any classification network of torchvision.models.
-        classes: Number of outputs of the new layer.
-        weights: A torchvision weight name, the path of a state dict, or None for random weights.
-        options: Arguments of torchvision's builder.
-    """
-    network = build(name, weights, options)
-    return Cut(network.backbone, new_head(network.head, classes))
 
 
 class TumorClassifier(L.LightningModule):
@@ -47,7 +33,8 @@ class TumorClassifier(L.LightningModule):
     Args:
         name: Any classification network of torchvision.models.
         classes: Name of each class, in the order of the labels.
-        weights: A torchvision weight name, the path of a state dict, or None for random weights.
+        weights: A torchvision weight name, the path of a state dict or checkpoint, or None for random weights. The head
+            of a checkpoint is taken too if its classes are the same.
         options: Arguments of torchvision's builder.
         freeze: Train the head alone.
         optimizer: A class of torch.optim.
@@ -57,12 +44,20 @@ class TumorClassifier(L.LightningModule):
         scheduler: A class of torch.optim.lr_scheduler, or None.
         scheduler_interval: "epoch" or "step".
         scheduler_options: Arguments of the scheduler; "auto" stands for the run's number of scheduler steps.
+        scheduler_monitor: What ReduceLROnPlateau goes by, such as "val/accuracy"; None for "val/loss".
         class_weights: Weight of each class in the loss.
         label_smoothing: Share of the target spread over all classes.
-        monitored: The split that the Trainer's validation loop evaluates: "val", or "test" as in the study.
+        monitored: The split that the Trainer's validation loop evaluates: "val", or "test" as in the study. What a data
+            module says takes precedence.
         seed: Seed of the random numbers of each epoch, such as those of dropout.
+        preprocessing: How files became inputs, as `TumorData.preprocessing` returns it; None to ask the data module.
         blocks: Train on many batches in each training step; None for one.
         network: What `build_network` returned for the same arguments; None to build it here.
+        load_weights: Whether to load `weights`; False if a state dict will replace them.
+        to_loggers: Whether metrics go to the Trainer's loggers; if not, `train/loss`, `val/accuracy` and the like are
+            there for callbacks alone.
+
+    The hyperparameters in a checkpoint are all of these up to `preprocessing`, so a checkpoint says what it is.
     """
 
     def __init__(
@@ -70,7 +65,7 @@ class TumorClassifier(L.LightningModule):
         name: str,
         classes: Sequence[str],
         *,
-        weights: str | None,
+        weights: str | Path | None,
         freeze: bool,
         options: Mapping[str, Any] | None = None,
         optimizer: str = "Adam",
@@ -80,18 +75,25 @@ class TumorClassifier(L.LightningModule):
         scheduler: str | None = None,
         scheduler_interval: str = "epoch",
         scheduler_options: Mapping[str, Any] | None = None,
+        scheduler_monitor: str | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         monitored: str = "val",
         seed: int = 0,
+        preprocessing: Mapping[str, Any] | None = None,
         blocks: Blocks | None = None,
         network: Cut | None = None,
+        load_weights: bool = True,
+        to_loggers: bool = True,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["blocks", "network"])
-        self.classes, self.freeze_backbone, self.monitored, self.seed = list(classes), freeze, monitored, seed
-        check_learning(optimizer, lr, optimizer_options, scheduler, scheduler_options)
-        network = network or build_network(name, len(classes), weights, options)
+        classes, weights = list(classes), None if weights is None else str(weights)  # which checkpoints can hold
+        self.save_hyperparameters(ignore=["blocks", "network", "load_weights", "to_loggers"])
+        self.classes, self.freeze_backbone, self.seed, self.to_loggers = classes, freeze, seed, to_loggers
+        self.monitored = monitored
+        learning = (scheduler, scheduler_options, scheduler_interval, scheduler_monitor)
+        check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored)
+        network = network or build_network(name, classes, weights, options, load_weights)
         self.backbone, self.head = network.backbone, network.head
         if freeze:
             self.backbone.requires_grad_(False).eval()
@@ -106,6 +108,34 @@ class TumorClassifier(L.LightningModule):
         self._summaries: dict[str, dict[str, float]] = {}
         self.blocks, self.automatic_optimization = blocks, blocks is None
         self._stepper: Stepper | None = None
+        self._evaluated = -1  # the newest epoch that evaluated the monitored split
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **options: Any) -> TumorClassifier:
+        """Return the classifier of a checkpoint, as Lightning does, without the file that its weights once came from.
+
+        Checkpoints of all versions of this package can be loaded; those before `preprocessing` lack it.
+        """
+        loaded: TumorClassifier = super().load_from_checkpoint(*args, **{"load_weights": False, **options})
+        return loaded
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of the head alone, which a run with a frozen backbone writes before its end."""
+        if not any(name.startswith("backbone.") for name in checkpoint["state_dict"]):
+            raise ValueError(
+                "The checkpoint has a head without its backbone, since its run was cut: resume the run first."
+            )
+
+    def setup(self, stage: str) -> None:
+        """Take from the Trainer's data module which split it evaluates and, in training, how it makes inputs."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        self.monitored = getattr(data, "monitored", self.monitored)
+        if hasattr(data, "preprocessing"):
+            known, found = self.hparams["preprocessing"], data.preprocessing()
+            if stage == "fit":
+                self.hparams["preprocessing"] = found
+            elif known not in (None, found):
+                log.warning(f"The images are not prepared as in training: {found}, where training had {known}.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Undo what a CUDA graph needs of the optimizer's settings, since other devices load checkpoints too."""
@@ -137,10 +167,11 @@ class TumorClassifier(L.LightningModule):
         steps = self.trainer.max_epochs or 1
         if p["scheduler_interval"] == "step":
             steps = steps * self.blocks.steps if self.blocks else int(self.trainer.estimated_stepping_batches)
-        scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"], steps)
+        monitor = p["scheduler_monitor"], self.monitored
+        scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"], steps, *monitor)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
-        if self.automatic_optimization:  # strict=False: a scheduler of the loss waits if an epoch is not evaluated
-            entry |= {"monitor": f"{self.monitored}/loss", "strict": False}
+        if self.automatic_optimization:
+            entry["monitor"] = "train/loss"  # Lightning wants a name that is always there, see `lr_scheduler_step`
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
     def on_train_start(self) -> None:
@@ -165,14 +196,31 @@ class TumorClassifier(L.LightningModule):
         """Evaluate a batch of the test split."""
         self._step("test", batch, batch_idx)
 
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Return `probabilities` `(B, classes)`, `positions` `(B,)` and, of a data module with an index, `paths`."""
+        inputs, _, positions = batch
+        index = getattr(getattr(self.trainer, "datamodule", None), "index", None)
+        paths = {} if index is None else {"paths": [index.paths[position] for position in positions.tolist()]}
+        return {"probabilities": self(inputs).softmax(1), "positions": positions, **paths}
+
     def on_train_epoch_end(self) -> None:
         """Log the training split's metrics, for checkpoints and schedulers."""
         self._log_summary("train")
+        self._step_plateau()
         if not self.automatic_optimization:
             self._step_scheduler("epoch")
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave ReduceLROnPlateau to `on_train_epoch_end`.
+
+        Lightning would step it by an old value after an epoch without evaluation, and after the checkpoint was written.
+        """
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
     def on_validation_epoch_end(self) -> None:
         """Log the monitored split's metrics, for checkpoints and schedulers."""
+        self._evaluated = -1 if self.trainer.sanity_checking else self.current_epoch
         self._log_summary(self.monitored)
 
     def on_test_epoch_end(self) -> None:
@@ -227,19 +275,15 @@ class TumorClassifier(L.LightningModule):
         scheduler: Any = self.lr_schedulers()
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
-        elif (loss := self.trainer.callback_metrics.get(f"{self.monitored}/loss")) is not None:
-            scheduler.step(loss)
+
+    def _step_plateau(self) -> None:
+        """Step ReduceLROnPlateau if the epoch has a new value of what it goes by."""
+        scheduler = self.lr_schedulers()
+        split, _, name = (self.hparams["scheduler_monitor"] or f"{self.monitored}/loss").partition("/")
+        if isinstance(scheduler, ReduceLROnPlateau) and (split == "train" or self._evaluated == self.current_epoch):
+            scheduler.step(self.summarize(split)[name])
 
     def _log_summary(self, stage: str) -> None:
         summary = self.summarize(stage)
-        self.log_dict({f"{stage}/{name}": summary[name] for name in HEADLINES}, logger=False, batch_size=1)
-
-
-def of_all_processes(batches: Sequence[Outputs]) -> Outputs:
-    """Return the outputs of all batches of all processes of a run, in the order of their ranks."""
-    logits, labels, positions = (torch.cat(values) for values in zip(*batches, strict=True))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        shares: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(shares, (logits.cpu(), labels.cpu(), positions.cpu()))  # sizes may differ
-        logits, labels, positions = (torch.cat(values).to(logits.device) for values in zip(*shares, strict=True))
-    return logits, labels, positions
+        logged = {f"{stage}/{name}": summary[name] for name in (summary if self.to_loggers else HEADLINES)}
+        self.log_dict(logged, logger=self.to_loggers, batch_size=1)

@@ -15,13 +15,14 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from torch import Tensor
 
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.splits.protocol import Protocol
-from brain_tumor_tl.model.backbone import Cut, feature_count
-from brain_tumor_tl.model.classifier import TumorClassifier, build_network
+from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
+from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.model.optim import check_learning
 from brain_tumor_tl.model.steps import Blocks
 from brain_tumor_tl.run import hardware
@@ -29,20 +30,22 @@ from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
 from brain_tumor_tl.run.checkpoints import Checkpoints
 
 Settings = Mapping[str, Any]
-GPU_MONITORED = 256  # images that a GPU evaluates together
 THREADS = torch.get_num_threads()  # PyTorch's own choice, which an earlier run in the process may have changed
 INTENDED = (  # warnings about what is meant to be
     "Found .* module.s. in eval mode",  # a frozen backbone
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call
     "This instance was constructed with capturable=True",  # the first steps of an optimizer in a CUDA graph
     ".*does not have many workers",  # there are none
+    "It is recommended to use `self.log.*sync_dist",  # each device has the metrics of all of them
 )
 
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+PROFILE = "profile"  # the profilers' files: fit-profile.txt, test-profile.txt
 # What the Trainer takes from the settings as it is.
 OF_THE_TRAINER = (
     "num_nodes", "strategy", "max_epochs", "max_steps", "max_time", "limit_train_batches", "limit_val_batches",
     "limit_test_batches", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
-    "check_val_every_n_epoch", "sync_batchnorm", "deterministic", "detect_anomaly", "profiler",
+    "check_val_every_n_epoch", "sync_batchnorm", "deterministic", "detect_anomaly",
 )  # fmt: skip
 
 # What the data module takes from the settings as it is, and as a path.
@@ -134,9 +137,13 @@ def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
     Raises:
         ValueError: The network, its weights, options or image size, the optimizer or the scheduler don't exist or fit.
     """
-    model, optimizer, scheduler = settings["model"], settings["optimizer"], settings["scheduler"]
-    check_learning(optimizer["name"], optimizer["lr"], optimizer["options"], scheduler["name"], scheduler["options"])
-    network = build_network(model["name"], len(settings["data"]["classes"]), model["weights"], model["options"])
+    model, optimizer = settings["model"], settings["optimizer"]
+    s = settings["scheduler"]
+    scheduler = s["name"], s["options"], s["interval"], s["monitor"]
+    monitored = "val" if settings["data"]["val_fraction"] > 0 else "test"
+    check_learning(optimizer["name"], optimizer["lr"], optimizer["options"], *scheduler, monitored)
+    classes = [names[0] for names in settings["data"]["classes"]]
+    network = build_network(model["name"], classes, model["weights"], model["options"])
     if channels_last:
         network.backbone.to(memory_format=torch.channels_last)
         network.head.to(memory_format=torch.channels_last)
@@ -160,12 +167,15 @@ def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks
         scheduler=scheduler["name"],
         scheduler_interval=scheduler["interval"],
         scheduler_options=scheduler["options"],
+        scheduler_monitor=scheduler["monitor"],
         class_weights=class_weights(loss["class_weights"], data.labels[data.split.train], len(classes)),
         label_smoothing=loss["label_smoothing"],
         monitored=data.monitored,
         seed=settings["seed"],
+        preprocessing=data.preprocessing(),
         blocks=blocks,
         network=network,
+        to_loggers=False,  # EpochRecorder writes them, by epochs and with times
     )
 
 
@@ -190,9 +200,18 @@ def class_weights(setting: Any, labels: Tensor, classes: int) -> list[float] | N
 
 
 def make_trainer(
-    trainer: Settings, compute: Compute, folder: Path, recorder: EpochRecorder, checkpoints: Checkpoints
+    trainer: Settings, compute: Compute, folder: Path, recorder: EpochRecorder, checkpoints: Checkpoints, done: int = 0
 ) -> L.Trainer:
-    """Make Lightning's Trainer with the run's callbacks and its TensorBoard log."""
+    """Make Lightning's Trainer with the run's callbacks and its TensorBoard log.
+
+    Args:
+        trainer: Its settings.
+        compute: What it computes on.
+        folder: The run's folder.
+        recorder: Writes a row for each epoch.
+        checkpoints: Writes the weights.
+        done: Epochs that a resumed run has behind it; what TensorBoard has of later ones is taken back.
+    """
     bar = [ProgressBar(recorder)] if trainer["enable_progress_bar"] else []
     made = L.Trainer(
         accelerator=compute.accelerator,
@@ -202,7 +221,10 @@ def make_trainer(
         **{name: trainer[name] for name in OF_THE_TRAINER},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
         callbacks=[recorder, checkpoints, *bar],
-        logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+        logger=TensorBoardLogger(
+            folder, name="", version="tensorboard", default_hp_metric=False, purge_step=done + 1 if done else None
+        ),
+        profiler=PROFILERS[trainer["profiler"]](folder, PROFILE) if trainer["profiler"] else None,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -213,31 +235,6 @@ def make_trainer(
         torch.cuda.init()  # type: ignore[no-untyped-call]  # needed by the next call, which doesn't do it itself
         torch.cuda.reset_peak_memory_stats(made.strategy.root_device)
     return made
-
-
-def make_blocks(settings: Settings, compute: Compute, data: TumorData, world_size: int) -> Blocks | None:
-    """Return how to train on many batches at a time; None if steps are long, or something must happen at each step."""
-    t, batch_size = settings["trainer"], settings["data"]["batch_size"]
-    short = compute.caches_features or compute.accelerator == "cuda"
-    whole = t["max_steps"] == -1 and t["limit_train_batches"] is None and t["accumulate_grad_batches"] == 1
-    plain = t["gradient_clip_val"] is None and not t["detect_anomaly"] and compute.precision != "16-mixed"
-    if not (short and whole and plain and world_size == 1):
-        return None
-    steps = -(-len(data.split.train) // batch_size)
-    return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, t["cuda_graphs"])
-
-
-def monitored_batch_size(trainer: Settings, batch_size: int, compute: Compute, images: int) -> int:
-    """Return how many images to evaluate at a time; no result depends on it, only the speed.
-
-    All features at once, or enough images to keep a GPU busy; the user's batch size if batches are counted.
-    """
-    counted = any(trainer[f"limit_{split}_batches"] is not None for split in ("val", "test"))
-    if counted:
-        return batch_size
-    if compute.caches_features:
-        return max(images, 1)
-    return max(batch_size, GPU_MONITORED) if compute.accelerator == "cuda" else batch_size
 
 
 def quiet_lightning() -> None:

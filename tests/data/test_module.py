@@ -136,6 +136,43 @@ def test_val_dataloader__is_the_validation_split_if_there_is_one(
     assert not set(data.split.val) & set(data.split.test)
 
 
+LOADERS = ["train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"]
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_loaders__say_what_to_call_first(
+    name: str, image_folder: Path, tmp_path: Path, study_classes: list[list[str]]
+) -> None:
+    options: dict[str, Any] = {"image_size": 32, "batch_size": 4, "normalize": "unit", "seed": 0}
+    data = TumorData(image_folder, study_classes, cache_dir=tmp_path / "cache", find_copies=False, **options)
+
+    with pytest.raises(ValueError, match=r"Expected `setup` before any loader: .*call setup\(\) first"):
+        getattr(data, name)()
+    data.setup()
+    with pytest.raises(ValueError, match=r"Expected a Trainer, .*trainer\.fit\(model, data\)"):
+        getattr(data, name)()
+
+
+def test_predict_dataloader__all_images_in_their_order(data: TumorData) -> None:
+    assert positions(data.predict_dataloader()) == list(range(28))
+
+
+def test_preprocessing__plain_values(image_folder: Path, tmp_path: Path, study_classes: list[list[str]]) -> None:
+    data = make(image_folder, tmp_path, study_classes, normalize="imagenet", channels_last=True)
+
+    found = data.preprocessing()
+
+    assert found == {
+        "image_size": 32,
+        "normalize": "imagenet",
+        "intensity": {"rule": "auto", "window": None, "deep": 0, "percentiles": None},
+        "channels": 1,
+        "channels_last": True,
+    }
+    torch.save(found, tmp_path / "found")
+    assert torch.load(tmp_path / "found", weights_only=True) == found
+
+
 def test_batches__what_is_kept_of_a_frozen_part_passes_as_it_is(data: TumorData) -> None:
     maps = torch.rand(len(data.index), 2, 3, 3, dtype=torch.bfloat16)
     source = data.batches(maps, data.trainer).of(np.array([3, 5, 8]))

@@ -104,7 +104,8 @@ def test_build__old_head_gives_torchvisions_logits(name: str, size: int, built: 
     assert feature_count(name, cut.backbone, size) == features.shape[1]
 
 
-@pytest.mark.parametrize("classes", [1000, 64], ids=["imagenet", "as many as inner layers have"])
+# 1000 as ImageNet has, and as many as layers of the trunk have outputs
+@pytest.mark.parametrize("classes", [1000, 64, 128, 192, 320])
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_build__drops_auxiliary_heads_alone(name: str, classes: int, built: list[nn.Module]) -> None:
     cut = build(name, None, {"num_classes": classes, "init_weights": False})

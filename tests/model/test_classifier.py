@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import csv
 import multiprocessing
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,16 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from sklearn import metrics as sk
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision import models
 
-from brain_tumor_tl.model.classifier import TumorClassifier, build_network, of_all_processes
+from brain_tumor_tl.model.backbone import build_network
+from brain_tumor_tl.model.classifier import TumorClassifier
+from brain_tumor_tl.model.metrics import of_all_processes
+from brain_tumor_tl.model.optim import HEADLINES
 from brain_tumor_tl.model.steps import Blocks, make_capturable
 
 CLASSES = ["no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor"]
@@ -132,6 +139,14 @@ def test_summarize__starts_anew_each_epoch(tmp_path: Path) -> None:
     assert len(model.outputs("val")[0]) == 24
 
 
+def test_loss__whole_numbers_as_class_weights_T01() -> None:
+    model = classifier(class_weights=[1, 1, 1, 2])
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 3, 0])
+    assert torch.equal(
+        model.loss(logits, labels), nn.functional.cross_entropy(logits, labels, torch.tensor([1.0, 1, 1, 2]))
+    )
+
+
 def test_loss__class_weights_and_smoothing() -> None:
     weights = [1.0, 2.0, 3.0, 4.0]
     model = classifier(class_weights=weights, label_smoothing=0.1)
@@ -168,6 +183,41 @@ def test_configure_optimizers__one_cycle_ends_with_the_run(interval: str, tmp_pa
     assert len(rates) == 12
     assert max(rates) == pytest.approx(0.01, rel=0.2)
     assert rates[-1] < 0.001
+
+
+EACH_EPOCH = {"validation": (None, 5, [5, 10, 15]), "training": ("train/accuracy", 5, list(range(1, 16)))}
+
+
+@pytest.mark.parametrize(("monitor", "every", "stepped"), EACH_EPOCH.values(), ids=EACH_EPOCH)
+@pytest.mark.parametrize("blocks", [None, Blocks(batch_size=8, steps=3)], ids=["steps", "blocks"])
+def test_plateau__steps_by_new_values_only(
+    blocks: Blocks | None, monitor: str | None, every: int, stepped: list[int], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[tuple[int, float]] = []
+    model = classifier(
+        scheduler="ReduceLROnPlateau", scheduler_options={"patience": 2}, scheduler_monitor=monitor, blocks=blocks
+    )
+    run = trainer(tmp_path, epochs=15, check_val_every_n_epoch=every, enable_checkpointing=False)
+    step = torch.optim.lr_scheduler.ReduceLROnPlateau.step
+
+    def noted(self: Any, metrics: float, *arguments: Any) -> None:
+        seen.append((run.current_epoch + 1, float(metrics)))
+        step(self, metrics, *arguments)
+
+    monkeypatch.setattr(torch.optim.lr_scheduler.ReduceLROnPlateau, "step", noted)
+    batches: Any = loader() if blocks is None else DataLoader(blocks_of(), batch_size=None)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="ReduceLROnPlateau")
+        run.fit(model, batches, loader())
+    split, name = (monitor or "val/loss").split("/")
+    assert [epoch for epoch, _ in seen] == stepped
+    assert seen[-1][1] == model.summarize(split)[name]
+
+
+def test_plateau__without_a_validation_split_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a validation split"):
+        classifier("no_such_network", scheduler="ReduceLROnPlateau", monitored="test")
 
 
 @pytest.mark.parametrize(
@@ -213,14 +263,130 @@ def test_blocks__teach_what_single_batches_teach(freeze: bool, schedule: str, tm
     assert rates[0] == pytest.approx(rates[1])
 
 
-def test_load_from_checkpoint__needs_no_weights_file(tmp_path: Path) -> None:
-    model = classifier(freeze=False)
-    run = trainer(tmp_path, epochs=1)
-    run.fit(model, loader(), loader())
+@pytest.mark.parametrize("source", ["file", "hub"])
+def test_load_from_checkpoint__needs_no_weights(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of GoogLeNet, which takes other inputs if it was built from weights."""
+    file = tmp_path / Path(models.GoogLeNet_Weights.IMAGENET1K_V1.url).name
+    torch.save(models.googlenet(weights=None, init_weights=False).state_dict(), file)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: torch.load(file))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: torch.load(file))
+    weights = file if source == "file" else "IMAGENET1K_V1"
+    model = TumorClassifier("googlenet", CLASSES, weights=weights, freeze=True).eval()
+    run = trainer(tmp_path, epochs=0)
+    run.strategy.connect(model)
     run.save_checkpoint(tmp_path / "whole.ckpt")
-    loaded = TumorClassifier.load_from_checkpoint(tmp_path / "whole.ckpt", weights=None)
+    file.unlink()
+
+    loaded = TumorClassifier.load_from_checkpoint(tmp_path / "whole.ckpt").eval()
+
+    assert torch.load(tmp_path / "whole.ckpt", weights_only=True)["hyper_parameters"]["weights"] == str(weights)
+    assert (loaded.classes, loaded.hparams["weights"]) == (CLASSES, str(weights))
     assert snapshot(loaded) == snapshot(model)
-    assert loaded.classes == CLASSES
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), model(images))
+
+
+def saved(model: TumorClassifier, folder: Path) -> dict[str, Any]:
+    run = trainer(folder, epochs=0)
+    run.strategy.connect(model)
+    run.save_checkpoint(folder / "saved.ckpt")
+    return dict(torch.load(folder / "saved.ckpt", weights_only=True))
+
+
+def test_load_from_checkpoint__of_an_older_version(tmp_path: Path) -> None:
+    content = saved(classifier(monitored="test"), tmp_path)
+    settings = content["hyper_parameters"]
+    settings["watched"] = settings.pop("monitored")
+    del settings["preprocessing"]
+    torch.save(content, tmp_path / "old.ckpt")
+
+    loaded = TumorClassifier.load_from_checkpoint(tmp_path / "old.ckpt")
+
+    assert snapshot(loaded) == snapshot(classifier())
+    assert loaded.hparams["preprocessing"] is None
+
+
+def test_load_from_checkpoint__of_a_cut_run(tmp_path: Path) -> None:
+    content = saved(classifier(), tmp_path)
+    content["state_dict"] = {k: v for k, v in content["state_dict"].items() if not k.startswith("backbone.")}
+    torch.save(content, tmp_path / "last.ckpt")
+
+    with pytest.raises(ValueError, match="head without its backbone, since its run was cut: resume the run"):
+        TumorClassifier.load_from_checkpoint(tmp_path / "last.ckpt")
+
+
+class Source(L.LightningDataModule):
+    """A data module as the classifier needs it: it says which split it evaluates, and how inputs are made."""
+
+    def __init__(self, monitored: str, image_size: int = 32) -> None:
+        super().__init__()
+        self.monitored, self.image_size = monitored, image_size
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {"image_size": self.image_size}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return loader()
+
+    val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+@pytest.mark.parametrize("monitored", ["val", "test"])
+def test_setup__monitored_is_the_data_modules(monitored: str, tmp_path: Path) -> None:
+    model, run = classifier(), trainer(tmp_path, epochs=1, enable_checkpointing=False)
+
+    run.fit(model, Source(monitored))
+
+    assert {name.split("/")[0] for name in run.callback_metrics} == {"train", monitored}
+    assert model.hparams["preprocessing"] == {"image_size": 32}
+
+
+def test_setup__images_prepared_otherwise_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = classifier(preprocessing={"image_size": 64})
+    run = trainer(tmp_path)
+
+    run.test(model, Source("test", image_size=64), verbose=False)
+    assert "not prepared as in training" not in caplog.text
+    run.test(model, Source("test", image_size=32), verbose=False)
+    assert "not prepared as in training: {'image_size': 32}, where training had {'image_size': 64}" in caplog.text
+
+
+def test_log_summary__every_logger_gets_the_metrics_X06(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="", version="log")
+    model, run = classifier(), trainer(tmp_path, logger=logger, enable_checkpointing=False)
+
+    run.fit(model, loader(), loader())
+    (tested,) = run.test(model, loader(), verbose=False)
+
+    rows = list(csv.DictReader((tmp_path / "log" / "metrics.csv").open()))
+    for split, count in (("train", 2), ("val", 2), ("test", 1)):
+        assert len([row for row in rows if row[f"{split}/accuracy"]]) == count
+    assert float(rows[-1]["test/f1/glioma_tumor"]) == tested["test/f1/glioma_tumor"]
+    assert tested == pytest.approx({f"test/{name}": value for name, value in model.summarize("test").items()})
+    assert run.callback_metrics["test/accuracy"] == pytest.approx(tested["test/accuracy"])
+
+
+def test_log_summary__a_run_writes_its_own_rows(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="", version="log")
+    run = trainer(tmp_path, logger=logger, enable_checkpointing=False)
+
+    run.fit(classifier(to_loggers=False), loader(), loader())
+
+    assert not (tmp_path / "log" / "metrics.csv").exists()
+    assert {f"{split}/{name}" for split in ("train", "val") for name in HEADLINES} == set(run.callback_metrics)
+
+
+def test_predict_step__probabilities_and_positions(tmp_path: Path) -> None:
+    model = classifier().eval()
+
+    batches: Any = trainer(tmp_path).predict(model, loader())
+
+    probabilities = torch.cat([batch["probabilities"] for batch in batches])
+    assert torch.cat([batch["positions"] for batch in batches]).tolist() == list(range(24))
+    with torch.inference_mode():
+        torch.testing.assert_close(probabilities, model(Noise().images).softmax(1))
+    assert all("paths" not in batch for batch in batches)
 
 
 def test_on_save_checkpoint__what_a_graph_needs_stays_out(tmp_path: Path) -> None:
@@ -236,7 +402,7 @@ def test_on_save_checkpoint__what_a_graph_needs_stays_out(tmp_path: Path) -> Non
 
 def test_init__a_network_built_before_is_taken_as_it_is() -> None:
     torch.manual_seed(3)
-    network = build_network("shufflenet_v2_x0_5", 4, None)
+    network = build_network("shufflenet_v2_x0_5", CLASSES, None)
     torch.rand(7)  # whatever happens between network and classifier changes no weight
     model = TumorClassifier("shufflenet_v2_x0_5", CLASSES, weights=None, freeze=True, network=network)
     assert snapshot(model) == snapshot(classifier())

@@ -30,7 +30,7 @@ class FileRecord(NamedTuple):
     pixels: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileInfo:
     """Properties of the files of an index.
 

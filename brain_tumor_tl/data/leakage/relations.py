@@ -26,7 +26,7 @@ SIDE = 32  # pixels of the images that series and nearest neighbours are found b
 TRAIN_ROWS, TEST_ROWS = 8192, 512  # training and test images that are compared at a time: bounds the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Relations:
     """Which images share more than a class.
 
