@@ -85,7 +85,8 @@ class Runs:
         return child.train(
             self.folder, "method=frozen", f"model.name={options.model}", "model.weights=null", "data=folder",
             f"data.root={self.root}", f"data.image_size={options.image_size}", f"data.batch_size={options.batch_size}",
-            f"data.cache_dir={self.cache}", f"trainer.max_epochs={epochs}", *more, *options.set,
+            f"data.cache_dir={self.cache}", f"trainer.max_epochs={epochs}", "trainer.cuda_graphs=auto", *more,
+            *options.set,
         ).seconds  # fmt: skip
 
 

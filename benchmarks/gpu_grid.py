@@ -26,6 +26,7 @@ def run_grid(options: Any, root: Path, work: Path) -> tuple[list[Path], float]:
     line += [f"method={','.join(options.methods)}", "model.weights=null", "data=folder", f"data.root={root}"]
     line += [f"data.image_size={options.image_size}", f"data.batch_size={options.batch_size}"]
     line += [f"data.cache_dir={work / 'cache'}", f"trainer={options.trainer}", f"trainer.max_epochs={options.epochs}"]
+    line += ["trainer.cuda_graphs=auto"]
     finished = child.run([*line, *options.set])
     return sorted(path.parent for path in (work / "grid").glob("*/results.json")), finished.seconds
 

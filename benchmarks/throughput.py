@@ -156,7 +156,8 @@ def compare(model: str, root: Path, work: Path, options: Any) -> dict[str, Any]:
             [
                 f"model.name={model}", "model.weights=null", "method=finetune", "data=folder", f"data.root={root}",
                 f"data.image_size={size}", f"data.batch_size={options.batch_size}", f"data.cache_dir={work / 'cache'}",
-                f"trainer.max_epochs={options.epochs}", f"hydra.run.dir={folder}", *options.set,
+                f"trainer.max_epochs={options.epochs}", "trainer.cuda_graphs=auto", f"hydra.run.dir={folder}",
+                *options.set,
             ]
         )  # fmt: skip
     gc.collect()  # two networks with their optimizers, which for VGG-16 is much memory

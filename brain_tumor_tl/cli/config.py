@@ -197,9 +197,11 @@ class TrainerConfig:
     deterministic: bool = option("use deterministic algorithms only; slower on a GPU")
     benchmark: Any = option("let cuDNN pick its fastest algorithms; auto: unless deterministic", choices=AUTO)
     tf32: Any = option("allow TensorFloat-32 in float32 products on a GPU; auto: unless deterministic", choices=AUTO)
-    cuda_graphs: Any = option("replay training steps as CUDA graphs; auto: on one GPU that accepts it", choices=AUTO)
+    cuda_graphs: Any = option(
+        "replay training steps as CUDA graphs, not yet tried on a GPU; auto: on one that accepts it", choices=AUTO
+    )
     detect_anomaly: bool = option("stop at the operation whose gradient is NaN; slow")
-    profiler: str | None = option("write where time was spent to profile.txt", choices=("simple", "advanced"))
+    profiler: str | None = option("write where time was spent to fit-profile.txt and test-profile.txt in the run's folder", choices=("simple", "advanced"))
     num_threads: int | None = option("number of PyTorch's CPU threads; null for PyTorch's default", low=1)
     keep_memory: bool = option("on a CPU, keep freed memory for the next step, which is faster")
     enable_progress_bar: bool = option("show a progress bar")
@@ -211,7 +213,7 @@ class LauncherConfig:
 
     jobs: int | None = option("jobs of a multirun at a time; null: as many as the devices allow, one on a CPU", low=1)
     devices_per_job: int | None = option("devices per job; null: as trainer.devices says", low=1)
-    jobs_per_device: int = option("jobs that may share a device", low=1)
+    jobs_per_device: int = option("jobs that may share a device; more than one was not yet tried on a GPU", low=1)
     fail_fast: bool = option("stop the whole multirun when a job fails")
 
 
