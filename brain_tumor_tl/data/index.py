@@ -134,7 +134,8 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: boo
         FileNotFoundError: `root` is not a folder.
         ValueError: The layout is not known, a folder is of no known class, or a class has no images.
     """
-    base, aliases, left_out = existing_root(root), class_aliases(classes), []
+    base, aliases = existing_root(root), class_aliases(classes)
+    left_out: list[str] = []
     names = tuple(names[0] for names in classes)
     if by_table and without_classes(base, aliases):
         found = [(path, -1, "", "") for path in images_below(base)]
