@@ -8,6 +8,7 @@ from string import Template
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
 from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
 from brain_tumor_tl.cli.keys import Key, keys
 

@@ -74,7 +74,7 @@ def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConf
     returned: Sequence[JobReturn | None] = [None] * len(waiting)
     try:
         if waiting:
-            returned = start([job_line(job) for job in waiting])
+            returned = start([job_line(job, master.sweep) for job in waiting])
     except Exception as error:  # of submitit, for a job that was killed; the others may well be done
         say(f"WARNING: {error}")
     for job, result in zip(waiting, returned, strict=True):
@@ -85,10 +85,11 @@ def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConf
     return job_returns(jobs)
 
 
-def job_line(job: SweepJob) -> list[str]:
-    """Return the overrides of a submitted job, without those of Hydra's own settings, which the multirun has."""
+def job_line(job: SweepJob, sweep: str) -> list[str]:
+    """Return the overrides of a submitted job; of Hydra's own settings, which the multirun has, only its folder."""
     own = [line for line in job.overrides if not parsed(line).key_or_group.startswith("hydra")]
-    return [*own, f"name={quoted(job.name)}"]
+    place = "" if job.folder.name == job.name else f"hydra.sweep.subdir={quoted(job.folder.name)}"
+    return [*own, f"name={quoted(job.name)}", f"sweep={quoted(sweep)}", *filter(None, [place])]
 
 
 def note_result(job: SweepJob, result: JobReturn | None) -> None:

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.overrides import make_current, parsed, quoted, unresolved
-from brain_tumor_tl.run.folder import inspect_folder
+from brain_tumor_tl.cli.run_names import base_of, is_default, settled, swept_keys
 from brain_tumor_tl.sweep.devices import Device, devices_needed
 from brain_tumor_tl.sweep.manifest import SweepJob
-from brain_tumor_tl.sweep.naming import job_name
+from brain_tumor_tl.sweep.naming import run_name
 
 # Hydra's own settings that belong to the multirun, not to its single runs.
 OF_THE_MULTIRUN = ("hydra.mode", "hydra.run.dir", "hydra.sweep", "hydra.sweeper", "hydra.launcher",
@@ -44,10 +44,10 @@ def plan_jobs(
     """
     jobs: list[SweepJob] = []
     problems: list[str] = []
-    swept = swept_keys(master)
-    for overrides in lines:
+    swept, _ = swept_keys(master.hydra), master.sweep  # Hydra hands the sweep's name on to the jobs from here
+    for number, overrides in enumerate(lines):
         try:
-            with job_config(loader, master, overrides) as config:
+            with job_config(loader, master, overrides, number) as config:
                 job = make_job(config, [*of_single_run(master), *overrides], swept)
                 if pool is not None:
                     trainer = cast("dict[str, Any]", OmegaConf.to_container(config.trainer))
@@ -62,9 +62,13 @@ def plan_jobs(
 
 
 @contextmanager
-def job_config(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
+def job_config(
+    loader: ConfigLoader, master: DictConfig, overrides: Sequence[str], number: int = 0
+) -> Iterator[DictConfig]:
     """Compose a job's configuration; `${hydra:...}` stands for the job's Hydra settings while the context lasts."""
     config = loader.load_sweep_config(master, list(overrides))
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = number
     make_current(config)
     HydraConfig.instance().set_config(config)
     try:
@@ -85,25 +89,33 @@ def make_job(config: DictConfig, overrides: Sequence[str], swept: Sequence[str])
         ValueError: Its settings are wrong.
         FileExistsError: Its folder holds a run with other settings.
     """
+    free = is_default(config, "name") and is_default(config, "sweep")
     config.name = name_of(config, swept)
-    folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
-    command = single_run(config.hydra, [*overrides, f"name={quoted(config.name)}"], folder)
+    folder, hydra_settings = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute(), config.hydra
     check(config)
-    settings = settings_of(config)
+    settings, state = settings_of(config), "new"
+    if not config.force:
+        place, state = settled(folder, settings, free and folder.name == config.name)
+        if place != folder:
+            config.name, folder = place.name, place
     trainer = settings["trainer"]
-    done = not config.force and inspect_folder(folder, settings, force=False) == "done"
     return SweepJob(
         config.name,
         folder,
         list(overrides),
-        command,
+        single_run(hydra_settings, [*overrides, *own_names(config)], folder),
         model=config.model.name,
         method=config.method.name,
         seed=config.seed,
         processes=trainer["devices"] if isinstance(trainer["devices"], int) else 1,
         max_epochs=trainer["max_epochs"],
-        state="skipped" if done else "waiting",
+        state="skipped" if state == "done" else "waiting",
     )
+
+
+def own_names(config: DictConfig) -> list[str]:
+    """Return the overrides that name a job and its sweep, which its single run would name otherwise."""
+    return [f"{key}={quoted(config[key])}" for key in ("name", "sweep")]
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
@@ -118,15 +130,7 @@ def name_of(config: DictConfig, swept: Sequence[str]) -> str:
     groups = config.hydra.runtime.choices
     choices = {group: str(groups[group]) for group in swept if group in groups}
     values = {key: OmegaConf.select(config, key) for key in swept if key not in groups}
-    return job_name(config.name, choices, values)
-
-
-def swept_keys(config: DictConfig) -> list[str]:
-    """Return the keys and groups to which a multirun gives several values, in the order of the sweep."""
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    lines = [f"{key}={value}" for key, value in params.items()] + unresolved(config.hydra.overrides.task)
-    overrides = {override.key_or_group: override for override in map(parsed, lines)}
-    return [key for key, override in overrides.items() if override.is_sweep_override()]
+    return run_name(base_of(config) if is_default(config, "name") else config.name, choices, values)
 
 
 def single_run(hydra_settings: DictConfig, overrides: Sequence[str], folder: Path) -> list[str]:

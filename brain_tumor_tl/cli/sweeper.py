@@ -147,9 +147,9 @@ class Search:
             (folder / FILE).unlink(missing_ok=True)
         how = {name: chosen[name] for name in ("metric", "sampler", "pruner", "seed")}
         study = Study(folder, self.space, most=chosen.trials, epochs=epochs, **how)
-        if changed := differences(study.noted(about), about):
+        if changed := ", ".join(differences(study.noted(about), about).values()):
             raise CompactHydraException(
-                f"The folder {shown(folder)} holds a search with other settings ({', '.join(changed)}). Nothing was "
+                f"The folder {shown(folder)} holds a search with other settings ({changed}). Nothing was "
                 "changed. Give this search another folder, sweep=NAME, or start again in its place with force=true."
             )
         study.repeat_failed()

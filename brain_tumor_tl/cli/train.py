@@ -7,26 +7,31 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import locked
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.overrides import make_current
-from brain_tumor_tl.console import console, log, run_log
+from brain_tumor_tl.cli.run_names import changes, is_default, settled
+from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting import tables
-from brain_tumor_tl.run.folder import inspect_folder
+from brain_tumor_tl.run.folder import FAILURE, inspect_folder, note_failure
+
+VERBOSE = ("-v", "--verbose")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train one network or, with -m, several; return the exit status."""
-    run_hydra("train", arguments, run)
+    kept = [argument for argument in arguments if argument not in VERBOSE]
+    run_hydra("train", kept, partial(run, verbose=len(kept) < len(arguments)))
     return 0
 
 
@@ -46,8 +51,12 @@ def import_libraries() -> None:
         gc.enable()
 
 
-def run(config: DictConfig) -> dict[str, Any]:
+def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     """Run one job in Hydra's output folder, and turn an error of the user into one message.
+
+    Args:
+        config: The whole configuration.
+        verbose: Print all of it.
 
     Raises:
         CompactHydraException: With the message alone, if settings, files or the network are wrong.
@@ -56,22 +65,63 @@ def run(config: DictConfig) -> dict[str, Any]:
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import USER_ERRORS
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
     child = is_further_process(os.environ)
-    with run_log(None if child else folder / "train.log", quiet=child):
-        try:
-            make_current(config)
-            check(config)
-            with contextlib.nullcontext() if child else locked(folder / "run.lock"):
-                return train(config, folder)
-        except Exception as error:
-            log.debug("The error's origin:", exc_info=True)  # for the file; the terminal shows what is no user's error
-            if isinstance(error, USER_ERRORS):
-                raise CompactHydraException(str(error)) from error
-            raise
-        except KeyboardInterrupt:
-            log.warning("Interrupted; the same command resumes after the last complete epoch.")
-            sys.exit(130)  # 128 + SIGINT, as in shells
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        make_current(config)
+        check(config)
+        if verbose and not child:
+            console.print(config_tree(OmegaConf.to_container(config, resolve=True), config.name))
+        if is_default(config, "name") and not config.force and folder.name == config.name:
+            folder = own_folder(config, folder)
+        with run_log(None if child else folder / "train.log", quiet=child):
+            return logged(config, folder, child)
+    except Exception as error:
+        if not child:
+            note_failure(folder, error)
+        if isinstance(error, USER_ERRORS):
+            raise CompactHydraException(str(error)) from error
+        raise
+
+
+def own_folder(config: DictConfig, folder: Path) -> Path:
+    """Return the folder of a run that nobody named: one beside Hydra's if that holds a run with other settings.
+
+    Args:
+        config: The whole configuration, checked; it gets the new name.
+        folder: The folder that Hydra made.
+    """
+    beside, _ = settled(folder, cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)), free=True)
+    if beside != folder:
+        config.name = beside.name
+        beside.mkdir(exist_ok=True)
+        hydra_settings: Any = HydraConfig.get()
+        with read_write(hydra_settings):  # Lightning names this folder to the further processes of a run
+            hydra_settings.run.dir = str(beside)
+    return beside
+
+
+def logged(config: DictConfig, folder: Path, child: bool) -> dict[str, Any]:
+    """Train in a locked folder, and log how that ended if it failed.
+
+    Args:
+        config: The whole configuration, checked.
+        folder: The run's folder.
+        child: Whether this is a further process of the run.
+    """
+    try:
+        with contextlib.nullcontext() if child else locked(folder / "run.lock"):
+            return train(config, folder)
+    except KeyboardInterrupt:
+        from brain_tumor_tl.run.checkpoints import epochs_in
+
+        kept = epochs_in(folder / "checkpoints" / "last.ckpt")
+        until = f"the run is saved up to epoch {kept}, and the same command resumes after it"
+        log.warning(f"Interrupted; {until if kept else 'no epoch is saved yet, so the same command starts anew'}.")
+        sys.exit(130)  # 128 + SIGINT, as in shells
+    except Exception:
+        log.debug("The error's origin:", exc_info=True)  # for the file; the terminal shows what is no user's error
+        raise
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -82,7 +132,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
         folder: The run's folder.
 
     Raises:
-        FileExistsError: The folder holds a run with other settings.
+        OtherRunError: The folder holds a run with other settings.
         ValueError: Data, network and settings do not fit together.
     """
     from brain_tumor_tl.run.hardware import is_further_process
@@ -95,7 +145,14 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     if state == "done":
         log.info(f"{folder} is done already; force=true trains it again.")
         return show(files.read_json(folder / "results.json"), folder)
-    run = TrainingRun(settings, folder, resume=state == "cut")
+    if state == "longer":
+        epochs = len(files.read_csv(folder / "metrics.csv"))
+        log.info(
+            f"Goes on   after the {epochs} epochs that {folder} has; trainer.max_epochs={config.trainer.max_epochs}"
+        )
+    (folder / FAILURE).unlink(missing_ok=True)
+    choices, values = changes(config)
+    run = TrainingRun(settings, folder, resume=state in ("cut", "longer"), choices=choices, changed=list(values))
     results = run.train()
     return show(results, folder) if run.trainer.is_global_zero else results
 
@@ -103,7 +160,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
 def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print a run's tables and what to do next."""
     console.print(tables.run_table(results))
-    console.print(tables.summary_of(results))
+    if results["best_accuracy"] is not None:
+        log.info(f"best_accuracy {100 * results['best_accuracy']:.2f} in epoch {results['best_epoch']}")
     console.print(results["protocol"]["text"], highlight=False, soft_wrap=True)
     with contextlib.suppress(ValueError):
         folder = folder.relative_to(Path.cwd())

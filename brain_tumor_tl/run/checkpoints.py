@@ -39,17 +39,34 @@ class Checkpoints(Checkpoint):
         self.last_path, self.best_path = folder / "last.ckpt", folder / "best.ckpt"
         self.monitor, self.frozen = monitor, frozen
         self.best = -math.inf
+        self._whole = True
         self._saved_epoch = -1
         self._cost = 0.0
         self._ended = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, for the checkpoint."""
-        return {"best": self.best}
+        """Return the best value so far, and whether the last epoch is a whole one, for the checkpoint."""
+        return {"best": self.best, "whole": self._whole}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best value of a checkpoint."""
+        """Take the best value of a checkpoint.
+
+        Raises:
+            ValueError: The epoch was cut short, so a run that goes on would not be the same as a longer one.
+        """
+        if not state_dict.get("whole", True):
+            raise ValueError(
+                f"The run in {self.last_path.parents[1]} ended within an epoch, by trainer.max_steps or max_time, and "
+                "can't go on from there. Give the longer run a name of its own, name=NAME, or train anew in its place "
+                "with force=true."
+            )
         self.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note whether this is the epoch's last batch."""
+        self._whole = batch_idx + 1 >= trainer.num_training_batches
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leave out a frozen backbone during training."""

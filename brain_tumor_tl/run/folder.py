@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from brain_tumor_tl.cache import digest_of
+from brain_tumor_tl.files import read_json, write_text
 
+FAILURE = "error.txt"  # why the run failed; absent while it runs and if it was only interrupted
 OF_A_RUN = (
-    "results.json", "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
-    "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png",
+    "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
+    "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
+    "validate-profile.txt", "test-profile.txt",
 )  # fmt: skip
+MOST_TOLD = 5  # differences in an error
 FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
-State = Literal["new", "cut", "done"]
+State = Literal["new", "cut", "longer", "done"]
 
 # Keys and tables of keys that none of a run's numbers depends on.
 WITHOUT_EFFECT = (
@@ -24,7 +29,27 @@ WITHOUT_EFFECT = (
     "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly", "launcher",
     "search",
 )  # fmt: skip
+PATHS = ("data.root", "data.matlab", "data.labels", "data.patients", "model.weights")  # the same however written
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+ADDED = {"data.drop_last": "auto", "scheduler.monitor": None}  # younger keys, with what runs without them did
 SPLIT_KEYS = ("data.split", "data.fold_by")  # older runs have "runs" here, which is now called "series"
+
+
+class OtherRunError(FileExistsError):
+    """A folder holds a run with other settings.
+
+    Args:
+        folder: The folder.
+        differences: The settings that differ, as `differences` returns them, or why they aren't known.
+    """
+
+    def __init__(self, folder: Path, differences: Mapping[str, str]) -> None:
+        self.keys = tuple(differences)
+        told = ", ".join(list(differences.values())[:MOST_TOLD])
+        super().__init__(
+            f"The folder {folder} holds a run with other settings ({told}). Nothing was changed. "
+            "Give this run another name, name=NAME, or train anew in its place with force=true."
+        )
 
 
 def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> State:
@@ -36,35 +61,85 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         force: Whether to train anew in any case.
 
     Returns:
-        "new" to start, "cut" to resume from `checkpoints/last.ckpt`, "done" if there is a `results.json`.
+        "new" to start, "cut" to resume from `checkpoints/last.ckpt`, "longer" to go on from it to more epochs or steps
+        than the run in the folder was to have, "done" if its results are there.
 
     Raises:
-        FileExistsError: The folder holds a run with other settings.
+        OtherRunError: The folder holds a run with other settings.
     """
-    done = (folder / "results.json").is_file()
+    results = folder / "results.json"
     resumable = (folder / "checkpoints" / "last.ckpt").is_file()
-    if not done and not resumable:
+    if not results.is_file() and not resumable:
         return "new"
     if force:
         clear(folder)
         return "new"
-    before = read_settings(folder / "config.yaml")
-    changed = ["its config.yaml can't be read"] if before is None else differences(before, config)
-    if changed:
-        raise FileExistsError(
-            f"The folder {folder} holds a run with other settings ({', '.join(changed)}). Nothing was changed. "
-            "Give this run another name, name=NAME, or train anew in its place with force=true."
-        )
-    return "done" if done else "cut"
+    begun = read_settings(folder / "config.yaml")
+    changed = {"": "its config.yaml can't be read"} if begun is None else differences(begun, config)
+    if results.is_file():  # while a run goes on to more epochs, these are still those of the shorter one
+        finished = read_settings(results) or begun
+        if finished is not None and not differences(finished, config):
+            return "done"
+    longer = begun is not None and resumable and is_longer(begun, config, changed)
+    if changed and not longer:
+        raise OtherRunError(folder, changed)
+    if not resumable:
+        return "done"
+    return "longer" if changed else "cut"
+
+
+def is_longer(before: Mapping[str, Any], after: Mapping[str, Any], changed: Iterable[str]) -> bool:
+    """Tell whether a run is the same as an earlier one with more epochs or steps, so that it can go on from there.
+
+    It can't if its learning rates were planned for the shorter run.
+
+    Args:
+        before: The settings of the earlier run.
+        after: The settings of the run that is to start.
+        changed: The keys in which they differ.
+    """
+    old, new = flat(before), flat(after)
+    if is_planned(new) or not set(changed) <= set(LENGTHS):
+        return False
+    limits = [[math.inf if table[key] == -1 else table[key] for key in LENGTHS] for table in (old, new)]
+    return all(longer >= shorter for shorter, longer in zip(*limits, strict=True))
+
+
+def is_planned(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run's learning rates depend on its number of steps.
+
+    >>> is_planned({"scheduler.name": "OneCycleLR", "scheduler.options.total_steps": "auto"})
+    True
+    """
+    return any(value == "auto" for key, value in settings.items() if key.startswith("scheduler.options."))
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings of an earlier run; None if its file is absent or can't be read."""
+    """Return the settings in an earlier run's config.yaml or results.json; None if they are absent or can't be read."""
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        is_json = path.suffix == ".json"
+        settings = read_json(path).get("config") if is_json else yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return settings if isinstance(settings, dict) else None
+
+
+def note_failure(folder: Path, error: Exception) -> None:
+    """Keep why a run failed in its folder; remove a folder that holds no run, since the run never began.
+
+    Args:
+        folder: The run's folder.
+        error: Why; a refusal to touch another run's folder leaves that as it is.
+    """
+    if (folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir():
+        if not isinstance(error, OtherRunError) and not (folder / "results.json").is_file():
+            write_text(folder / FAILURE, f"{error or type(error).__name__}\n")
+        return
+    for name in ("train.log", "run.lock"):
+        (folder / name).unlink(missing_ok=True)
+    while folder.is_dir() and folder != Path.cwd() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def clear(folder: Path) -> None:
@@ -87,16 +162,24 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return digest_of(settings_with_effect(config))
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], most: int = 5) -> list[str]:
-    """Return the first settings with an effect that differ, as `key: before -> after`."""
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings with an effect that differ, by key, as `key: before -> after`."""
     old, new = settings_with_effect(before), settings_with_effect(after)
-    keys = [key for key in {**old, **new} if repr(old.get(key)) != repr(new.get(key))]  # one batch, 1, is not all, 1.0
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys[:most]]
+    keys = [key for key in {**old, **new} if comparable(key, old.get(key)) != comparable(key, new.get(key))]
+    return {key: f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys}
+
+
+def comparable(key: str, value: Any) -> str:
+    """Return a setting's value as text that is equal for equal values: a path in one form, however it is written."""
+    if key in PATHS and isinstance(value, str):
+        return str(Path(value).expanduser().resolve())
+    return repr(value)  # one batch, 1, is not all of them, 1.0
 
 
 def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run's numbers depend on, as one table with dotted keys."""
-    table = {key: value for key, value in flat(config).items() if has_effect(key)}
+    same = {(key, repr(value)) for key, value in ADDED.items()}
+    table = {k: value for k, value in flat(config).items() if has_effect(k) and (k, repr(value)) not in same}
     return table | {key: "series" for key in SPLIT_KEYS if table.get(key) == "runs"}
 
 

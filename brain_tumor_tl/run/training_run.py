@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,20 @@ class TrainingRun:
         settings: The whole configuration, checked and resolved, as plain dicts and lists.
         folder: The run's folder.
         resume: Whether to resume from the folder's `last.ckpt`.
+        choices: The config groups with another choice than by default; tables show a choice, not the settings it makes.
+        changed: The keys that the user set, rather than a choice.
     """
 
-    def __init__(self, settings: Mapping[str, Any], folder: Path, resume: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        folder: Path,
+        resume: bool = False,
+        choices: Mapping[str, str] | None = None,
+        changed: Sequence[str] = (),
+    ) -> None:
         self.settings, self.folder, self.resume, self.started = settings, folder, resume, time.time()
+        self.chosen = {"choices": dict(choices or {}), "changed": list(changed)}
         self.compute = factory.set_up_compute(settings["trainer"], settings["method"], settings["data"]["augment"])
         # The seed's random numbers go to the network's weights, then the new head's: nothing may draw any in between.
         L.seed_everything(settings["seed"], verbose=False)
@@ -276,6 +286,7 @@ class TrainingRun:
                 evaluated=best is not None,
             ),
             "study": row_for(model, method),
+            **self.chosen,
             "config": settings,
             "environment": self.environment(),
         }
@@ -292,6 +303,6 @@ def check_same_inputs(path: Path, digests: Mapping[str, str]) -> None:
     changed = [name for name in ("data", "split", "weights") if before.get(name, digests[name]) != digests[name]]
     if changed:
         raise ValueError(
-            f"The run in {path.parent} was cut, and its {' and '.join(changed)} changed since. "
+            f"The run in {path.parent} can't go on, since its {' and '.join(changed)} changed. "
             "Restore what it began with, or train anew with force=true."
         )

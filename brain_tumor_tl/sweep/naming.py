@@ -1,15 +1,15 @@
-"""Naming: a job's folder is named after its settings, not after its position in the sweep."""
+"""Naming: a run's folder is named after its settings, and a sweep's after what it varies, not after a position."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from brain_tumor_tl.cache import digest_of
 
-# What the base name (`<model>-<method>-s<seed>` and the split) shows already, and `name` itself.
+# What `base_name` shows already, and `name` itself.
 IN_BASE_NAME = (
     "model", "model.name", "method", "method.name", "seed", "name",
     "data.split", "data.fold", "data.fold_by", "data.shuffle_labels",
@@ -17,22 +17,65 @@ IN_BASE_NAME = (
 VALUE_LENGTH, NAME_LENGTH = 40, 180  # file names may have 255 bytes
 
 
-def job_name(base: str, choices: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    """Return the name of a job: the base name and everything else that is swept.
+def base_name(settings: Mapping[str, Any]) -> str:
+    """Return `<model>-<method>-s<seed>`, and the split unless it is the study's random one.
 
     Args:
-        base: `<model>-<method>-s<seed>`, or the user's `name`.
-        choices: Swept config groups and their choices, such as `recipe: onecycle`.
-        values: Swept keys and their values, such as `optimizer.lr: 0.001`.
+        settings: The run's settings by dotted keys.
+    """
+    name = f"{settings['model.name']}-{settings['method.name']}-s{settings['seed']}"
+    return name + split_suffix(*(settings[f"data.{key}"] for key in ("split", "fold", "fold_by", "shuffle_labels")))
 
-    >>> job_name("resnet18-frozen-s0", {"recipe": "onecycle", "model": "resnet18"}, {"optimizer.lr": 0.001, "seed": 0})
+
+def split_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> str:
+    """Return the end of a base name, which tells the split; empty for the study's random split.
+
+    >>> split_suffix("kfold", 2, "series", False)
+    '-series-f2'
+    """
+    split = f"{fold_by}-f{fold}" if split == "kfold" else split
+    return ("" if split == "random" else f"-{split}") + ("-shuffled" if shuffle_labels else "")
+
+
+def run_name(base: str, choices: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """Return the name of a run: the base name and whatever else is to be told.
+
+    Args:
+        base: The base name, or the user's `name`.
+        choices: Config groups and their choices, such as `recipe: onecycle`.
+        values: Keys and their values, such as `optimizer.lr: 0.001`.
+
+    >>> run_name("resnet18-frozen-s0", {"recipe": "onecycle", "model": "resnet18"}, {"optimizer.lr": 0.001, "seed": 0})
     'resnet18-frozen-s0-onecycle-lr0.001'
     """
-    labels = {key: label(key) for key in values if key not in IN_BASE_NAME}
+    return joined([base, *words(choices, values, IN_BASE_NAME)])
+
+
+def sweep_name(swept: Sequence[str], choices: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """Return the name of a sweep: what it varies, and over what.
+
+    Args:
+        swept: The keys and groups to which it gives several values.
+        choices: Config groups whose one choice is not the default.
+        values: Keys whose one value is not the default.
+
+    >>> sweep_name(["optimizer.lr", "seed"], {"model": "vgg16"}, {"data.split": "grouped"})
+    'lr-seed-vgg16-splitgrouped'
+    """
+    return joined([*map(label, swept), *words(choices, values)]) or "defaults"
+
+
+def words(choices: Mapping[str, str], values: Mapping[str, Any], known: Collection[str] = ()) -> list[str]:
+    """Return the parts of a name that tell some choices and values, except those of `known`."""
+    labels = {key: label(key) for key in values if key not in known}
     counts = Counter(labels.values())
-    words = [base, *(safe(choice) for group, choice in choices.items() if group not in IN_BASE_NAME)]
-    words += [setting(key if counts[name] > 1 else name, values[key]) for key, name in labels.items()]
-    name = "-".join(words)
+    told = [safe(choice) for group, choice in choices.items() if group not in known]
+    return told + [setting(key if counts[name] > 1 else name, values[key]) for key, name in labels.items()]
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Return the parts of a name as one that is no longer than file names may be."""
+    name = "-".join(parts)
     return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{digest_of(name)[:8]}"
 
 

@@ -64,7 +64,7 @@ def test_plan_jobs__the_grid() -> None:
     assert jobs[0].max_epochs == 100
     assert jobs[0].command == [
         sys.executable, "-m", "brain_tumor_tl", "train", "--config-name", "grid",
-        "model=resnet18", "method=frozen", *BASE, "name='resnet18-frozen-s0'",
+        "model=resnet18", "method=frozen", *BASE, "name='resnet18-frozen-s0'", "sweep='grid'",
         f"hydra.run.dir='{jobs[0].folder}'", "hydra.mode=RUN",
     ]  # fmt: skip
     assert list(Path.cwd().iterdir()) == [], "planning writes nothing"
@@ -163,14 +163,73 @@ def test_plan_jobs__second_start() -> None:
 
 @pytest.mark.parametrize("results", [True, False], ids=["finished", "cut"])
 def test_plan_jobs__folder_of_another_run(results: bool) -> None:
-    job, _ = plan_of("seed=0,1")
+    named = ("seed=0,1", "sweep=mine")
+    job, _ = plan_of(*named)
     leave_run(job, ["seed=0", "optimizer.lr=0.5"], results)
 
     with pytest.raises(
         CompactHydraException, match=rf"{job.name} holds a run with other settings .optimizer\.lr: 0\.5"
     ):
-        plan_of("seed=0,1")
-    assert [job.state for job in plan_of("seed=0,1", "force=true")] == ["waiting", "waiting"]
+        plan_of(*named)
+    assert [job.state for job in plan_of(*named, "force=true")] == ["waiting", "waiting"]
+
+
+def test_plan_jobs__without_a_name_beside_another_run() -> None:
+    job, _ = plan_of("seed=0,1")
+    leave_run(job, ["seed=0", "optimizer.lr=0.5"], results=True)
+
+    beside, _ = plan_of("seed=0,1")
+
+    assert (beside.name, beside.folder) == (f"{job.name}-lr0.001", job.folder.with_name(f"{job.name}-lr0.001"))
+    assert f"name='{beside.name}'" in beside.command
+    assert f"hydra.run.dir='{beside.folder}'" in beside.command
+
+
+SWEEPS = {
+    "model-method": ["model=resnet18,vgg16", "method=frozen,finetune"],
+    "lr-frozen": ["optimizer.lr=1e-3,1e-4", "method=frozen"],
+    "recipe": ["recipe=study,onecycle", "trainer.max_epochs=3"],
+    "seed-onecycle-max_epochs3": ["seed=0,1", "recipe=onecycle", "trainer.max_epochs=3"],
+    "seed-split_grouped-batch_size8": ["seed=0,1", "data.split=grouped", "data.batch_size=8", "optimizer.lr=0.001"],
+    "crossval-resnet18-finetune-series": ["experiment=crossval", "data.fold_by=series"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "overrides"), SWEEPS.items(), ids=list(SWEEPS))
+def test_plan_jobs__a_sweep_is_named_after_what_it_varies_and_over_what(name: str, overrides: list[str]) -> None:
+    first, *_ = plan_of(*overrides)
+
+    base = "" if name.startswith("crossval") else "-source_folder-root_nowhere"
+    assert sorted(first.folder.parent.name.split("-")) == sorted((name + base).split("-"))
+    assert f"sweep='{first.folder.parent.name}'" in first.command
+
+
+def test_plan_jobs__longer_jobs_go_on_in_their_folders_T20() -> None:
+    first, second = plan_of("seed=0,1")
+    leave_run(first, ["seed=0"], results=True)
+    leave_run(second, ["seed=1"], results=False)
+
+    longer = plan_of("seed=0,1", "trainer.max_epochs=200")
+
+    assert [job.folder for job in longer] == [first.folder, second.folder]
+    assert [job.state for job in longer] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("root", ["mri/", "./mri", "{here}/mri"], ids=["slash", "dot", "absolute"])
+def test_plan_jobs__one_path_in_several_forms_is_one_sweep_D24(root: str) -> None:
+    first, _ = plan_of("seed=0,1", "data.root=mri")
+    leave_run(first, ["seed=0", "data.root=mri"], results=True)
+
+    again, _ = plan_of("seed=0,1", f"data.root={root.format(here=Path.cwd())}")
+
+    assert (again.folder, again.state) == (first.folder, "skipped")
+
+
+def test_plan_jobs__folders_by_number_S03() -> None:
+    jobs = plan_of("seed=0,1", "hydra.sweep.subdir=${hydra.job.num}")
+
+    assert [job.folder.name for job in jobs] == ["0", "1"]
+    assert [job.name for job in jobs] == ["resnet18-finetune-s0", "resnet18-finetune-s1"]
 
 
 def test_plan_jobs__old_name_of_the_series_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

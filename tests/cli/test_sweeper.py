@@ -83,8 +83,9 @@ def searched(folder: Path, mode: str, *line: str, status: int = 0) -> tuple[str,
     return out, err
 
 
-def entries(folder: Path, name: str = "search") -> dict[str, Any]:
-    content = json.loads((folder / "outputs" / "sweeps" / name / "sweep.json").read_text())
+def entries(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("outputs/sweeps/search-*/sweep.json")
+    content = json.loads(path.read_text())
     assert content["command"][:2] == ["brain-tumor-tl", "search"]
     return {job["name"]: job for job in content["jobs"]}
 
@@ -188,8 +189,9 @@ def test_search__whole_and_again(tmp_path: Path) -> None:
     best = max(jobs.values(), key=lambda job: float(job["name"].rpartition("-lr")[2]))
     rate = best["name"].rpartition("-lr")[2]
     for text in (
-        "3 trials into outputs/sweeps/search, so far none",
-        "table of search",
+        "3 trials into outputs/sweeps/search-lr-model-frozen-",
+        ", so far none",
+        "table of search-lr-model-frozen-",
         "Done      3 finished of 3 trials",
     ):
         assert text in out
@@ -243,7 +245,7 @@ def test_search__interrupt_and_resume(tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     _, busy = searched(tmp_path, "well", RATE, "search.trials=2", status=1)
-    assert "Another search runs in outputs/sweeps/search." in busy
+    assert "Another search runs in outputs/sweeps/search-lr-frozen-" in busy
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
 

@@ -372,7 +372,7 @@ def test_train__cut_run_refuses_other_images(
     (tmp_path / "run" / "results.json").unlink()
     changed = next(root.rglob("*.png"))
     Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed)
-    with pytest.raises(ValueError, match=r"was cut, and its data changed since.*force=true"):
+    with pytest.raises(ValueError, match=r"can't go on, since its data changed.*force=true"):
         run_train(tmp_path / "run", "method=frozen", f"data.root={root}", "trainer.max_epochs=1")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +16,16 @@ from omegaconf import OmegaConf
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.keys import keys
 from brain_tumor_tl.run.folder import (
+    FAILURE,
     WITHOUT_EFFECT,
+    OtherRunError,
     clear,
     config_digest,
     differences,
     flat,
     has_effect,
     inspect_folder,
+    note_failure,
     read_settings,
 )
 
@@ -204,7 +208,7 @@ def test_config_digest__same_as_before_there_was_a_launcher(settings: Settings) 
     before = {key: value for key, value in settings.items() if key != "launcher"}
 
     assert config_digest(before) == config_digest(settings)
-    assert differences(before, settings) == []
+    assert differences(before, settings) == {}
 
 
 @pytest.mark.parametrize("key", ["data.split", "data.fold_by"])
@@ -212,14 +216,14 @@ def test_config_digest__series_by_its_older_name(key: str, settings: Settings, m
     older, newer = changed(settings, key, "runs"), changed(settings, key, "series")
 
     assert config_digest(older) == config_digest(newer) != config_digest(settings)
-    assert differences(older, newer) == []
+    assert differences(older, newer) == {}
     assert inspect_folder(make_run(True, True, older), newer, force=False) == "done"
 
 
 def test_differences__one_batch_is_not_all_batches(settings: Settings) -> None:
     one, whole = (changed(settings, "trainer.limit_val_batches", limit) for limit in (1, 1.0))
 
-    assert differences(one, whole) == ["trainer.limit_val_batches: 1 -> 1.0"]
+    assert list(differences(one, whole).values()) == ["trainer.limit_val_batches: 1 -> 1.0"]
 
 
 VALUES = {
@@ -253,32 +257,131 @@ def test_config_digest__leaves_its_argument_alone(settings: Settings) -> None:
     assert settings == before
 
 
-def test_differences__first_few(settings: Settings) -> None:
+def test_differences__by_key(settings: Settings, tmp_path: Path) -> None:
     other = settings
-    for path in (
-        "seed",
-        "name",
-        "data.root",
-        "data.image_size",
-        "model.name",
-        "optimizer.lr",
-        "trainer.devices",
-    ):
+    paths = ("seed", "name", "data.root", "data.image_size", "model.name", "optimizer.lr", "trainer.devices")
+    for path in paths:
         other = changed(other, path, 3)
 
-    assert differences(settings, other, most=3) == [
-        "seed: 0 -> 3",
-        f"data.root: {settings['data']['root']} -> 3",
-        "data.image_size: 224 -> 3",
-    ]
-    assert len(differences(settings, other, most=10)) == 6
-    assert differences(settings, settings) == []
+    found = differences(settings, other)
+
+    assert list(found) == [path for path in paths if path != "name"]
+    assert list(found.values())[:2] == ["seed: 0 -> 3", f"data.root: {settings['data']['root']} -> 3"]
+    assert differences(settings, settings) == {}
+    told = str(OtherRunError(tmp_path, found))
+    assert "optimizer.lr" in told
+    assert "trainer.devices" not in told, "five are enough"
 
 
 def test_differences__key_of_one_side_only() -> None:
-    assert differences({"a": {"b": 1}}, {"a": {"c": 2}}) == ["a.b: 1 -> None", "a.c: None -> 2"]
+    assert list(differences({"a": {"b": 1}}, {"a": {"c": 2}}).values()) == ["a.b: 1 -> None", "a.c: None -> 2"]
+
+
+@pytest.mark.parametrize("form", ["mri/", "./mri", "../{here}/mri", "{whole}"], ids=["slash", "dot", "up", "absolute"])
+@pytest.mark.parametrize("key", ["data.root", "model.weights"])
+def test_inspect_folder__one_path_in_several_forms_is_one_run_D24(
+    key: str, form: str, make_run: MakeRun, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_run(True, True, changed(settings, key, "mri"))
+    same = form.format(here=tmp_path.name, whole=tmp_path / "mri")
+
+    assert inspect_folder(folder, changed(settings, key, same), force=False) == "done"
+    with pytest.raises(OtherRunError, match=rf"{key}: mri -> other"):
+        inspect_folder(folder, changed(settings, key, "other"), force=False)
+
+
+# The settings of the run in the folder, of its results, and of the one that is to start; and what that may do.
+LONGER: dict[str, tuple[Settings, Settings | None, Settings, str]] = {
+    "finished": ({"trainer.max_epochs": 2}, {"trainer.max_epochs": 2}, {"trainer.max_epochs": 4}, "longer"),
+    "interrupted": ({"trainer.max_epochs": 2}, None, {"trainer.max_epochs": 4}, "longer"),
+    "steps": ({"trainer.max_steps": 5}, {"trainer.max_steps": 5}, {"trainer.max_steps": 9}, "longer"),
+    "no-limit-of-steps": ({"trainer.max_steps": 5}, {"trainer.max_steps": 5}, {}, "longer"),
+    "fewer-steps": ({}, {}, {"trainer.max_steps": 9}, "other"),
+    "shorter": ({"trainer.max_epochs": 4}, {"trainer.max_epochs": 4}, {"trainer.max_epochs": 2}, "other"),
+    "other-rate": ({}, {}, {"trainer.max_epochs": 200, "optimizer.lr": 1}, "other"),
+    "going-on": ({"trainer.max_epochs": 4}, {"trainer.max_epochs": 2}, {"trainer.max_epochs": 4}, "cut"),
+    "shorter-one-is-there": ({"trainer.max_epochs": 4}, {"trainer.max_epochs": 2}, {"trainer.max_epochs": 2}, "done"),
+    "between": ({"trainer.max_epochs": 4}, {"trainer.max_epochs": 2}, {"trainer.max_epochs": 3}, "other"),
+}
+
+
+def with_values(settings: Settings, values: Settings) -> Settings:
+    for path, value in values.items():
+        settings = changed(settings, path, value)
+    return settings
+
+
+@pytest.mark.parametrize(("begun", "finished", "wanted", "state"), LONGER.values(), ids=LONGER)
+def test_inspect_folder__a_longer_run_goes_on_T20(
+    begun: Settings, finished: Settings | None, wanted: Settings, state: str, make_run: MakeRun, settings: Settings
+) -> None:
+    folder = make_run(True, finished is not None, with_values(settings, begun))
+    if finished is not None:
+        (folder / "results.json").write_text(json.dumps({"config": with_values(settings, finished)}))
+    before = contents(folder)
+
+    if state == "other":
+        with pytest.raises(OtherRunError):
+            inspect_folder(folder, with_values(settings, wanted), force=False)
+    else:
+        assert inspect_folder(folder, with_values(settings, wanted), force=False) == state
+    assert contents(folder) == before
+
+
+def test_inspect_folder__planned_rates_do_not_go_on_T20(make_run: MakeRun, settings: Settings) -> None:
+    planned = changed(settings, "scheduler.options", {"total_steps": "auto"})
+    folder = make_run(True, True, planned)
+
+    with pytest.raises(OtherRunError, match=r"trainer\.max_epochs: 100 -> 200"):
+        inspect_folder(folder, changed(planned, "trainer.max_epochs", 200), force=False)
+
+
+def test_inspect_folder__no_checkpoint_to_go_on_from(make_run: MakeRun, settings: Settings) -> None:
+    with pytest.raises(OtherRunError):
+        inspect_folder(make_run(False, True), changed(settings, "trainer.max_epochs", 200), force=False)
+
+
+def test_note_failure__a_start_that_made_nothing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "outputs" / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "train.log").write_text("a line\n")
+    (folder / "run.lock").touch()
+
+    note_failure(folder, ValueError("no images"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_note_failure__what_nobody_wrote_here_stays(tmp_path: Path) -> None:
+    (tmp_path / "console.log").touch()
+
+    note_failure(tmp_path, ValueError("no images"))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["console.log"]
+
+
+def test_note_failure__why_a_run_failed(make_run: MakeRun, settings: Settings) -> None:
+    folder = make_run(True, False)
+
+    note_failure(folder, RuntimeError("out of memory"))
+    assert (folder / FAILURE).read_text() == "out of memory\n"
+    note_failure(folder, OtherRunError(folder, {"seed": "seed: 0 -> 1"}))
+    assert (folder / FAILURE).read_text() == "out of memory\n", "another run's start says nothing of this one"
+    clear(folder)
+    assert not (folder / FAILURE).exists()
 
 
 def test_flat__agrees_with_the_schema(settings: Settings) -> None:
     assert set(flat(settings)) == {key.path for key in keys()}
     assert flat(yaml.safe_load("a: {b: {}, c: [1]}\nd: 2")) == {"a.b": {}, "a.c": [1], "d": 2}
+
+
+def test_differences__keys_that_older_runs_lack_with_what_they_did() -> None:
+    older = {"data": {"image_size": 224}, "scheduler": {"name": None}}
+    today = {"data": {"image_size": 224, "drop_last": "auto"}, "scheduler": {"name": None, "monitor": None}}
+    assert not differences(older, today)
+    assert list(differences(older, {**today, "data": {"image_size": 224, "drop_last": True}})) == ["data.drop_last"]

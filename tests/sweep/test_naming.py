@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.sweep.naming import NAME_LENGTH, job_name, label, safe
+from brain_tumor_tl.sweep.naming import NAME_LENGTH, run_name, label, safe
 
 BASE = "resnet18-frozen-s0"
 NAMES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -30,14 +30,14 @@ NAMES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("choices", "values", "name"), NAMES.values(), ids=NAMES)
-def test_job_name__kinds_of_values(choices: dict[str, str], values: dict[str, Any], name: str) -> None:
-    assert job_name(BASE, choices, values) == name
+def test_run_name__kinds_of_values(choices: dict[str, str], values: dict[str, Any], name: str) -> None:
+    assert run_name(BASE, choices, values) == name
 
 
-def test_job_name__too_long_is_cut_and_still_unique() -> None:
+def test_run_name__too_long_is_cut_and_still_unique() -> None:
     values = {f"model.options.option_{number}": "x" * 30 for number in range(20)}
 
-    names = {job_name(BASE, {}, values | {"z": last}) for last in ("a", "b")}
+    names = {run_name(BASE, {}, values | {"z": last}) for last in ("a", "b")}
 
     assert len(names) == 2
     assert all(len(name) <= NAME_LENGTH + 9 for name in names)
