@@ -28,7 +28,7 @@ def main() -> int:
     match arguments[0]:
         case "-h" | "--help":
             print(overview())
-        case "--version":
+        case verb if verb == "--version" or (verb in VERBS and "--version" in arguments):
             print(f"brain-tumor-tl {__version__}")
         case "-sc" | "--shell-completion":
             complete(arguments)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -117,6 +119,9 @@ def data_problems(data: DictConfig) -> Iterator[str]:
         yield f"Expected at least two `data.classes`, got {len(data.classes)}."
     if data.source == "matlab" and data.matlab is None:
         yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."
+    raw = cast("dict[str, Any]", OmegaConf.to_container(data, resolve=False))
+    if data.source == "kaggle" and "data.cache_dir" not in raw["root"] and not Path(data.root).expanduser().exists():
+        yield f"There is no folder {data.root}. Leave out data.root to download the study's images, or correct it."
     if data.source == "phantom" and (number < 5 or size < 32):
         least = "`data.phantoms_per_class` of at least 5 and `data.phantom_size` of at least 32"
         yield f"Expected {least}, got {number} and {size}."
@@ -162,6 +167,11 @@ def trainer_problems(trainer: DictConfig) -> Iterator[str]:
     numbers, least = (list(devices), 0) if several else ([devices], 1)
     if devices not in ("auto", -1) and not (numbers and all(type(n) is int and n >= least for n in numbers)):
         yield f"Expected `trainer.devices` to be auto, a number of devices or a list such as [0,2], got {devices}."
+    if any(kind in trainer.strategy for kind in ("spawn", "fork", "notebook")):
+        yield (
+            f"Expected `trainer.strategy` to start its processes as programs of their own, got {trainer.strategy}, "
+            "whose copies of this process can't write a run's folder. Give trainer.strategy=ddp."
+        )
     if trainer.max_time is not None and not re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", trainer.max_time):
         yield f"Expected `trainer.max_time` as DD:HH:MM:SS, such as 00:12:00:00, got {trainer.max_time!r}."
 
@@ -172,5 +182,5 @@ def weight_problems(weights: Any, classes: int) -> Iterator[str]:
         return
     if not isinstance(weights, ListConfig) or len(weights) != classes:
         yield f"Expected `loss.class_weights` to be null, balanced or {classes} numbers, got {weights}."
-    elif not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+    elif not all(type(weight) in (int, float) and 0 < weight < math.inf for weight in weights):
         yield f"Expected every one of `loss.class_weights` to be a positive number, got {weights}."

@@ -5,95 +5,82 @@ The only module that replaces `sys.argv`: `hydra.main` of Hydra 1.3 has no other
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
-from brain_tumor_tl.cli.keys import unknown_key
-from brain_tumor_tl.cli.overrides import current, overrides_in, parsed, quoted_path
-from brain_tumor_tl.names import nearest
+from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
+from brain_tumor_tl.cli.config import conf_dir
+from brain_tumor_tl.cli.mistakes import mistakes, own_words
+from brain_tumor_tl.cli.overrides import current, overrides_in, quoted_text
 from brain_tumor_tl.sweep.parent_watch import end_with_parent
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def accepted(arguments: Sequence[str]) -> list[str]:
-    """Return a line as Hydra takes it: paths quoted, old names replaced, flags first; exit if it has unknown keys."""
-    arguments = [quoted_path(argument) for argument in arguments]
+    """Return a line as Hydra takes it: texts quoted, old names replaced, flags first; exit if it can't be right."""
+    several = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
+    arguments = [quoted_text(argument, several) for argument in arguments]
     overrides = overrides_in(arguments)
-    if not {"-sc", "--shell-completion"} & set(arguments):
-        check_keys(arguments)
+    completes = {"-sc", "--shell-completion"} & set(arguments)
+    if found := [] if completes else mistakes(arguments):
+        print("\n".join([*found, "`brain-tumor-tl train --help` lists every key."]), file=sys.stderr)
+        sys.exit(2)
     # argparse rejects overrides on both sides of a flag.
-    return [*(argument for argument in arguments if argument not in overrides), *map(current, overrides)]
+    flags = [argument for argument in arguments if argument not in overrides]
+    return [*flags, *(overrides if completes else map(current, overrides))]
 
 
 def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictConfig], dict[str, Any]]) -> None:
-    """Let Hydra compose the configuration and run the job or jobs.
+    """Let Hydra compose the configuration and run the job or jobs; exit with 1 and one message if they can't run.
 
     Args:
         config_name: The file of `conf/` to start from if the line names no other.
         arguments: The command line after the verb.
         run: Runs one job.
     """
-    line = accepted(arguments)
+    line, shows_origin = accepted(arguments), os.environ.get(FULL_ERROR) == "1"
     end_with_parent()
 
     @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
     def task(config: DictConfig) -> dict[str, Any]:
         sys.argv = whole  # Lightning starts further processes with the same command line
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return run(config)  # the other jobs continue after an error, which Hydra hands on at the end
         try:
             return run(config)
         except CompactHydraException as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # the other jobs continue, and Hydra reports this one at the end
-            print(f"error: {error}", file=sys.stderr)
+            refuse(str(error))
+        except Exception:  # not the user's; Hydra would print the overrides, too
+            traceback.print_exc()
             sys.exit(1)
 
     whole, sys.argv = sys.argv, [sys.argv[0], *line]
+    os.environ[FULL_ERROR] = "1"  # Hydra hands every error on instead of printing it
     try:
         task()
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        if shows_origin:
+            raise
+        refuse(str(error) if type(error) is CompactHydraException else own_words(error))
     finally:
         sys.argv = whole
+        if not shows_origin:
+            os.environ.pop(FULL_ERROR, None)
 
 
-def check_keys(arguments: Sequence[str]) -> None:
-    """Exit with the nearest valid names if overrides name keys or choices that do not exist."""
-    groups, problems = config_groups(), []
-    own_folder = any(
-        argument.split("=")[0] in ("--config-dir", "-cd", "--config-path", "-cp") for argument in arguments
-    )
-    for argument in overrides_in(arguments):
-        try:
-            override = parsed(argument)
-        except HydraException:
-            continue  # Hydra explains its own syntax errors well
-        problem = unknown_key(override.key_or_group)
-        if not problem and override.key_or_group in groups and not own_folder:
-            problem = unknown_choice(override)
-        if problem:
-            problems.append(problem)
-    if problems:
-        print("\n".join([*problems, "`brain-tumor-tl train --help` lists every key."]), file=sys.stderr)
-        sys.exit(2)
-
-
-def unknown_choice(override: Override) -> str | None:
-    """Return an error message if a config group is set to a choice that does not exist, else None."""
-    known = choices_of(override.key_or_group)
-    if not known or override.is_delete() or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        return None
-    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    wrong = next((value for value in values if isinstance(value, str) and value not in known), None)
-    if wrong is None:
-        return None
-    extra = " Any other network of torchvision: model.name=NAME." if override.key_or_group == "model" else ""
-    return (
-        f"`{override.key_or_group}` can't be {wrong!r}.{nearest(wrong, known)} "
-        f"Expected one of {', '.join(known)}.{extra}"
-    )
+def refuse(message: str) -> NoReturn:
+    """Print an error and exit with 1."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

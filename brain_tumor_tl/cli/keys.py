@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from brain_tumor_tl.cli.config import TrainConfig, config_groups
 from brain_tumor_tl.names import closest, nearest, question
+
+# Names that users know from other programs, and what does the same here.
+ELSEWHERE = {
+    "epochs": "Give trainer.max_epochs=NUMBER.",
+    "learning_rate": "Give optimizer.lr=NUMBER.",
+    "gpus": "Give trainer.devices=NUMBER.",
+    "num_workers": "There are no workers: the images are one array in memory, and `train` is as fast without.",
+    "fast_dev_run": (
+        "For a quick try give trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_test_batches=2."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -42,24 +53,44 @@ def keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[Key]:
             yield Key(path, name, dict(field.metadata), open_table=name.startswith("dict"))
 
 
-def unknown_key(path: str) -> str | None:
+def inside_open_table(path: str) -> bool:
+    """Tell whether a key belongs to a table that takes any key, such as `optimizer.options.momentum`."""
+    return any(key.open_table and path.startswith(f"{key.path}.") for key in keys())
+
+
+def unknown_key(path: str, value: str = "VALUE") -> str | None:
     """Return an error message if neither the schema nor a config group has a key, else None.
 
     Args:
         path: The key as typed, without `+` and `~`.
+        value: What it was to be set to.
     """
     groups, known = config_groups(), list(keys())
     leaves = {key.path: key.path.rpartition(".")[2] for key in known}
     tables = {key.path.rpartition(".")[0] for key in known}
-    inside_open = any(key.open_table and path.startswith(f"{key.path}.") for key in known)
-    if path in (*leaves, *tables, *groups) or path.split("@")[0] in groups or inside_open or re.match(r"hydra\b", path):
+    if path in (*leaves, *tables, *groups) or path.split("@")[0] in groups or re.match(r"hydra\b", path):
+        return None
+    if inside_open_table(path):
         return None
     table, _, leaf = path.rpartition(".")
     siblings = [leaves[other] for other in leaves if other.rpartition(".")[0] == table]
+    hint = nearest(leaf, siblings) or elsewhere(table, leaf, value, siblings) or nearest(path, [*leaves, *groups])
     alike = closest(leaf, set(leaves.values()))
-    hint = nearest(leaf, siblings) or nearest(path, [*leaves, *groups])
     hint = hint or question(other for other in leaves if leaves[other] in alike)
-    choices = f" `{table}` has: {', '.join(siblings)}." if siblings else ""
-    if not table:
+    choices = f" `{table}` has: {', '.join(siblings)}." if siblings and leaf not in ELSEWHERE else ""
+    if not table and leaf not in ELSEWHERE:
         choices = f" There are {', '.join(sorted({other.split('.')[0] for other in leaves} | set(groups)))}."
     return f"There is no key `{path}`.{hint}{choices}"
+
+
+def elsewhere(table: str, leaf: str, value: str, siblings: Sequence[str]) -> str:
+    """Return where a setting is that other programs have under this name, an empty string if it is not known.
+
+    >>> elsewhere("optimizer", "momentum", "0.9", ["name", "lr", "options"])
+    ' Further arguments are in its options: optimizer.options.momentum=0.9.'
+    """
+    if leaf in ELSEWHERE:
+        return f" {ELSEWHERE[leaf]}"
+    if "options" in siblings:
+        return f" Further arguments are in its options: {table}.options.{leaf}={value}."
+    return ""

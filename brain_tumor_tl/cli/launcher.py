@@ -189,7 +189,7 @@ def shown(folder: Path) -> str:
 def tell_report(folder: Path) -> None:
     """Print the tables of a sweep's folder, and what is missing from them."""
     with suppress(ValueError):  # no job has left a run
-        report.show(report.make_report([folder], Path.cwd()))
+        report.show(report.make_report([folder], Path.cwd()), reasons=False)  # they were told when the jobs ended
 
 
 def tell_end(jobs: Sequence[SweepJob], folder: Path) -> None:
@@ -201,15 +201,16 @@ def tell_end(jobs: Sequence[SweepJob], folder: Path) -> None:
 
 
 def job_returns(jobs: Sequence[SweepJob]) -> list[JobReturn]:
-    """Return what Hydra's sweepers expect of each job; an error for each that is not finished."""
-    missing = [job.name for job in jobs if job.state not in FINISHED]
-    error = CompactHydraException(
-        f"{len(missing)} of {len(jobs)} jobs are not finished: {', '.join(missing)}. The same command runs them again."
-    )
-    returns = []
-    for job in jobs:
-        finished = job.state in FINISHED
-        status = JobStatus.COMPLETED if finished else JobStatus.FAILED
-        returns.append(JobReturn(job.overrides, working_dir=str(job.folder), task_name=job.name, status=status))
-        returns[-1].return_value = read_json(job.folder / "results.json") if finished else error
+    """Return what Hydra's sweepers expect of each job.
+
+    Raises:
+        CompactHydraException: Some are not finished.
+    """
+    if missing := [job.name for job in jobs if job.state not in FINISHED]:
+        told = f"{len(missing)} of {len(jobs)} jobs are not finished: {', '.join(missing)}"
+        raise CompactHydraException(f"{told}. The same command runs them again.")
+    done = JobStatus.COMPLETED
+    returns = [JobReturn(job.overrides, working_dir=str(job.folder), task_name=job.name, status=done) for job in jobs]
+    for job, returned in zip(jobs, returns, strict=True):
+        returned.return_value = read_json(job.folder / "results.json")
     return returns

@@ -13,16 +13,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.data.table import classes_or_labels
+from brain_tumor_tl.cli.keys import inside_open_table, keys
 
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
-    "--cfg", "-c", "--package", "-p", "--info", "-i",
+    "--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
-PATHS = (
-    "data.root", "data.cache_dir", "data.url", "data.matlab", "data.labels", "data.patients", "model.weights",
-    "hydra.run.dir", "hydra.sweep.dir",
-)  # fmt: skip
+FOLDERS_OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir")
 RENAMED_IN = ("data.split", "data.fold_by")  # keys that still accept the value `runs`, which is called `series` now
 
 
@@ -58,32 +55,54 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def quoted_path(argument: str) -> str:
-    """Quote the path in an override such as `data.root=~/archive (1)`, if Hydra's grammar would reject it.
+def quoted_text(argument: str, several: bool = False) -> str:
+    """Quote the text in an override such as `name=my run (1)`, if Hydra's grammar would reject it.
 
-    >>> quoted_path("data.root=~/archive (1)")
+    Args:
+        argument: The override as typed.
+        several: Whether a comma separates values, as with -m.
+
+    >>> quoted_text("data.root=~/archive (1)")
     "data.root='~/archive (1)'"
-    >>> quoted_path("data.root=/data/mri")
-    'data.root=/data/mri'
+    >>> quoted_text("data.root=/data/mri (1),/data/mri", several=True)
+    "data.root='/data/mri (1)',/data/mri"
     """
     key, sign, value = argument.partition("=")
-    if not sign or key not in PATHS or value[:1] in ("'", '"'):
+    if not sign or not holds_text(key.lstrip("+")) or is_readable(argument) or value[:1] in ("'", '"'):
         return argument
+    pieces = value.split(",") if several else [value]
+    return f"{key}={','.join(piece if is_readable(f'{key}={piece}') else quoted(piece) for piece in pieces)}"
+
+
+def holds_text(path: str) -> bool:
+    """Tell whether a key's value is any text, such as a path or a name."""
+    return path in FOLDERS_OF_HYDRA or any(
+        key.path == path and key.type_name.startswith("str") and not key.rule["choices"] for key in keys()
+    )
+
+
+def is_readable(argument: str) -> bool:
+    """Tell whether an argument is an override in Hydra's grammar."""
     try:
         parsed(argument)
     except HydraException:
-        return f"{key}={quoted(value)}"
-    return argument
+        return False
+    return True
 
 
 def current(argument: str) -> str:
-    """Return an override with the current names of its values.
+    """Return an override with the current names of its values, and with `+` where Hydra needs it and nowhere else.
 
-    >>> current("data.fold_by=series,grouped"), current("name=runs")
-    ('data.fold_by=series,grouped', 'name=runs')
+    >>> current("data.fold_by=series,grouped"), current("+seed=1"), current("optimizer.options.momentum=0.9")
+    ('data.fold_by=series,grouped', 'seed=1', '++optimizer.options.momentum=0.9')
     """
     key, sign, value = argument.partition("=")
-    renewed = re.sub(r"\bruns\b", "series", value) if key.lstrip("+") in RENAMED_IN else value
+    name = key.lstrip("+")
+    if inside_open_table(name):
+        key = f"++{name}"
+    elif any(other.path == name for other in keys()):
+        key = name
+    renewed = re.sub(r"\bruns\b", "series", value) if name in RENAMED_IN else value
     if renewed != value:
         note_old_name()
     return f"{key}{sign}{renewed}"
@@ -96,6 +115,8 @@ def make_current(config: DictConfig) -> None:
         FileNotFoundError: The classes are the names of folders, and there is no data set.
         ValueError: The classes can't be named.
     """
+    from brain_tumor_tl.data.table import classes_or_labels  # imports NumPy and Pillow
+
     classes, root, labels = (OmegaConf.select(config, f"data.{key}") for key in ("classes", "root", "labels"))
     if classes is not None or root is not None:
         OmegaConf.update(config, "data.classes", classes_or_labels(classes, root, labels), merge=False)

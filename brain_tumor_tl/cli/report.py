@@ -21,6 +21,7 @@ from brain_tumor_tl.reporting.report_csv import csv_rows
 from brain_tumor_tl.reporting.significance import comparison_line, comparison_sets
 from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import run_table, summary_table, unfinished_lines
+from brain_tumor_tl.reporting.trials import by_search, trial_table, without_others
 from brain_tumor_tl.run.folder import settings_with_effect
 
 TERMINAL = Path("-")  # where `--checklist` writes if no file is named
@@ -93,7 +94,7 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
         ValueError: A folder is absent, or there is no run below any.
     """
     discovered = discover_runs(folders)
-    groups, repeated = group_runs(discovered.runs, settings_of)
+    groups, repeated = group_runs(without_others(discovered.runs), settings_of)
     names = ", ".join(folder.resolve().name for folder in folders)
     return Report(f"Report of {names}", discovered, groups, repeated, base, *comparison_sets(groups))
 
@@ -113,11 +114,13 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
     return settings | {key: value for key, value in found.items() if value is not None} | {"seed": seed}
 
 
-def show(report: Report) -> None:
-    """Print the tables, and what is missing from them."""
+def show(report: Report, reasons: bool = True) -> None:
+    """Print the tables, and what is missing from them, with or without the reasons."""
     runs = report.discovered.runs
     for text in report.warnings():
         say(f"WARNING: {text}")
+    for trials in by_search(runs):
+        console.print(trial_table(trials))
     if len(report.groups) == len(runs) == 1 and "per_class" in runs[0].results:
         console.print(run_table(runs[0].results))
     if report.groups:
@@ -126,7 +129,8 @@ def show(report: Report) -> None:
         console.print(line, highlight=False, markup=False)
     for compared in report.comparisons:
         console.print(comparison_line(compared), highlight=False, markup=False)
-    for line in [*report.uncompared, *unfinished_lines(report.unfinished, report.relative), report.discovered.state()]:
+    missing = unfinished_lines(report.unfinished, report.relative, reasons)
+    for line in [*report.uncompared, *missing, report.discovered.state()]:
         say(line)
 
 

@@ -20,9 +20,10 @@ from brain_tumor_tl.cache import locked
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.overrides import make_current
-from brain_tumor_tl.cli.run_names import changes, is_default, settled
+from brain_tumor_tl.cli.run_names import is_default, origin_of, settled
 from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting import tables
+from brain_tumor_tl.reporting.study import why_incomparable
 from brain_tumor_tl.run.folder import FAILURE, inspect_folder, note_failure
 
 VERBOSE = ("-v", "--verbose")
@@ -71,7 +72,8 @@ def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
         make_current(config)
         check(config)
         if verbose and not child:
-            console.print(config_tree(OmegaConf.to_container(config, resolve=True), config.name))
+            settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+            console.print(config_tree(settings, config.name))
         if is_default(config, "name") and not config.force and folder.name == config.name:
             folder = own_folder(config, folder)
         with run_log(None if child else folder / "train.log", quiet=child):
@@ -151,8 +153,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
             f"Goes on   after the {epochs} epochs that {folder} has; trainer.max_epochs={config.trainer.max_epochs}"
         )
     (folder / FAILURE).unlink(missing_ok=True)
-    choices, values = changes(config)
-    run = TrainingRun(settings, folder, resume=state in ("cut", "longer"), choices=choices, changed=list(values))
+    run = TrainingRun(settings, folder, state in ("cut", "longer"), origin_of(config))
     results = run.train()
     return show(results, folder) if run.trainer.is_global_zero else results
 
@@ -161,7 +162,9 @@ def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print a run's tables and what to do next."""
     console.print(tables.run_table(results))
     if results["best_accuracy"] is not None:
-        log.info(f"best_accuracy {100 * results['best_accuracy']:.2f} in epoch {results['best_epoch']}")
+        published = results["study"] if not why_incomparable(results) else None
+        study = f"; the study's accuracy {100 * published['accuracy']:.2f}" if published else ""
+        log.info(f"best_accuracy {100 * results['best_accuracy']:.2f} in epoch {results['best_epoch']}{study}")
     console.print(results["protocol"]["text"], highlight=False, soft_wrap=True)
     with contextlib.suppress(ValueError):
         folder = folder.relative_to(Path.cwd())

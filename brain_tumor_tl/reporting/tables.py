@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
-from brain_tumor_tl.reporting.discover import Run, Unfinished
+from brain_tumor_tl.reporting.aggregate import RunGroup
+from brain_tumor_tl.reporting.discover import Unfinished
 from brain_tumor_tl.reporting.leaderboard import between, fold_notes, interval_notes, leaderboard, percent
 from brain_tumor_tl.reporting.protocol_text import describe_means, summarize_splits
 from brain_tumor_tl.reporting.table import Table, make_table
@@ -68,12 +68,6 @@ def summary_table(groups: Sequence[RunGroup]) -> Table:
     return replace(table, notes=(*table.notes, *fold_notes(groups)[1:], *interval_notes(groups), *splits))
 
 
-def summary_of(results: Mapping[str, Any]) -> Table:
-    """Return the leaderboard of one run."""
-    groups, _ = group_runs([Run(Path(), results)], lambda _: {})
-    return summary_table(groups)
-
-
 def unfinished_table(runs: Sequence[Unfinished], shown: Callable[[Path], str]) -> Table:
     """Return a row for each run without results.
 
@@ -86,19 +80,20 @@ def unfinished_table(runs: Sequence[Unfinished], shown: Callable[[Path], str]) -
     return make_table("", headers, rows)
 
 
-def unfinished_lines(runs: Sequence[Unfinished], shown: Callable[[Path], str]) -> list[str]:
+def unfinished_lines(runs: Sequence[Unfinished], shown: Callable[[Path], str], reasons: bool = True) -> list[str]:
     """Return the runs without results as lines: two for each with a reason, one for all others of a state.
 
     Args:
         runs: Runs without results, by state.
         shown: Returns a path as it is to be shown.
+        reasons: Whether to tell the reasons.
     """
     lines = []
     for state in dict.fromkeys(run.state for run in runs):
         same = [run for run in runs if run.state == state]
         for run in same:
-            if run.reason:
+            if run.reason and reasons:
                 lines += [f"{state}: {run.name}: {run.reason}", f"  see {shown(run.log or run.folder)}"]
-        others = [run.name for run in same if not run.reason]
+        others = [run.name for run in same if not (run.reason and reasons)]
         lines += [f"{state}: {', '.join(others)}"] if others else []
     return lines

@@ -40,6 +40,15 @@ def final_accuracy(folder: Path) -> float | None:
         return None
 
 
+def outcome(folder: Path) -> str:
+    """Return the figure of a finished run: its accuracy, or of a trial what its search goes by."""
+    try:
+        trial = read_json(folder / "results.json")["trial"]
+        return f"{trial['metric']} {trial['value']:.4f}"
+    except (ValueError, KeyError, TypeError):
+        return f"accuracy {percent(final_accuracy(folder))} %"
+
+
 def percent(fraction: float | None) -> str:
     """Return a fraction in percent, `-` for None.
 
@@ -83,7 +92,7 @@ class LiveView:
         devices = f" on device{'s' * (len(job.devices) > 1)} {','.join(job.devices)}" if job.devices else ""
         texts: dict[JobState, str] = {
             "running": f"start   {job.name}{devices}",
-            "done": f"done    {job.name}: accuracy {percent(final_accuracy(job.folder))} %, {duration(job.seconds)}",
+            "done": f"done    {job.name}: {outcome(job.folder)}, {duration(job.seconds)}",
             "interrupted": f"stopped {job.name}; the same command resumes it",
             "pruned": f"pruned  {job.name}: {job.reason}",
             "failed": f"FAILED  {job.name}: {job.reason}",
@@ -91,7 +100,8 @@ class LiveView:
         if job.state != "running" or not self.console.is_terminal:  # where the table shows it
             say(texts[job.state], "bold red" if job.state == "failed" else None, self.console)
         if job.state == "failed":
-            for line in [*(f"| {line}" for line in last_lines), f"full output: {job.folder / CONSOLE}"]:
+            unsaid = [f"| {line}" for line in without_reason(last_lines, job.reason)]
+            for line in [*unsaid, f"full output: {job.folder / CONSOLE}"]:
                 say(f"        {line}", None, self.console)
 
     def tick(self) -> None:
@@ -118,6 +128,18 @@ def view(jobs: Sequence[SweepJob], headline: str) -> Group:
     failed = [Text(f"failed: {job.name}: {job.reason}", style="red") for job in jobs if job.state == "failed"]
     starved = not table.rows and any(job.state == "waiting" for job in jobs)
     return Group(Text(headline, style="bold"), *failed, Text(NO_DEVICES) if starved else table)
+
+
+def without_reason(lines: Sequence[str], reason: str) -> list[str]:
+    """Return the last lines of a failed job without its reason; of an error of the user's only the error's own lines.
+
+    >>> without_reason(["Data 40 images", "error: no a", "no b"], "no b")
+    ['error: no a']
+    >>> without_reason(["Traceback", "KeyError: 3"], "KeyError: 3")
+    ['Traceback']
+    """
+    begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=0)
+    return [line for line in lines[begin:] if line.removeprefix("error: ") != reason]
 
 
 def counts(jobs: Sequence[SweepJob]) -> str:

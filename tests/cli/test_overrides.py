@@ -10,7 +10,7 @@ import yaml
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import accepted
 from brain_tumor_tl.cli.help import composed
-from brain_tumor_tl.cli.overrides import current, make_current, note_old_name, overrides_in, parsed, quoted, quoted_path
+from brain_tumor_tl.cli.overrides import current, make_current, note_old_name, overrides_in, parsed, quoted, quoted_text
 
 TEXTS = ["plain", "it's", "back\\slash", "\\'", "end\\", "a,b=[c]", "ü ", "a\\\\'"]
 
@@ -21,8 +21,8 @@ def test_quoted__stands_for_itself(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["~/archive (1)", "/it's/(2)", "C:\\data (3)\\"])
-def test_quoted_path__is_parsed_as_the_path(path: str) -> None:
-    assert parsed(quoted_path(f"data.root={path}")).value() == path
+def test_quoted_text__is_parsed_as_the_path(path: str) -> None:
+    assert parsed(quoted_text(f"data.root={path}")).value() == path
 
 
 def test_overrides_in__neither_flags_nor_their_values() -> None:
@@ -33,7 +33,7 @@ def test_overrides_in__neither_flags_nor_their_values() -> None:
 
 OLD = {
     "split": ("data.split=runs", "data.split=series"),
-    "folds": ("++data.fold_by=runs,grouped", "++data.fold_by=series,grouped"),
+    "folds": ("++data.fold_by=runs,grouped", "data.fold_by=series,grouped"),
     "choice": ("data.split=choice(random,runs)", "data.split=choice(random,series)"),
     "quoted": ("data.split='runs'", "data.split='series'"),
     "other-key": ("name=runs", "name=runs"),

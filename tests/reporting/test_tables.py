@@ -18,7 +18,6 @@ from brain_tumor_tl.reporting.study import table1
 from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import (
     run_table,
-    summary_of,
     summary_table,
     unfinished_lines,
     unfinished_table,
@@ -134,13 +133,6 @@ def test_run_table__why_there_is_no_temperature(make_results: MakeResults) -> No
     text = printed(run_table(make_results(**UNCERTAINTY | {"probabilities": probabilities})))
 
     assert "calibration error 4.12; no temperature: all 9 are correct" in " ".join(text.split())
-
-
-def test_summary_of__one_run(make_results: MakeResults) -> None:
-    assert rows(summary_of(make_results())) == [
-        ["network", "method", "n", "ep.", "accuracy", "study", "diff.", "best", "s/ep."],
-        ["resnet18", "finetune", "1", "100", "90.00", "97.86", "-7.86", "95.00", "1.50"],
-    ]
 
 
 def test_summary_table__grid_of_seeds_and_settings_fits_80_columns(make_results: MakeResults) -> None:

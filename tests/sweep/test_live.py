@@ -103,7 +103,6 @@ def test_live_view__plain_lines_without_a_terminal(jobs: list[SweepJob], monkeyp
         "done    done-one: accuracy 88.97 %, 2 min",
         "FAILED  failed-one: ValueError: no [weights]",
         "        | Traceback",
-        "        | ValueError: no [weights]",
         f"        full output: {jobs[3].folder / 'console.log'}",
         "2 of 5 done, 1 running, 1 failed, 1 waiting: running-one epoch 2/5, accuracy 75.00 %, 30 s left",
     ]
