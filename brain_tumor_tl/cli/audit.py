@@ -18,15 +18,17 @@ from brain_tumor_tl import files
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import accepted
 from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.cli.mistakes import own_words
 from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.intensity import find_intensity
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
-from brain_tumor_tl.data.leakage.copies import DETAIL, TURNS, Pair, find_copies
+from brain_tumor_tl.data.leakage.copies import DETAIL, Pair, find_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
 from brain_tumor_tl.data.leakage.overlap import overlap
+from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.leakage.shortcuts import has_scikit_learn
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.reporting.audit_page import audit_page, summary_lines
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     """Audit the images that the line names; return the exit status, 0 whatever was found."""
     mine = [argument for argument in arguments if argument.startswith(("other=", "out="))]
     paths = {key: Path(value).expanduser() for key, _, value in (line.partition("=") for line in mine) if value}
+    if flags := [argument for argument in arguments if argument.startswith("-")]:
+        print(f"`audit` has no flag `{flags[0]}`; `brain-tumor-tl audit --help` explains it.", file=sys.stderr)
+        return 2
     overrides = accepted([argument for argument in arguments if argument not in mine])
     with run_log(None):
         try:
@@ -49,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
             check(config)
             audit(config, paths.get("other"), paths.get("out", Path("outputs", "audit")))
         except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
-            print(f"error: {error}", file=sys.stderr)
+            foreign = isinstance(error, HydraException | OmegaConfBaseException)
+            print(f"error: {own_words(error) if foreign else error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
