@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
 log = logging.getLogger("brain_tumor_tl")
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's own files say norm.1, not norm1
+
+WAY_OUT = "Choose the network that it belongs to with model.name and model.options."
+ALIKE = 0.85  # of the entries, with their shapes: a head for other classes is two of them
 
 
 class TrainedHead(NamedTuple):
@@ -42,7 +48,7 @@ def load_state_file(network: nn.Module, path: Path, head: str, unused: Sequence[
         ValueError: The file has no state dict, or entries are missing, unexpected or of another shape.
     """
     content, expected = read_content(path), network.state_dict()
-    tensors = tensors_in(content)
+    trained, tensors = own_head(content, path), tensors_in(content)
     prefix = prefix_of(tensors, expected, path)
     state = below(prefix, tensors)
     aside = tuple(f"{name}." for name in (head, *unused))
@@ -55,12 +61,28 @@ def load_state_file(network: nn.Module, path: Path, head: str, unused: Sequence[
     }
     if any(problems.values()):
         found = "; ".join(f"{len(keys)} {kind} ({first_few(keys)})" for kind, keys in problems.items() if keys)
-        raise ValueError(
-            f"The state dict {path} does not fit {type(network).__name__}: entries {found}. "
-            "Choose the network that it belongs to with model.name and model.options."
-        )
+        owner = network_of(tensors, path)
+        way_out = f"They look like those of {owner}: give model.name={owner}." if owner else WAY_OUT
+        raise ValueError(f"The state dict {path} does not fit {type(network).__name__}: entries {found}. {way_out}")
     network.load_state_dict(fitting, strict=False)
-    return own_head(content) or TrainedHead([], below(head + ".", state))
+    return trained or TrainedHead([], below(head + ".", state))
+
+
+def network_of(tensors: Mapping[str, Tensor], path: Path) -> str | None:
+    """Return the network of torchvision whose entries a file has, None if it is like none.
+
+    Each network is built without memory, in 5 s for all of them; those that can't be, RegNets, are not recognised.
+    """
+    alike: dict[str, float] = {}
+    for name in models.list_models(module=models):
+        with suppress(NotImplementedError, RuntimeError, ValueError), torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the initial values, which there are none of
+            expected = models.get_model(name, weights=None).state_dict()
+            state = below(prefix_of(tensors, expected, path), tensors)
+            same = sum(key in state and state[key].shape == value.shape for key, value in expected.items())
+            alike[name] = same / max(len(expected), len(state), 1)
+    best = max(alike, key=alike.__getitem__)
+    return best if alike[best] >= ALIKE else None
 
 
 def first_few(keys: list[str]) -> str:
@@ -137,12 +159,21 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def own_head(content: Any) -> TrainedHead | None:
+def own_head(content: Any, path: Path) -> TrainedHead | None:
     """Return the head of what a file holds if it is one of this package's checkpoints, else None."""
     settings = content.get("hyper_parameters")
     classes = settings.get("classes") if isinstance(settings, Mapping) else None
     state = below("state_dict.head.", tensors_in(content))
-    return TrainedHead(list(classes), state) if state and isinstance(classes, list | tuple) else None
+    if not state or not isinstance(classes, list | tuple):
+        return None
+    require_backbone(content["state_dict"], str(path))
+    return TrainedHead(list(classes), state)
+
+
+def require_backbone(state: Iterable[str], source: str) -> None:
+    """Raise a ValueError if a checkpoint has the head alone, as those of a run with a frozen backbone before its end."""
+    if not any(name.startswith("backbone.") for name in state):
+        raise ValueError(f"{source} has a head without its backbone, since its run was cut: resume that run first.")
 
 
 def take_trained_head(head: nn.Module, trained: TrainedHead, classes: list[str], source: str | None) -> None:

@@ -135,3 +135,18 @@ def test_build_network__head_of_unnamed_classes_T17(
     build_network(NAME, CLASSES, str(tmp_path / "net.pth"))
 
     assert ("classes that the file doesn't name" in caplog.text) == told
+
+
+def test_load_state_file__names_the_network_that_a_file_is_of(tmp_path: Path) -> None:
+    torch.save(named(state_of("mobilenet_v2", num_classes=4), "state_dict.module."), tmp_path / "other.pth")
+
+    with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: .* They look like those of mobilenet_v2: give"):
+        build(NAME, str(tmp_path / "other.pth"))
+
+
+def test_load_state_file__a_network_that_is_not_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "list_models", lambda module: ["alexnet", "regnet_y_400mf"])
+    torch.save({"layer.weight": torch.ones(3, 3)}, tmp_path / "own.pth")
+
+    with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: .* Choose the network that it belongs to"):
+        build(NAME, str(tmp_path / "own.pth"))
