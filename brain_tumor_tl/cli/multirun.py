@@ -23,7 +23,7 @@ from brain_tumor_tl.sweep.naming import run_name
 
 # Hydra's own settings that belong to the multirun, not to its single runs.
 OF_THE_MULTIRUN = ("hydra.mode", "hydra.run.dir", "hydra.sweep", "hydra.sweeper", "hydra.launcher",
-                   "hydra/launcher", "hydra/sweeper")  # fmt: skip
+                   "hydra/launcher")  # fmt: skip
 
 Lines = Sequence[Sequence[str]]  # the overrides of each job
 

@@ -121,6 +121,15 @@ def named_changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
     return choices, {key: value for key, value in values.items() if key not in left_out}
 
 
+def origin_of(config: DictConfig) -> dict[str, Any]:
+    """Return where a run's settings come from, for results.json: choices, changed keys, and a search's metric."""
+    hydra = hydra_settings(config)
+    choices, values = changes(config)
+    origin: dict[str, Any] = {"choices": group_choices(hydra), "changed": [*choices, *values]}
+    of_search = hydra is not None and hydra.runtime.choices.get("hydra/sweeper") == "search"
+    return origin | ({"trial": {"metric": config.search.metric}} if of_search else {})
+
+
 def raw_settings(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain values, with its interpolations as they are written."""
     raw = OmegaConf.to_container(config, resolve=False)

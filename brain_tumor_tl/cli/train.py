@@ -23,8 +23,9 @@ from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.cli.run_names import is_default, origin_of, settled
 from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting import tables
+from brain_tumor_tl.reporting.discover import FAILURE
 from brain_tumor_tl.reporting.study import why_incomparable
-from brain_tumor_tl.run.folder import FAILURE, inspect_folder, note_failure
+from brain_tumor_tl.run.folder import inspect_folder, note_failure
 
 VERBOSE = ("-v", "--verbose")
 

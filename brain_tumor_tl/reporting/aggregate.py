@@ -16,6 +16,7 @@ from brain_tumor_tl.reporting.study import order, row_for, why_incomparable
 
 Settings = Mapping[str, Any]
 ABSENT = "absent"
+OWN_COLUMNS = ("model", "method")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,9 +54,15 @@ class RunGroup:
     number: int = 0
     folds: Folds | None = None
 
+    @property
+    def choices(self) -> Mapping[str, str]:
+        """The choices of the config groups, such as `recipe: onecycle`; empty for runs of older versions."""
+        return self.runs[0].results.get("choices") or {}
+
     def select(self, keys: Iterable[str]) -> Settings:
-        """Return some settings, also those that only other groups have."""
-        return {key: self.settings.get(key, ABSENT) for key in keys}
+        """Return some choices and settings, also those that only other groups have."""
+        known = {**self.choices, **self.settings}
+        return {key: known.get(key, ABSENT) for key in keys}
 
     def spread(self, value: Callable[[Mapping[str, Any]], float | None]) -> Spread | None:
         """Return mean and standard deviation of a value over the runs that have it, None if no run has it."""
@@ -156,7 +163,8 @@ def make_group(runs: tuple[Run, ...], settings_of: Callable[[Mapping[str, Any]],
 def name_differences(groups: Sequence[RunGroup]) -> list[RunGroup]:
     """Return the groups in the order of the study's Table 1, with the settings in which they differ."""
     keys = dict.fromkeys(key for group in groups for key in group.settings)
-    shown = [key for key in keys if not is_implied(key, groups)]
+    chosen = [name for name in choice_names(groups) if not is_implied(name, groups)]
+    shown = [*chosen, *(key for key in keys if not is_implied(key, groups) and not is_explained(key, chosen, groups))]
     free = [key for key in shown if not depends_on(key, groups, lambda group: (group.model, group.method))]
     named = [replace(group, differing=group.select(shown), variant=group.select(free)) for group in groups]
     labels = sorted({group.label for group in named})
@@ -171,9 +179,28 @@ def is_implied(key: str, groups: Sequence[RunGroup]) -> bool:
     return depends_on(key, groups, lambda group: {"model": group.model, "method": group.method}.get(table))
 
 
+def choice_names(groups: Sequence[RunGroup]) -> list[str]:
+    """Return the config groups but those of model and method, which have columns of their own."""
+    return [name for name in dict.fromkeys(n for group in groups for n in group.choices) if name not in OWN_COLUMNS]
+
+
+def is_explained(key: str, chosen: Sequence[str], groups: Sequence[RunGroup]) -> bool:
+    """Return whether a setting has the value that the choices of its config groups give it, in all groups.
+
+    Args:
+        key: The setting.
+        chosen: The config groups with several choices.
+        groups: The groups.
+    """
+    if not chosen or any(key in group.runs[0].results.get("changed", [key]) for group in groups):
+        return False
+    chosen = [*chosen, "model.name", "method.name"]
+    return "." in key and depends_on(key, groups, lambda group: tuple(group.select(chosen).values()))
+
+
 def depends_on(key: str, groups: Sequence[RunGroup], cause: Callable[[RunGroup], Any]) -> bool:
     """Return whether groups with the same `cause` have the same value of a setting."""
-    pairs = {(cause(group), repr(group.settings.get(key, ABSENT))) for group in groups}
+    pairs = {(cause(group), repr(group.select([key])[key])) for group in groups}
     return len(pairs) == len({cause(group) for group in groups})
 
 

@@ -28,6 +28,7 @@ SCHEMA_1_LACKED = {
     "scheduler": {"monitor": None},
 }  # fmt: skip
 SWEEP_FILE = "sweep.json"
+FAILURE = "error.txt"  # why a run failed, in its folder
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
 LOCK = "run.lock"  # a run holds it from before its first file to its end
 STARTING = 60  # seconds that a job may take from its start to the run's lock; imports are slow
@@ -155,7 +156,8 @@ def add_run(folder: Path, job: Job, found: Discovered) -> None:
 
 def current_state(folder: Path, job: Job) -> str:
     """Return the state of a run without results: the sweep's entry, corrected if a killed launcher left it behind."""
-    state, lock = str(job.get("state") or "cut or running"), folder / LOCK
+    unknown = "failed" if (folder / FAILURE).is_file() else "cut or running"
+    state, lock = str(job.get("state") or unknown), folder / LOCK
     starting = job and time.time() - job["time"] < STARTING
     if state not in ("running", "cut or running") or starting or not lock.is_file():
         return state
@@ -171,7 +173,9 @@ def current_state(folder: Path, job: Job) -> str:
 def unfinished_run(folder: Path, job: Job, state: str, problem: str) -> Unfinished:
     """Return a run without usable results, with what its sweep and its folder say about it."""
     status = job.get("exit_status")
-    reason = str(job.get("reason") or (f"exit status {status}" if status else ""))
+    told = folder / FAILURE
+    why = " ".join(told.read_text(encoding="utf-8").split()) if told.is_file() and state == "failed" else ""
+    reason = str(job.get("reason") or why or (f"exit status {status}" if status else ""))
     metrics = folder / "metrics.csv"
     epochs = max(metrics.read_bytes().count(b"\n") - 1, 0) if metrics.is_file() else 0
     log = next((folder / name for name in LOGS if (folder / name).is_file()), None)

@@ -23,6 +23,7 @@ from brain_tumor_tl.reporting.significance import TEST_NOTE, ComparisonSet, comp
 from brain_tumor_tl.reporting.study import CITATION
 from brain_tumor_tl.reporting.table import Table, make_table
 from brain_tumor_tl.reporting.tables import unfinished_table
+from brain_tumor_tl.reporting.trials import by_search, trial_table
 
 MOST_IN_MATRIX = 50  # classes of a confusion matrix on the page
 FAILED = ("failed", "unreadable", "missing")
@@ -107,6 +108,7 @@ def content(report: Report) -> dict[str, Any]:
         "title": report.title,
         "subtitle": report.discovered.state(),
         "failed": sorted(f"{run.name} ({run.state})" for run in report.unfinished if run.state in FAILED),
+        "trials": [trial_table(trials) for trials in by_search(report.discovered.runs)],
         "unfinished": unfinished_table(report.unfinished, report.relative),
         "logs": {run.name: last_lines(run.log) for run in report.unfinished if run.state == "failed"},
     }

@@ -9,6 +9,7 @@ from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.document import Report
 from brain_tumor_tl.reporting.folds import fold_of
+from brain_tumor_tl.reporting.trials import by_search
 
 METRICS = (
     "epochs", "accuracy", "best_accuracy", "best_epoch", "balanced_accuracy", "macro_f1", "loss", "seconds_total",
@@ -19,6 +20,11 @@ PROTOCOL = ("test_images", "identical_in_training", "copies_in_training", "neare
 def csv_rows(report: Report) -> list[dict[str, Any]]:
     """Return a row for each run: the groups in their order, repeated runs, runs without results."""
     rows = [finished_row(report, group, run) for group in report.groups for run in group.runs]
+    for trials in by_search(report.discovered.runs):
+        for run in trials[1:]:
+            trial = run.results["trial"]
+            about = {"state": "trial", "epochs": run.results["epochs"], trial["metric"]: trial["value"]}
+            rows.append({"name": run.results["name"], "folder": report.relative(run.folder), **about})
     for run in report.repeated:
         rows.append({"name": run.results["name"], "folder": report.relative(run.folder), "state": "again"})
     for other in report.unfinished:
@@ -36,6 +42,7 @@ def finished_row(report: Report, group: RunGroup, run: Run) -> dict[str, Any]:
         "folder": report.relative(run.folder),
         "state": "done",
         "reason": "",
+        **({trial["metric"]: trial["value"]} if (trial := results.get("trial")) else {}),
         **{key: results[key] for key in ("model", "method", "seed")},
         **group.differing,
         "fold": fold_of(results),

@@ -188,7 +188,9 @@ def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: M
         settings: One table with dotted keys.
         results: The contents of `results.json`.
     """
-    metrics = {f"final/{name}": results[name] for name in FINAL}
+    trial = results.get("trial")  # of a search, which goes by a validation figure: the test is for the chosen one
+    final = {trial["metric"]: trial["value"]} if trial else {name: results[name] for name in FINAL}
+    metrics = {f"final/{name}": value for name, value in final.items()}
     metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
     logger.log_hyperparams(
         {key: "null" if value is None else value for key, value in settings.items()},

@@ -12,8 +12,8 @@ import yaml
 
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.files import read_json, write_text
+from brain_tumor_tl.reporting.discover import FAILURE
 
-FAILURE = "error.txt"  # why the run failed; absent while it runs and if it was only interrupted
 OF_A_RUN = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
     "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -77,6 +78,12 @@ def best_epoch(rows: Iterable[Mapping[str, Any]], monitored: str) -> tuple[float
         return None, None
     best, epoch = max(seen)
     return float(best), -int(epoch)
+
+
+def best_value(rows: Iterable[Mapping[str, Any]], metric: str) -> float | None:
+    """Return the best value of a metric over the epochs, of a loss the least; None if no epoch has a finite one."""
+    values = [float(row[metric]) for row in rows if metric in row and math.isfinite(row[metric])]
+    return (min if metric.endswith("loss") else max)(values, default=None)
 
 
 def mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:

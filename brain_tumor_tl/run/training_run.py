@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,10 @@ class TrainingRun:
         settings: The whole configuration, checked and resolved, as plain dicts and lists.
         folder: The run's folder.
         resume: Whether to resume from the folder's `last.ckpt`.
-        choices: The config groups with another choice than by default; tables show a choice, not the settings it makes.
-        changed: The keys that the user set, rather than a choice.
+        origin: What results.json says of where the settings come from: `choices`, those of the config groups, and
+            `changed`, the groups with another choice than by default and the keys with other values than their choices
+            give; tables show a choice, such as `onecycle`, not the settings that it makes. And `trial` for one of a
+            search, which goes by its `metric`.
     """
 
     def __init__(
@@ -59,11 +61,10 @@ class TrainingRun:
         settings: Mapping[str, Any],
         folder: Path,
         resume: bool = False,
-        choices: Mapping[str, str] | None = None,
-        changed: Sequence[str] = (),
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings, self.folder, self.resume, self.started = settings, folder, resume, time.time()
-        self.chosen = {"choices": dict(choices or {}), "changed": list(changed)}
+        self.origin = dict(origin or {})
         self.compute = factory.set_up_compute(settings["trainer"], settings["method"], settings["data"]["augment"])
         # The seed's random numbers go to the network's weights, then the new head's: nothing may draw any in between.
         L.seed_everything(settings["seed"], verbose=False)
@@ -224,6 +225,8 @@ class TrainingRun:
         logits, labels, positions = self.outputs("test")
         probabilities, paths = softmax(logits), [printable(self.data.index.paths[position]) for position in positions]
         validation = self.outputs("val")[:2] if monitored == "val" else None
+        if trial := self.origin.get("trial"):
+            trial["value"] = record.best_value(self.recorder.rows, trial["metric"])
         results = {
             **self.results(test_seconds, features),
             "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
@@ -232,9 +235,10 @@ class TrainingRun:
         rows = record.prediction_rows(paths, classes, probabilities, labels)
         files.write_csv(self.folder / "predictions.csv", rows, record.prediction_columns(classes))
         plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
-        self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
+        if not trial:
+            self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
         for logger in self.tensorboards():
-            if monitored == "val":
+            if monitored == "val" and not trial:
                 values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
                 logger.log_metrics(values, step=results["epochs"])
             log_final(logger, settings_with_effect(self.settings), results)
@@ -286,7 +290,7 @@ class TrainingRun:
                 evaluated=best is not None,
             ),
             "study": row_for(model, method),
-            **self.chosen,
+            **self.origin,
             "config": settings,
             "environment": self.environment(),
         }

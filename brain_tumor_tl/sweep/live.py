@@ -100,7 +100,7 @@ class LiveView:
         if job.state != "running" or not self.console.is_terminal:  # where the table shows it
             say(texts[job.state], "bold red" if job.state == "failed" else None, self.console)
         if job.state == "failed":
-            unsaid = [f"| {line}" for line in without_reason(last_lines, job.reason)]
+            unsaid = [f"| {line}" for line in without_reason(last_lines, job.reason or "")]
             for line in [*unsaid, f"full output: {job.folder / CONSOLE}"]:
                 say(f"        {line}", None, self.console)
 

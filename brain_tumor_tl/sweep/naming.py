@@ -60,7 +60,7 @@ def sweep_name(swept: Sequence[str], choices: Mapping[str, str], values: Mapping
         values: Keys whose one value is not the default.
 
     >>> sweep_name(["optimizer.lr", "seed"], {"model": "vgg16"}, {"data.split": "grouped"})
-    'lr-seed-vgg16-splitgrouped'
+    'lr-seed-vgg16-split_grouped'
     """
     return joined([*map(label, swept), *words(choices, values)]) or "defaults"
 

@@ -252,7 +252,7 @@ def test_main__checklist_into_a_file(real_sweep: Path, tmp_path: Path, capsys: p
     assert main([str(real_sweep), "--checklist", str(tmp_path / "list.md")]) == 0
 
     text = (tmp_path / "list.md").read_text()
-    assert "**CLAIM 2024 and TRIPOD+AI: shufflenet_v2_x0_5-frozen-s0**" in text
+    assert "**CLAIM 2024 and TRIPOD+AI: shufflenet_v2_x0_5-frozen-s0-" in text
     assert "| topic | question | answer |" in text
     assert "CLAIM" not in capsys.readouterr().out
     assert not (real_sweep / "report.html").exists()

@@ -134,8 +134,9 @@ class Study:
         return any(trial.user_attrs.get(RUN) == run for trial in self.all(TrialState.PRUNED))
 
     def best(self) -> FrozenTrial | None:
-        """Return the best finished trial, the earliest of equals; None if none is finished."""
-        finished = {trial.number: trial.values[0] for trial in self.all(TrialState.COMPLETE)}
+        """Return the best finished trial, of equals the first by its run's name; None if none is finished."""
+        named = sorted(self.all(TrialState.COMPLETE), key=lambda trial: str(trial.user_attrs.get(RUN)))
+        finished = {trial.number: trial.values[0] for trial in named}
         return self.all()[self.best_of(finished, key=finished.__getitem__)] if finished else None
 
     def summary(self, running: str) -> str:
