@@ -72,6 +72,7 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     """Choose what the settings leave to the machine, and make all settings of the whole process."""
     torch.set_num_threads(trainer["num_threads"] or THREADS)
     quiet_lightning()
+    hardware.leave_slurm(os.environ)
     if not torch.cuda.is_available():
         # Lightning makes PyTorch ask NVML for GPUs, and Adam asks at each step: 0.12 ms if NVML's library is absent,
         # half the time of a linear head's step.

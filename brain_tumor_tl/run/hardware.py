@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,24 @@ def is_further_process(environment: Mapping[str, str]) -> bool:
     Args:
         environment: The process's environment.
     """
-    if int(environment.get("SLURM_NTASKS") or 1) > 1:
+    if is_slurm_task(environment):
         return int(environment.get("SLURM_PROCID") or 0) > 0
     return any(int(environment.get(rank) or 0) > 0 for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
+def is_slurm_task(environment: Mapping[str, str]) -> bool:
+    """Tell whether this process is one of several that srun started together."""
+    return int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1
+
+
+def leave_slurm(environment: MutableMapping[str, str]) -> None:
+    """Keep Lightning from waiting for the other tasks of a SLURM allocation if srun did not start this process.
+
+    Lightning goes by the allocation's number of tasks, also in a notebook or a shell inside it, unless the job has this
+    name.
+    """
+    if int(environment.get("SLURM_NTASKS") or 1) > 1 and not is_slurm_task(environment):
+        environment["SLURM_JOB_NAME"] = "interactive"
 
 
 def computes_bfloat16(accelerator: str) -> bool:

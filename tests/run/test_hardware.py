@@ -113,8 +113,9 @@ PROCESSES = {
     "first-on-lightnings-second-node": ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, True),
     "second-of-torchruns": ({"RANK": "1", "GROUP_RANK": "0", "LOCAL_RANK": "1"}, True),
     "first-on-torchruns-second-node": ({"RANK": "2", "GROUP_RANK": "1", "LOCAL_RANK": "0"}, True),
-    "first-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, False),
-    "second-of-slurms": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, True),
+    "first-of-slurms": ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}, False),
+    "second-of-slurms": ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, True),
+    "lightnings-in-an-allocation": ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "LOCAL_RANK": "1"}, True),
     "alone-under-slurm": ({"SLURM_NTASKS": "1", "SLURM_PROCID": "3"}, False),
 }
 
@@ -122,6 +123,24 @@ PROCESSES = {
 @pytest.mark.parametrize(("environment", "expected"), PROCESSES.values(), ids=PROCESSES)
 def test_is_further_process__by_rank(environment: dict[str, str], expected: bool) -> None:
     assert hardware.is_further_process(environment) == expected
+
+
+# In a notebook, and started by srun: whether Lightning is to take the allocation's tasks for further processes.
+ALLOCATIONS = {
+    "notebook": ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "jupyter"}, "interactive"),
+    "srun": ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_NAME": "mine"}, "mine"),
+    "one-task": ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "mine"}, "mine"),
+    "elsewhere": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("environment", "name"), ALLOCATIONS.values(), ids=ALLOCATIONS)
+def test_leave_slurm__a_process_alone_in_an_allocation_S06(environment: dict[str, str], name: str | None) -> None:
+    environment = dict(environment)
+
+    hardware.leave_slurm(environment)
+
+    assert environment.get("SLURM_JOB_NAME") == name
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
