@@ -28,7 +28,7 @@ def build_metrics(classes: int) -> MetricCollection:
 def scalars(computed: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:
     """Return the metrics of a stage as numbers by name, those of a class as `f1/glioma_tumor`; 0 where undefined.
 
-    They are computed from the confusion matrix in float64; torchmetrics' own are float32. Balanced accuracy and macro F1
+    They come from the confusion matrix in float64; torchmetrics' own are float32. Balanced accuracy and macro F1
     are the mean recall (Brodersen et al. 2010) and the mean F1 of the classes that have images. torchmetrics' own means
     count a class without images as 0 once it is predicted, which happens in the test split of a clean official split.
 

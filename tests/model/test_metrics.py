@@ -20,13 +20,13 @@ def test_build_metrics__agree_with_scikit_learn(seed: int) -> None:
     logits = torch.nn.functional.one_hot(torch.from_numpy(guess), 4).float()
     computed = build_metrics(4)(logits, torch.from_numpy(truth))
     values = scalars(computed, CLASSES)
-    assert values["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess), abs=1e-6)
-    assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess), abs=1e-6)
-    assert values["macro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-6)
+    assert values["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess), abs=1e-12)
+    assert values["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, guess), abs=1e-12)
+    assert values["macro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-12)
     by_class = sk.precision_recall_fscore_support(truth, guess)
     for row, metric in zip(by_class, ("precision", "recall", "f1"), strict=False):
         for name, expected in zip(CLASSES, row, strict=True):
-            assert values[f"{metric}/{name}"] == pytest.approx(expected, abs=1e-6)
+            assert values[f"{metric}/{name}"] == pytest.approx(expected, abs=1e-12)
     assert computed["confusion_matrix"].tolist() == sk.confusion_matrix(truth, guess).tolist()
 
 

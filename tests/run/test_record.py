@@ -238,6 +238,7 @@ def test_prediction_rows__every_figure_can_be_computed_anew(method: str, finishe
 
     bins = np.ceil(confidence * found["bins"])
     gaps = [abs(((guess == labels) - confidence)[bins == number].sum()) for number in set(bins.tolist())]
+    accuracy = sk.accuracy_score(labels, guess), sk.balanced_accuracy_score(labels, guess)
     anew = {
         "log_loss": sk.log_loss(labels, probabilities, labels=range(4)),
         "brier": sk.brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False),
@@ -246,6 +247,7 @@ def test_prediction_rows__every_figure_can_be_computed_anew(method: str, finishe
         "calibration_error": sum(gaps) / len(rows),
     }
     assert anew == {name: pytest.approx(found[name], abs=1e-9) for name in anew}
-    assert sk.accuracy_score(labels, guess) == pytest.approx(results["accuracy"], abs=1e-7)  # torchmetrics is float32
+    assert accuracy == pytest.approx((results["accuracy"], results["balanced_accuracy"]), abs=1e-9)
+    assert sk.f1_score(labels, guess, average="macro") == pytest.approx(results["macro_f1"], abs=1e-9)
     assert [row["correct"] for row in rows] == [str(int(hit)) for hit in guess == labels]
     assert results["loss"] == pytest.approx(found["log_loss"], rel=1e-5)
