@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
 from brain_tumor_tl.data.leakage.overlap import overlap
 from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.leakage.shortcuts import has_scikit_learn
+from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
+from brain_tumor_tl.data.table import apply_tables
 from brain_tumor_tl.reporting.audit_page import audit_page, summary_lines
 from brain_tumor_tl.run import record
 
@@ -81,9 +84,9 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     provide(config.data)
     cache = Path(config.data.cache_dir).expanduser()
-    first = read_file_info(Path(config.data.root), config.data, cache)
-    second = read_file_info(other, config.data, cache) if other else None
-    surveyed = survey.Surveyed(first, find_copies(first, cache))
+    first, patients = read_data_set(Path(config.data.root), config.data, cache, config.data.labels)
+    second = read_data_set(other, config.data, cache)[0] if other else None
+    surveyed = survey.Surveyed(first, find_copies(first, cache), patients)
     findings = findings_of(surveyed, config) | {"overlap": overlap(first, second, cache) if second else None}
     files.write_json(out / "audit.json", findings)
     files.write_csv(out / "duplicates.csv", survey.copy_rows(surveyed))
@@ -94,17 +97,28 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in FILES)}")
 
 
-def read_file_info(root: Path, data: DictConfig, cache: Path) -> FileInfo:
-    """Return the file information of all images below a folder, whose classes are those of `data`.
+def read_data_set(
+    root: Path, data: DictConfig, cache: Path, labels: str | None = None
+) -> tuple[FileInfo, Patients | None]:
+    """Return the file information and the patients of all images below a folder, whose classes are those of `data`.
+
+    Args:
+        root: The folder.
+        data: The table `data` of the configuration. Its tables are of the folder that it names itself.
+        cache: Folder of the cache.
+        labels: CSV file whose labels replace those of the folders.
 
     Raises:
-        ValueError: No image can be read.
+        ValueError: No image can be read, or a table doesn't fit the images.
     """
-    index = read_index(root, [list(names) for names in data.classes])
+    classes, table = [list(names) for names in data.classes], None if labels is None else Path(labels).expanduser()
+    patients = data.patients if root == Path(data.root) or data.patients is None else AUTO
+    index = read_index(root, classes, by_table=table is not None)
     info = load_file_info(index, cache, find_intensity(index, data.intensity)["window"])
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
-    return info
+    index, known = apply_tables(info.index, classes, table, patients, data.merge_scans)
+    return replace(info, index=index), known
 
 
 def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]:
@@ -113,7 +127,7 @@ def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]
     least, not_quite = survey.shown_pairs(surveyed, SHOWN)
     if not has_scikit_learn():
         log.warning("Shortcuts are not measured: scikit-learn is missing, pip install 'brain_tumor_tl[audit]'.")
-    names = survey.possible_splits(index)
+    names = survey.possible_splits(surveyed)
     splits = survey.split_findings(surveyed, names, data.test_fraction, data.stratify, has_scikit_learn())
     return {
         "schema": SCHEMA,
@@ -127,6 +141,7 @@ def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]
         "conflicts": survey.conflicts(surveyed),
         "splits": list(track(splits, "Measuring splits", len(names), console=console, transient=True)),
         "runs": survey.series_counts(surveyed),
+        "patients": survey.patient_counts(surveyed),
         "shown": {"least": as_json(least, index.paths), "not_quite": as_json(not_quite, index.paths)},
         "paths": [printable(path) for path in index.paths],
         "labels": np.asarray(index.labels).tolist(),

@@ -18,6 +18,7 @@ Thumbnails = NDArray[np.uint8]
 GAP = 4  # pixels between the pictures of a strip
 COLUMNS = 8  # pictures in a row of a strip
 SHOWN = 32  # pictures of a series, and pairs of the overlap, that the page shows
+PATIENTS = ("known_patients", "patients_in_training")
 
 
 def audit_page(findings: Findings, thumbnails: Thumbnails, others: Thumbnails | None = None) -> str:
@@ -58,6 +59,11 @@ def summary_lines(findings: Findings) -> list[str]:
         )
     if findings["conflicts"]:
         lines.append(f"{len(findings['conflicts'])} group(s) of copies have more than one label.")
+    if patients := findings["patients"]:
+        lines.append(
+            f"The patient of {patients['images']} images is known, {patients['patients']} patients, from "
+            f"{patients['source']}."
+        )
     lines += [split_line(row) for row in findings["splits"] if "impossible" not in row]
     if overlap:
         lines.append(
@@ -73,9 +79,12 @@ def split_line(row: Findings) -> str:
         _, *by_feature = row["shortcuts"].values()  # the first is the most frequent class
         best = max(by_feature, key=lambda value: value["mean"])
         shortcuts = f", a random forest on size, shape, border and brightness {percent(best)} %"
+    known, trained = (row[key] and number(row[key]) for key in PATIENTS)
+    patients = f"{trained} of the {known} with a known patient have it in training" if known else "patients not known"
     return (
         f"data.split={row['split']}: {number(row['copies_in_training'])} of {number(row['test_images'])} test images "
-        f"have a copy in training; a 1-NN baseline reaches {percent(row['nearest_neighbour'])} %{shortcuts}."
+        f"have a copy in training; {patients}; a 1-NN baseline reaches {percent(row['nearest_neighbour'])} %"
+        f"{shortcuts}."
     )
 
 
@@ -138,13 +147,13 @@ def split_table(splits: Sequence[Findings]) -> Table:
     """Return the copies in training and the nearest-neighbour baseline of each split."""
     headers = (
         "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Series in training",
-        "1-NN accuracy, %", "Classes not tested",
+        "Patient known", "Of these, patient in training", "1-NN accuracy, %", "Classes not tested",
     )  # fmt: skip
-    counts = ("test_images", "identical_in_training", "copies_in_training", "run_in_training")
+    counts = ("test_images", "identical_in_training", "copies_in_training", "run_in_training", *PATIENTS)
     rows = [
         (
-            row["split"], row["seeds"], *(number(row[key]) for key in counts), percent(row["nearest_neighbour"]),
-            ", ".join(row["classes_absent_from_test"]) or None,
+            row["split"], row["seeds"], *(number(row[key]) if row[key] else None for key in counts),
+            percent(row["nearest_neighbour"]), ", ".join(row["classes_absent_from_test"]) or None,
         )
         for row in splits if "impossible" not in row
     ]  # fmt: skip

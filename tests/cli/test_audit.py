@@ -103,6 +103,29 @@ def test_audit__overlap_with_a_second_set(planted: Path, audit: Audit, tmp_path:
     assert overlap["classes"]["glioma_tumor"] == [1, 3]
 
 
+def test_audit__labels_and_patients_of_tables(audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_phantoms(tmp_path / "drawn", per_class=6, size=64, seed=1)
+    (tmp_path / "flat").mkdir()
+    rows = []
+    for number, path in enumerate(sorted((tmp_path / "drawn").rglob("*.png"))):
+        shutil.copy(path, tmp_path / "flat" / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},{f'p{number // 3}' if number < 18 else ''}\n")
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label,patient\n{''.join(rows)}", encoding="utf-8")
+
+    status, found, out = audit(tmp_path / "flat", "data=folder", f"data.labels={table}")
+
+    assert status == 0
+    assert found["contents"]["classes"] == {"a": 12, "b": 12}
+    assert found["patients"] == {"patients": 6, "images": 18, "source": str(table)}
+    by_name = {row["split"]: row for row in found["splits"]}
+    assert list(by_name) == ["random", "grouped", "series", "patients"]
+    assert by_name["random"]["patients_in_training"]["mean"] > 0
+    assert by_name["patients"]["patients_in_training"]["mean"] == 0
+    assert f"The patient of 18 images is known, 6 patients, from {table}." in capsys.readouterr().out.replace("\n", " ")
+    assert "18 images are of 6 known patients" in (out / "audit.html").read_text(encoding="utf-8").replace("\n", " ")
+
+
 def test_audit__synthetic_images_without_parts(
     audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,4 +191,7 @@ def test_audit__of_the_studys_images(
     by_name = {row["split"]: row for row in found["splits"]}
     assert by_name["random"]["nearest_neighbour"]["mean"] == pytest.approx(0.9205, abs=0.01)
     assert by_name["official"]["nearest_neighbour"]["mean"] == pytest.approx(0.764, abs=0.0115)
+    assert found["patients"]["patients"] == 202
+    assert by_name["random"]["patients_in_training"]["mean"] > 0.98 * by_name["random"]["known_patients"]["mean"]
+    assert by_name["patients"]["patients_in_training"] == {"mean": 0, "sd": 0}
     assert by_name["official"]["shortcuts"]["width and height"]["mean"] == pytest.approx(0.627, abs=0.02)

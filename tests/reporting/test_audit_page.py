@@ -16,7 +16,7 @@ SIZE = 6
 THUMBNAILS = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, SIZE, SIZE), dtype=np.uint8)
 SPLIT: dict[str, Any] = {
     "split": "random", "test_images": {"mean": 10, "sd": 0}, "copies_in_training": {"mean": 2.5, "sd": 0.5},
-    "nearest_neighbour": {"mean": 0.9, "sd": 0.01},
+    "nearest_neighbour": {"mean": 0.9, "sd": 0.01}, "known_patients": None, "patients_in_training": None,
     "shortcuts": {name: {"mean": mean, "sd": 0} for name, mean in (("constant guess", 0.9), ("a", 0.3), ("b", 0.4))},
 }  # fmt: skip
 
@@ -65,10 +65,12 @@ def test_pictures__those_of_the_findings() -> None:
 
 def test_split_line__best_shortcut_without_the_constant_guess() -> None:
     assert split_line(SPLIT) == (
-        "data.split=random: 2.5 ± 0.5 of 10 test images have a copy in training; a 1-NN baseline reaches 90.00 ± 1.00 "
-        "%, a random forest on size, shape, border and brightness 40.00 %."
+        "data.split=random: 2.5 ± 0.5 of 10 test images have a copy in training; patients not known; a 1-NN baseline "
+        "reaches 90.00 ± 1.00 %, a random forest on size, shape, border and brightness 40.00 %."
     )
     assert split_line(SPLIT | {"shortcuts": None}).endswith("a 1-NN baseline reaches 90.00 ± 1.00 %.")
+    patients = {"known_patients": {"mean": 7, "sd": 0}, "patients_in_training": {"mean": 5.5, "sd": 0.5}}
+    assert "; 5.5 ± 0.5 of the 7 with a known patient have it in training; a" in split_line(SPLIT | patients)
 
 
 def test_across_table__a_column_for_each_level() -> None:

@@ -20,6 +20,7 @@ from brain_tumor_tl.data.leakage.file_info import FileInfo
 from brain_tumor_tl.data.leakage.relations import Relations, nearest_neighbour_accuracy
 from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.leakage.shortcuts import Features, shortcut_accuracies, shortcut_features
+from brain_tumor_tl.data.patients import Patients
 from brain_tumor_tl.data.splits.groups import Indices, groups_with_several
 from brain_tumor_tl.data.splits.protocol import SPLITS, Protocol, count_leaked, divide
 from brain_tumor_tl.data.splits.split import Split
@@ -36,10 +37,12 @@ class Surveyed:
     Attributes:
         info: Properties of its files.
         copies: Its copies.
+        patients: Its patients, None if none is known.
     """
 
     info: FileInfo
     copies: Copies
+    patients: Patients | None = None
 
     @property
     def index(self) -> Index:
@@ -49,7 +52,10 @@ class Surveyed:
     @cached_property
     def relations(self) -> Relations:
         """Which images must stay together in a split."""
-        return Relations(self.index.paths, self.copies.pixels, self.copies.groups, thumbnails=self.info.thumbnails)
+        patients = None if self.patients is None else self.patients.numbers
+        return Relations(
+            self.index.paths, self.copies.pixels, self.copies.groups, patients, thumbnails=self.info.thumbnails
+        )
 
     @property
     def levels(self) -> dict[str, Indices]:
@@ -216,9 +222,28 @@ def measure(surveyed: Surveyed, splits: Sequence[Split], features: Features) -> 
         "identical_in_training": mean_and_std([count_leaked(split, relations.identical) for split in splits]),
         "copies_in_training": mean_and_std([count_leaked(split, relations.copies) for split in splits]),
         "run_in_training": mean_and_std([count_leaked(split, relations.series) for split in splits]),
+        **patients_in_training(splits, relations.patients),
         "nearest_neighbour": mean_and_std(accuracies),
         "shortcuts": by_kind if features else None,
     }
+
+
+def patients_in_training(splits: Sequence[Split], patients: Indices | None) -> dict[str, Any]:
+    """Return how many test images are of known patients, and how many of these have their patient in training."""
+    if patients is None:
+        return {"known_patients": None, "patients_in_training": None}
+    return {
+        "known_patients": mean_and_std([int((patients[split.test] >= 0).sum()) for split in splits]),
+        "patients_in_training": mean_and_std([count_leaked(split, patients) for split in splits]),
+    }
+
+
+def patient_counts(surveyed: Surveyed) -> dict[str, Any] | None:
+    """Return the number of patients, of images whose patient is known, and where that is from; None for none."""
+    if surveyed.patients is None:
+        return None
+    numbers, source = surveyed.patients.numbers, surveyed.patients.source
+    return {"patients": len(np.unique(numbers[numbers >= 0])), "images": int((numbers >= 0).sum()), "source": source}
 
 
 def mean_and_std(values: Sequence[float | None]) -> dict[str, float]:
@@ -231,10 +256,11 @@ def mean_and_std(values: Sequence[float | None]) -> dict[str, float]:
     return {"mean": float(known.mean()), "sd": float(known.std(ddof=1)) if len(known) > 1 else 0.0}
 
 
-def possible_splits(index: Index) -> list[str]:
-    """Return the values of `data.split` that an audit measures: all but k-fold, official ones if the set has them."""
-    official = "test" in index.official
-    return [name for name in SPLITS if name != "kfold" and (official or not name.startswith("official"))]
+def possible_splits(surveyed: Surveyed) -> list[str]:
+    """Return the values of `data.split` that an audit measures: all that the set allows, but k-fold."""
+    impossible = {"kfold"} if surveyed.patients else {"kfold", "patients"}
+    impossible |= set() if "test" in surveyed.index.official else {"official", "official_clean"}
+    return [name for name in SPLITS if name not in impossible]
 
 
 def shown_pairs(surveyed: Surveyed, count: int) -> tuple[list[Pair], list[Pair]]:
