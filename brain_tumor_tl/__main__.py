@@ -19,6 +19,7 @@ VERBS = {
     "search": "find the best settings with Optuna, running many trials on the devices of this machine",
     "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
 }
+SHELLS = ("bash", "zsh", "fish")
 COMPLETED = ("train", "search")  # verbs whose keys Hydra completes
 
 
@@ -31,7 +32,7 @@ def main() -> int:
         case verb if verb == "--version" or (verb in VERBS and "--version" in arguments):
             print(f"brain-tumor-tl {__version__}")
         case "-sc" | "--shell-completion":
-            complete(arguments)
+            return complete(arguments)
         case verb if verb in VERBS and {"-h", "--help"} & set(arguments):
             print(import_module("brain_tumor_tl.cli.help").help_page(verb))
         case verb if verb in VERBS:
@@ -50,23 +51,30 @@ def overview() -> str:
         "brain-tumor-tl: transfer learning on brain MRI slices\n\n"
         f"usage: brain-tumor-tl VERB ...\n\n{verbs}\n\n"
         "brain-tumor-tl VERB --help explains every option.\n"
-        'Tab completion for bash: eval "$(brain-tumor-tl -sc install=bash)"'
+        'Tab completion: eval "$(brain-tumor-tl -sc install=bash)", or install=zsh; in fish\n'
+        "brain-tumor-tl -sc install=fish | source"
     )
 
 
-def complete(arguments: list[str]) -> None:
-    """Answer the shell's request for completions: verbs first, then what Hydra offers for the verb."""
+def complete(arguments: list[str]) -> int:
+    """Answer the shell's request for completions: verbs first, then what Hydra offers; return the exit status."""
+    task, _, shell = arguments[-1].partition("=")
+    if task not in ("install", "query") or shell not in SHELLS:
+        print(f"Expected -sc install= with one of {', '.join(SHELLS)}, got {arguments[-1]!r}.", file=sys.stderr)
+        return 2
+    if (task, shell) == ("install", "zsh"):
+        print("autoload -Uz bashcompinit && bashcompinit")  # zsh then takes bash's functions
     words = os.environ.get("COMP_LINE", "").split(" ")
-    if any(argument.startswith("query") for argument in arguments):
+    if task == "query":
         if len(words) <= 2:
-            print(" ".join(VERBS))
-            return
+            print(("\n" if shell == "fish" else " ").join(VERBS))
+            return 0
         if words[1] not in COMPLETED:
-            return
+            return 0
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     from brain_tumor_tl.cli.train import main as train
 
-    train(arguments)
+    return train(arguments)
 
 
 if __name__ == "__main__":

@@ -312,6 +312,31 @@ def test_complete__leaves_folders_to_the_shell(tmp_path: Path) -> None:
     assert completions("brain-tumor-tl report out", tmp_path) == []
 
 
+def test_complete__code_for_each_shell(tmp_path: Path) -> None:
+    shells = {shell: run("-sc", f"install={shell}", folder=tmp_path).stdout for shell in ("bash", "zsh", "fish")}
+
+    assert shells["zsh"] == "autoload -Uz bashcompinit && bashcompinit\n" + shells["bash"]
+    assert "complete -c brain-tumor-tl -x -a '(hydra_fish_completion)'" in shells["fish"]
+    refused = run("-sc", "install=tcsh", folder=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "Expected -sc install= with one of bash, zsh, fish, got 'install=tcsh'.\n"
+
+
+def test_complete__one_candidate_a_line_for_fish(tmp_path: Path) -> None:
+    offered = run("-sc", "query=fish", folder=tmp_path, COMP_LINE="brain-tumor-tl tr")
+    assert offered.stdout.splitlines() == list(VERBS)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine")
+def test_complete__in_fish(tmp_path: Path) -> None:
+    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
+    asked = 'brain-tumor-tl -sc install=fish | source; complete -C "brain-tumor-tl train model=res"'
+
+    assert run("-c", asked, folder=tmp_path, program=("fish",), PATH=path, HOME=str(tmp_path)).stdout.split() == [
+        "model=resnet18", "model=resnet50",
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 @pytest.mark.parametrize(
     ("line", "expected"),
