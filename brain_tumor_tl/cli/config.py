@@ -129,8 +129,8 @@ class ModelConfig:
     """The network and its initial weights."""
 
     name: str = option("any classification network of torchvision.models")
-    weights: str | None = option("a torchvision weight name, a file with a state dict, or null for random weights")
-    options: dict[str, Any] = option("further arguments of torchvision's builder (+model.options.dropout=0.5)")
+    weights: str | None = option("a torchvision weight name, a state dict's or checkpoint's file, or null: random")
+    options: dict[str, Any] = option("further arguments of torchvision's builder (model.options.dropout=0.5)")
 
 
 @dataclass
@@ -148,7 +148,7 @@ class OptimizerConfig:
 
     name: str = option("any class of torch.optim")
     lr: float = option("learning rate", above=0)
-    options: dict[str, Any] = option("further arguments of the optimizer (+optimizer.options.weight_decay=0.01)")
+    options: dict[str, Any] = option("further arguments of the optimizer (optimizer.options.weight_decay=0.01)")
 
 
 @dataclass
@@ -201,7 +201,10 @@ class TrainerConfig:
         "replay training steps as CUDA graphs, not yet tried on a GPU; auto: on one that accepts it", choices=AUTO
     )
     detect_anomaly: bool = option("stop at the operation whose gradient is NaN; slow")
-    profiler: str | None = option("write where time was spent to fit-profile.txt and test-profile.txt in the run's folder", choices=("simple", "advanced"))
+    profiler: str | None = option(
+        "write where time was spent to fit-profile.txt and test-profile.txt in the run's folder",
+        choices=("simple", "advanced"),
+    )
     num_threads: int | None = option("number of PyTorch's CPU threads; null for PyTorch's default", low=1)
     keep_memory: bool = option("on a CPU, keep freed memory for the next step, which is faster")
     enable_progress_bar: bool = option("show a progress bar")

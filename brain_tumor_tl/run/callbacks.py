@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import resource
 import sys
@@ -15,12 +16,16 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
+from torch.nn import functional as F
+from torch.utils.tensorboard.summary import hparams
 
 from brain_tumor_tl.console import console, log
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
+from brain_tumor_tl.run.checkpoints import epochs_in
 
 FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
+TOLD_SECONDS = 5  # between two lines where there is no progress bar
 SAMPLE_SECONDS = 0.5  # between two readings of the running loss; each makes a GPU wait
 
 
@@ -68,11 +73,16 @@ class EpochRecorder(L.Callback):
         self._validated = now(pl_module.device)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch's row."""
+        """Write the epoch's row.
+
+        Raises:
+            ValueError: The loss is not finite; nothing is written then.
+        """
         row = self._row(trainer, pl_module)
+        losses = [value for name, value in row.items() if name.endswith("/loss")]
+        if not all(map(math.isfinite, losses)) or not has_finite_weights(pl_module):
+            raise self._not_finite(trainer, pl_module, row)
         self.rows.append(row)
-        if not math.isfinite(row["train/loss"]):
-            log.warning(f"The loss of epoch {row['epoch']} is not a finite number; a lower optimizer.lr may help.")
         if not trainer.is_global_zero:
             return
         write_csv(self.folder / "metrics.csv", self.rows)
@@ -93,6 +103,18 @@ class EpochRecorder(L.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
+
+    def _not_finite(self, trainer: L.Trainer, module: Any, row: Mapping[str, Any]) -> ValueError:
+        """Return the error of an epoch whose loss is not finite: where it began, what is saved and the way out."""
+        step = first_step_not_finite(trainer, module)
+        where = f"epoch {row['epoch']}" + (f", step {step}" if step else "")
+        saved = epochs_in(self.folder / "checkpoints" / "last.ckpt")
+        kept = f"checkpoints/last.ckpt is that of epoch {saved}" if saved else "No checkpoint was written before"
+        half = "" if trainer.precision == "32-true" else ", or trainer.precision=32-true"
+        return ValueError(
+            f"The loss is not a finite number since {where}, at a learning rate of {row['learning_rate']:g}. {kept}. "
+            f"Train anew with a lower optimizer.lr or trainer.gradient_clip_val=1{half}."
+        )
 
     def _row(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         """Return the epoch's row; without columns of the monitored split if the epoch did not evaluate it."""
@@ -127,6 +149,7 @@ class ProgressBar(L.Callback):
         self._task: Any = None
         self._images = 0  # of the epoch so far, on all devices
         self._began = self._sampled = 0.0
+        self._told = -math.inf  # when an epoch's line was last written
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
@@ -161,14 +184,17 @@ class ProgressBar(L.Callback):
             self.bar.update(self._task, state=state)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch's line if there is no bar."""
+        """Write the epoch's line if there is no bar; of many in a short time only some, the others to the log file."""
         if self.bar:
             return
         row = self.recorder.rows[-1]
         splits = [split for split in ("train", self.recorder.monitored) if f"{split}/loss" in row]
         told = [f"{split} loss {row[f'{split}/loss']:.3f} accuracy {row[f'{split}/accuracy']:.2%}" for split in splits]
         speed = f"{row['images_per_second/train']:,.0f} images/s"
-        log.info("  ".join([f"Epoch {row['epoch']}/{trainer.max_epochs}", speed, *told]))
+        due = row["epoch"] == trainer.max_epochs or time.monotonic() - self._told > TOLD_SECONDS
+        self._told = time.monotonic() if due else self._told
+        line = "  ".join([f"Epoch {row['epoch']}/{trainer.max_epochs}", speed, *told])
+        log.log(logging.INFO if due else logging.DEBUG, line)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
@@ -183,6 +209,9 @@ class ProgressBar(L.Callback):
 def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Send a run's settings and final metrics to TensorBoard's HParams tab, into the event file of its curves.
 
+    The message that names the columns is left out: TensorBoard 2.21 takes that of any one run for all, and hides what
+    only others have. Without it the columns are those of all runs (findings/tensorboard-hparams.sh).
+
     Args:
         logger: The run's.
         settings: One table with dotted keys.
@@ -192,11 +221,45 @@ def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: M
     final = {trial["metric"]: trial["value"]} if trial else {name: results[name] for name in FINAL}
     metrics = {f"final/{name}": value for name, value in final.items()}
     metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
-    logger.log_hyperparams(
-        {key: "null" if value is None else value for key, value in settings.items()},
-        {name: value for name, value in metrics.items() if value is not None},
-        step=results["epochs"],
-    )
+    logger.log_metrics({name: value for name, value in metrics.items() if value is not None}, step=results["epochs"])
+    numbers = (int, float)
+    told = {key: value if type(value) in numbers else readable(value) for key, value in settings.items()}
+    _, start, end = hparams(told, {})  # type: ignore[no-untyped-call]  # torch's own
+    writer = logger.experiment._get_file_writer()
+    for summary in (start, end):
+        writer.add_summary(summary)
+
+
+def readable(value: Any) -> str:
+    """Return a setting's value as it is written in YAML and on the command line.
+
+    >>> readable(None), readable(True), readable([["a", "b"], 1])
+    ('null', 'true', '[[a,b],1]')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(readable, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def has_finite_weights(module: L.LightningModule) -> bool:
+    """Tell whether all weights that learn are finite; a step can spoil them after the epoch's last loss."""
+    sums = [parameter.detach().sum() for parameter in module.parameters() if parameter.requires_grad]
+    return bool(torch.stack(sums).isfinite().all()) if sums else True
+
+
+def first_step_not_finite(trainer: L.Trainer, module: Any) -> int | None:
+    """Return the first step of the epoch, from 1, whose loss is not finite; None if it is not known.
+
+    Args:
+        trainer: In one process, so that the outputs are in the order of the steps.
+        module: Has `outputs(stage)`.
+    """
+    if trainer.world_size > 1:
+        return None
+    logits, labels, _ = module.outputs("train")
+    spoilt = (~F.cross_entropy(logits, labels, reduction="none").isfinite()).nonzero()
+    batches: Any = trainer.train_dataloader
+    return int(spoilt[0]) // int(batches.batch_size) + 1 if len(spoilt) else None
 
 
 def now(device: torch.device) -> float:

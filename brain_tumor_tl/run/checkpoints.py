@@ -5,6 +5,7 @@ Lightning's ModelCheckpoint writes after every epoch whatever it costs, and writ
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from brain_tumor_tl.files import replacing
 
@@ -62,6 +63,43 @@ class Checkpoints(Checkpoint):
             )
         self.best = state_dict["best"]
 
+    def epochs_saved(self, network: Mapping[str, nn.Module], needs_best: bool) -> int:
+        """Return after how many epochs a run resumes from its `last.ckpt`.
+
+        Args:
+            network: The run's backbone and head.
+            needs_best: Whether the weights of the best epoch will be tested.
+
+        Raises:
+            ValueError: A file is damaged, absent or not of this run.
+        """
+        last = self._read(self.last_path, "callbacks", "loops", "optimizer_states")
+        expected = {f"{part}.{key}": v for part, module in network.items() for key, v in module.state_dict().items()}
+        found = {key: value for key, value in last["state_dict"].items() if key != "class_weights"}
+        if any(key not in expected or value.shape != expected[key].shape for key, value in found.items()):
+            raise self._lost(self.last_path, "it holds another network")
+        if needs_best and last["callbacks"][self.state_key]["best"] > -math.inf:
+            if not self.best_path.is_file():
+                raise self._lost(self.best_path, "it is gone, and the weights of the best epoch so far with it")
+            self._read(self.best_path)
+        return rows_in(last)
+
+    def _read(self, path: Path, *parts: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # torch raises whatever it comes upon
+            raise self._lost(path, "it is damaged" if path.stat().st_size else "it is empty") from error
+        if not isinstance(content, dict) or not content.keys() >= {"state_dict", *parts}:
+            raise self._lost(path, "it is no checkpoint of a run")
+        return content
+
+    def _lost(self, path: Path, why: str) -> ValueError:
+        others = [name for name in ("last.ckpt", "best.ckpt") if (path.parent / name).is_file() and name != path.name]
+        return ValueError(
+            f"The run can't go on from {path}: {why}. {' and '.join(['metrics.csv', *others])} of the run are as they "
+            "were. Put the file back if you have a copy, or train anew in its place with force=true."
+        )
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -96,6 +134,17 @@ class Checkpoints(Checkpoint):
         save(trainer, self.last_path)
         self._saved_epoch, self._ended = epoch, time.perf_counter()
         self._cost = self._ended - started
+
+
+def rows_in(checkpoint: Mapping[str, Any]) -> int:
+    """Return how many epochs a checkpoint has the rows of."""
+    recorder = checkpoint["callbacks"].get("EpochRecorder")
+    return len(json.loads(recorder["rows"])) if recorder else 0
+
+
+def epochs_in(path: Path) -> int:
+    """Return how many epochs of a run are in its `last.ckpt`, 0 if it has none."""
+    return rows_in(torch.load(path, map_location="cpu", weights_only=True, mmap=True)) if path.is_file() else 0
 
 
 def save(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:

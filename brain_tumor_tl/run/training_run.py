@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
-from brain_tumor_tl.console import config_tree, console, log
+from brain_tumor_tl.console import log
 from brain_tumor_tl.data.batches import Batches, resident
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
@@ -29,12 +30,12 @@ from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.predictions import read_units
-from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.study import row_for
-from brain_tumor_tl.run import factory, hardware, record
+from brain_tumor_tl.run import batching, factory, hardware, record
 from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.folder import config_digest, settings_with_effect
+from brain_tumor_tl.run.introduction import introduction
 
 # Images in a batch of the feature pass. On a processor small batches stay in its cache: MobileNetV2 in bf16 on 2 cores
 # did 112 images/s in batches of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
@@ -79,9 +80,14 @@ class TrainingRun:
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
         self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", settings["method"]["freeze"])
-        self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, self.recorder, self.checkpoints)
+        parts = {"backbone": network.backbone, "head": network.head}
+        done = self.checkpoints.epochs_saved(parts, monitored == "val") if resume else 0
+        callbacks = self.recorder, self.checkpoints
+        self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
-        self.blocks = factory.make_blocks(settings, self.compute, self.data, self.trainer.world_size)
+        devices = self.trainer.world_size
+        self.least = batching.least_images(settings, network.backbone, self.counts["train"], devices)
+        self.blocks = batching.make_blocks(settings, self.compute, self.data, devices, self.least)
         self.model = factory.make_model(settings, network, self.data, self.blocks)
         self.digests = {
             "config": config_digest(settings),
@@ -125,31 +131,10 @@ class TrainingRun:
             rows = [{"path": printable(path), "reason": reason} for path, reason in self.data.index.bad]
             files.write_csv(self.folder / "bad_files.csv", rows)
             log.warning(f"{len(rows)} file(s) left out, listed in {self.folder / 'bad_files.csv'}")
-        console.print(config_tree(self.settings, self.settings["name"]))
         for logger in self.tensorboards():
             logger.experiment.add_text("config", f"```yaml\n{text}```")
-        for name, told in self.introduction():
+        for name, told in introduction(self):
             log.info(f"{name:<10}{told}")
-
-    def introduction(self) -> Iterator[tuple[str, str]]:
-        """Yield what is printed of data, cache, network, device and split of the run."""
-        images, index = self.data.images, self.data.index
-        source = "SYNTHETIC phantoms, which prove nothing about MRI" if self.synthetic else "images"
-        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
-        yield "Data", f"{len(index)} {source} from {index.root}: {counts}"
-        how = "made in" if images.built else "opened from"
-        yield "Cache", f"{images.megabytes():.0f} MB of decoded images {how} {images.path}"
-        yield from self.data.remarks()
-        total = sum(p.numel() for p in self.model.parameters())
-        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        yield "Network", f"{self.settings['model']['name']}, {total:,} parameters, {trainable:,} trainable"
-        layout = ", channels last" if self.compute.channels_last else ""
-        yield "Device", f"{hardware.device_name(self.device)}, {self.compute.precision}{layout}"
-        if self.settings["method"]["freeze"] and not self.compute.caches_features:
-            yield "Features", "not cached: the backbone processes the images in every epoch"
-        yield "Protocol", describe_protocol(self.data.describe_split())
-        if self.data.monitored == "test":
-            yield "", "the test split is evaluated after each epoch, as in the study: best_accuracy is optimistic"
 
     def environment(self) -> dict[str, Any]:
         """Return the contents of `environment.json`."""
@@ -191,12 +176,13 @@ class TrainingRun:
         prepare, augment = (data.normalize, data.prepare_training) if kept is None else (None, None)
         inputs = resident(data.pixels if kept is None else kept, self.device)
         everything = data.batches(inputs, self.trainer, prepare, from_disk=kept is None)
-        many = factory.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
+        many = batching.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
         training = everything.of(
             split.train,
             prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images
             epoch=lambda: int(self.trainer.current_epoch),
             in_blocks=self.blocks is not None,
+            least=self.least,
         )
         monitored = everything.of(getattr(split, data.monitored), batch_size=many)
         return training, monitored, everything.of(split.test, batch_size=many)
@@ -210,9 +196,9 @@ class TrainingRun:
 
     def load_best_weights(self) -> None:
         """Give the model the best validation epoch's weights; without a validation split the last weights stay."""
-        best = self.checkpoints.best_path
-        if self.data.monitored == "val" and best.is_file():
-            self.model.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        if self.data.monitored == "val" and self.checkpoints.best > -math.inf:
+            content = torch.load(self.checkpoints.best_path, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(content["state_dict"])
 
     def finish(self, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
         """Write predictions, figures, TensorBoard's final values and `results.json`; return the contents of the last.

@@ -299,6 +299,11 @@ COMBINED = {
     "no-batch": (["trainer.limit_test_batches=0"], "`trainer.limit_test_batches` to be null.*got 0"),
     "share-above-one": (["trainer.limit_train_batches=1.5"], "`trainer.limit_train_batches` .*got 1.5"),
     "batches-in-words": (["trainer.limit_val_batches=few"], "`trainer.limit_val_batches` .*got 'few'"),
+    "infinite-weight": (
+        ["loss.class_weights=[1,1,1,.inf]"],
+        "every one of `loss.class_weights` to be a positive number",
+    ),
+    "copied-processes": (["trainer.strategy=ddp_spawn"], r"got ddp_spawn, whose .* Give trainer\.strategy=ddp\."),
     "no-step": (["trainer.max_steps=0"], "`trainer.max_steps` to be -1 or at least 1, got 0"),
     "never-monitored": (
         ["trainer.max_epochs=2", "trainer.check_val_every_n_epoch=3"],

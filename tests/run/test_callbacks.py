@@ -19,12 +19,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch.utils.data import DataLoader, TensorDataset
 
 from brain_tumor_tl.console import log, run_log
+from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
 from brain_tumor_tl.run import callbacks
-from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar, log_final, memory_megabytes, now
+from brain_tumor_tl.run.callbacks import FINAL, EpochRecorder, ProgressBar, log_final, memory_megabytes, now
+from brain_tumor_tl.run.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:The number of training batches", "ignore:`isinstance"
@@ -218,15 +226,100 @@ def test_log_final__hparams_tab_has_the_final_metrics_in_the_runs_own_file(tmp_p
         key.rpartition("/")[2]: HParamsPluginData.FromString(value)
         for key, value in events.PluginTagToContent("hparams").items()
     }
+    assert set(content) == {"session_start_info", "session_end_info"}  # no message that names columns for all runs
     told = content["session_start_info"].session_start_info.hparams
     assert {key: value.string_value or value.number_value for key, value in told.items()} == {
-        "model.name": "resnet18", "model.weights": "null", "optimizer.lr": 0.001, "data.classes": "[['a', 'b']]",
+        "model.name": "resnet18", "model.weights": "null", "optimizer.lr": 0.001, "data.classes": "[[a,b]]",
     }  # fmt: skip
-    metrics = {info.name.tag for info in content["experiment"].experiment.metric_infos}
-    assert metrics == {
+    assert {tag for tag in events.Tags()["scalars"] if tag.startswith("final/")} == {
         "final/accuracy", "final/balanced_accuracy", "final/macro_f1", "final/loss", "final/seconds_per_epoch",
     }  # fmt: skip
     assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/accuracy")] == [(12, pytest.approx(0.9))]
+
+
+def tensorboards_hparams(folder: Path) -> Any:
+    """Return what TensorBoard's own HParams tab shows of all runs below a folder: its columns."""
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    context = Context(TBContext(data_provider=provider, logdir=str(folder)))
+    request = RequestContext()
+    found = (context.hparams_metadata(request, ""), context.hparams_from_data_provider(request, "", 100))
+    return context.experiment_from_metadata(request, "", True, *found)
+
+
+@pytest.mark.parametrize("first", ["with", "without"])
+def test_log_final__tensorboard_has_the_columns_of_all_runs_P5(first: str, tmp_path: Path) -> None:
+    own = {"with": {"optimizer.options.weight_decay": 0.01}, "without": {"optimizer.options": {}}}
+    results = dict.fromkeys(FINAL, 0.9) | {"epochs": 2, "seconds_per_epoch": {"train": 1.5}}
+    order = [first, *(name for name in own if name != first)]
+    for number, name in enumerate(order):  # whichever TensorBoard comes upon first
+        logger = TensorBoardLogger(tmp_path / f"{number}-{name}", name="", version="tensorboard")
+        log_final(logger, {"optimizer.lr": 0.001, "trainer.deterministic": True} | own[name], results)
+        logger.finalize("success")
+
+    shown = tensorboards_hparams(tmp_path)
+
+    assert {info.name for info in shown.hparam_infos} == {
+        "optimizer.lr", "trainer.deterministic", "optimizer.options.weight_decay", "optimizer.options",
+    }  # fmt: skip
+    assert {f"final/{name}" for name in FINAL} <= {info.name.tag for info in shown.metric_infos}
+
+
+class Bad(L.Callback):
+    """Raises the learning rate beyond all bounds before a batch of an epoch, both counted from 1."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.when = epoch - 1, batch - 1
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == self.when:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = float("inf")
+
+
+DIVERGES = {  # epoch and batch with the bad learning rate, and what is told
+    "within-an-epoch": (
+        3,
+        1,
+        r"epoch 3, step 2, at a learning rate of 0\.01\. checkpoints/last\.ckpt is that of epoch 2\.",
+    ),
+    "after-the-last-loss": (
+        3,
+        3,
+        r"epoch 3, at a learning rate of 0\.01\. checkpoints/last\.ckpt is that of epoch 2\.",
+    ),
+    "at-once": (1, 1, r"epoch 1, step 2, .*No checkpoint was written before\. Train anew with a lower optimizer\.lr"),
+}
+
+
+@pytest.mark.parametrize(("epoch", "batch", "match"), DIVERGES.values(), ids=DIVERGES)
+def test_epoch_recorder__a_loss_that_is_not_finite_stops_the_run(
+    epoch: int, batch: int, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brain_tumor_tl.run.checkpoints.SHARE", 1e9)  # after every epoch, however long it takes
+    model = TumorClassifier(
+        "shufflenet_v2_x0_5", ["a", "b"], weights=None, freeze=True, optimizer="SGD", lr=0.01, monitored="test"
+    )
+    images = torch.rand(12, 1024, generator=torch.Generator().manual_seed(0))  # features in the place of images
+    batches = DataLoader(TensorDataset(images, torch.arange(12) % 2, torch.arange(12)), batch_size=4)
+    kept = Checkpoints(tmp_path / "checkpoints", "test/accuracy", frozen=True)
+    rows = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=5, logger=False, callbacks=[rows, kept, Bad(epoch, batch)],
+        check_val_every_n_epoch=5, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+    with pytest.raises(ValueError, match=match):
+        trainer.fit(model, batches, batches)
+
+    assert [row["epoch"] for row in rows.rows] == list(range(1, epoch))
+    if epoch > 1:
+        saved = torch.load(kept.last_path, weights_only=True)
+        assert saved["epoch"] == epoch - 2
+        assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
 def progress(folder: Path) -> list[L.Callback]:

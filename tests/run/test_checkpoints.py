@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from brain_tumor_tl.run.checkpoints import Checkpoints, complete
+from brain_tumor_tl.model.backbone import build_network
+from brain_tumor_tl.run.checkpoints import Checkpoints, complete, epochs_in
 
 
 class Small(L.LightningModule):
@@ -93,6 +96,62 @@ def test_checkpoints__frozen_backbone_stays_out_until_it_is_added(tmp_path: Path
         assert torch.equal(after["state_dict"]["backbone.weight"], state["backbone.weight"])
         assert torch.equal(after["state_dict"]["head.weight"], before["state_dict"]["head.weight"])
         assert after["epoch"] == before["epoch"]
+
+
+@pytest.fixture
+def resumed(finished_runs: dict[str, Path], tmp_path: Path) -> Checkpoints:
+    """The checkpoints of a finished run with a validation split, in a folder that the test may change."""
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(finished_runs["frozen"] / "checkpoints", folder)
+    return Checkpoints(folder, "val/accuracy", frozen=True)
+
+
+def network(name: str = "shufflenet_v2_x0_5") -> dict[str, nn.Module]:
+    cut = build_network(name, ["no", "pituitary", "meningioma", "glioma"], None)
+    return {"backbone": cut.backbone, "head": cut.head}
+
+
+def test_epochs_saved__of_a_good_checkpoint(resumed: Checkpoints) -> None:
+    assert resumed.epochs_saved(network(), needs_best=True) == epochs_in(resumed.last_path) == 2
+    resumed.best_path.unlink()
+    assert resumed.epochs_saved(network(), needs_best=False) == 2  # without a validation split the last is tested
+    assert epochs_in(resumed.best_path) == 0
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {  # T10
+    "truncated": (truncate, "it is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "it is empty"),
+    "text": (lambda path: path.write_text("no checkpoint"), "it is damaged"),
+    "foreign": (lambda path: torch.save({"weights": torch.zeros(3)}, path), "it is no checkpoint of a run"),
+    "tensor": (lambda path: torch.save(torch.zeros(3), path), "it is no checkpoint of a run"),
+}
+
+
+@pytest.mark.parametrize(("damage", "why"), DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_epochs_saved__a_damaged_file_is_named_and_what_is_safe(
+    name: str, damage: Callable[[Path], Any], why: str, resumed: Checkpoints
+) -> None:
+    path = resumed.last_path.with_name(name)
+    other = "best.ckpt" if name == "last.ckpt" else "last.ckpt"
+    damage(path)
+    with pytest.raises(ValueError, match=rf"can't go on from .*{name}: {why}\. metrics\.csv and {other} .*force=true"):
+        resumed.epochs_saved(network(), needs_best=True)
+
+
+def test_epochs_saved__of_another_network(resumed: Checkpoints) -> None:
+    with pytest.raises(ValueError, match=r"last\.ckpt: it holds another network"):
+        resumed.epochs_saved(network("mnasnet0_5"), needs_best=True)
+
+
+def test_epochs_saved__without_the_best_weights_T12(resumed: Checkpoints) -> None:
+    resumed.best_path.unlink()
+    with pytest.raises(ValueError, match=r"best\.ckpt: it is gone, .* metrics\.csv and last\.ckpt of the run are as"):
+        resumed.epochs_saved(network(), needs_best=True)
 
 
 def test_complete__leaves_whole_and_absent_checkpoints_alone(tmp_path: Path) -> None:

@@ -153,57 +153,6 @@ def test_class_weights__balanced_as_scikit_learn_has_it() -> None:
         factory.class_weights("balanced", labels, 4)
 
 
-SIZES = {
-    "processor": (CPU, {}, 32),
-    "gpu": (GPU, {}, 256),
-    "features": (CACHED, {}, 1000),
-    "counted": (CACHED, {"limit_val_batches": 2}, 32),
-    "counted-on-gpu": (GPU, {"limit_test_batches": 0.5}, 32),
-}
-
-
-@pytest.mark.parametrize(("compute", "limits", "expected"), SIZES.values(), ids=SIZES)
-def test_monitored_batch_size(
-    compute: Compute, limits: dict[str, Any], expected: int, settings: dict[str, Any]
-) -> None:
-    assert factory.monitored_batch_size(settings["trainer"] | limits, 32, compute, 1000) == expected
-
-
-AT_EACH_STEP = {
-    "max-steps": {"max_steps": 5},
-    "limit": {"limit_train_batches": 2},
-    "accumulation": {"accumulate_grad_batches": 2},
-    "clipping": {"gradient_clip_val": 0.5},
-    "anomaly": {"detect_anomaly": True},
-}
-
-
-@pytest.mark.parametrize("flags", AT_EACH_STEP.values(), ids=AT_EACH_STEP)
-def test_make_blocks__none_if_something_must_happen_at_each_step(
-    flags: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    settings["trainer"] |= flags
-    assert factory.make_blocks(settings, CACHED, Mock(), world_size=1) is None
-
-
-def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
-    settings["data"]["batch_size"] = 32
-    data = Mock()
-    data.split.train = np.arange(100)
-
-    features = factory.make_blocks(settings, CACHED, data, world_size=1)
-    images = factory.make_blocks(settings, GPU, data, world_size=1)
-
-    assert features is not None
-    assert images is not None
-    assert (features.batch_size, features.steps, features.prepare) == (32, 4, None)
-    assert images.prepare is data.prepare_training
-    assert factory.make_blocks(settings, CPU, data, world_size=1) is None
-    assert factory.make_blocks(settings, GPU, data, world_size=2) is None
-    in_16_bits = Compute("cuda", "16-mixed", True, False, caches_features=False, fuses_norms=False)
-    assert factory.make_blocks(settings, in_16_bits, data, world_size=1) is None  # its scaler looks at each step
-
-
 WRONG = {
     "network": (("model", "name"), "resnet19", "resnet18"),
     "weights": (("model", "weights"), "IMAGENET", "IMAGENET1K_V1"),

@@ -1,0 +1,84 @@
+"""Batching: how many images are taken together, in a training step, a block of steps and an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from brain_tumor_tl.data.module import TumorData
+from brain_tumor_tl.model.backbone import trains_on_one_image
+from brain_tumor_tl.model.steps import Blocks
+from brain_tumor_tl.run.factory import Compute
+
+Settings = Mapping[str, Any]
+GPU_MONITORED = 256  # images that a GPU evaluates together
+
+
+def least_images(settings: Settings, backbone: nn.Module, images: int, devices: int) -> int:
+    """Return how many images a training batch needs, over all devices; a last batch with fewer is to be left out.
+
+    Args:
+        settings: The run's.
+        backbone: Without its weights' values this tells whether BatchNorm layers could train on one image.
+        images: In the training split.
+        devices: That a batch is divided among.
+
+    Raises:
+        ValueError: No batch would be left, or a batch has one image for a device and the network can't train on it.
+    """
+    data, size = settings["data"], settings["data"]["batch_size"]
+    least = size if data["drop_last"] is True else devices
+    last = rest if (rest := images % size) >= least else min(size, images)  # images in the smallest batch
+    if images < least:
+        raise ValueError(
+            f"The training split has {images} images, which gives no batch of data.batch_size={size} images. Give a "
+            "smaller data.batch_size, or data.drop_last=auto."
+        )
+    if last >= 2 * devices or settings["method"]["freeze"] or trains_on_one_image(backbone, data["image_size"]):
+        return least
+    if data["drop_last"] == "auto" and min(size, images) >= 2 * devices:
+        return 2 * devices
+    raise ValueError(
+        f"{settings['model']['name']} can't train on a single image of {data['image_size']} pixels: its last maps are "
+        f"1 x 1, and BatchNorm needs two values. {images} training images in batches of {size} on {devices} device(s) "
+        "leave one alone. Give data.drop_last=auto, another data.batch_size (at least 2 for each device), or a larger "
+        "data.image_size."
+    )
+
+
+def make_blocks(
+    settings: Settings, compute: Compute, data: TumorData, world_size: int, least: int = 1
+) -> Blocks | None:
+    """Return how to train on many batches at a time; None if steps are long, or something must happen at each step.
+
+    Args:
+        settings: The run's.
+        compute: What it computes on.
+        data: After `setup`.
+        world_size: Number of processes.
+        least: Images that a training batch needs.
+    """
+    t, batch_size = settings["trainer"], settings["data"]["batch_size"]
+    short = compute.caches_features or compute.accelerator == "cuda"
+    whole = t["max_steps"] == -1 and t["limit_train_batches"] is None and t["accumulate_grad_batches"] == 1
+    plain = t["gradient_clip_val"] is None and not t["detect_anomaly"] and compute.precision != "16-mixed"
+    if not (short and whole and plain and world_size == 1):
+        return None
+    whole_batches, rest = divmod(len(data.split.train), batch_size)
+    steps = whole_batches + (0 < rest >= least)
+    return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, t["cuda_graphs"])
+
+
+def monitored_batch_size(trainer: Settings, batch_size: int, compute: Compute, images: int) -> int:
+    """Return how many images to evaluate at a time; no result depends on it, only the speed.
+
+    All features at once, or enough images to keep a GPU busy; the user's batch size if batches are counted.
+    """
+    counted = any(trainer[f"limit_{split}_batches"] is not None for split in ("val", "test"))
+    if counted:
+        return batch_size
+    if compute.caches_features:
+        return max(images, 1)
+    return max(batch_size, GPU_MONITORED) if compute.accelerator == "cuda" else batch_size
