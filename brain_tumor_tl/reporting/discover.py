@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from brain_tumor_tl.files import read_json
 
 SCHEMA = 2  # of results.json; raise it when a key changes its name or meaning, and upgrade older files in `upgrade`
@@ -161,6 +159,8 @@ def current_state(folder: Path, job: Job) -> str:
     starting = job and time.time() - job["time"] < STARTING
     if state not in ("running", "cut or running") or starting or not lock.is_file():
         return state
+    from filelock import FileLock, Timeout  # imports asyncio, which `--help` need not wait for
+
     try:
         with FileLock(lock, timeout=0):
             return "cut"

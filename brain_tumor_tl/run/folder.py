@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import yaml
 
-from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.files import read_json, write_text
 from brain_tumor_tl.reporting.discover import FAILURE
 
@@ -159,6 +158,8 @@ def config_digest(config: Mapping[str, Any]) -> str:
     Args:
         config: The run's settings, resolved, as plain dicts and lists.
     """
+    from brain_tumor_tl.cache import digest_of  # imports NumPy, which `--help` need not wait for
+
     return digest_of(settings_with_effect(config))
 
 

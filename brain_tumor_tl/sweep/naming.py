@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from brain_tumor_tl.cache import digest_of
-
 # What `base_name` shows already, and `name` itself.
 IN_BASE_NAME = (
     "model", "model.name", "method", "method.name", "seed", "name",
@@ -76,7 +74,14 @@ def words(choices: Mapping[str, str], values: Mapping[str, Any], known: Collecti
 def joined(parts: Sequence[str]) -> str:
     """Return the parts of a name as one that is no longer than file names may be."""
     name = "-".join(parts)
-    return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{digest_of(name)[:8]}"
+    return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{mark(name)[:8]}"
+
+
+def mark(text: str) -> str:
+    """Return a digest that tells texts apart in names."""
+    from brain_tumor_tl.cache import digest_of  # imports NumPy, which `--help` need not wait for
+
+    return digest_of(text)
 
 
 def label(key: str) -> str:
@@ -111,4 +116,4 @@ def safe(value: Any) -> str:
     text = str(value)
     last = text.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else text
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", last).strip(".")[:VALUE_LENGTH]
-    return plain if plain == text else f"{plain}-{digest_of(text)[:6]}".lstrip("-")
+    return plain if plain == text else f"{plain}-{mark(text)[:6]}".lstrip("-")
