@@ -16,15 +16,12 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from brain_tumor_tl import files
-from brain_tumor_tl.cache import locked
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.cli.run_names import is_default, origin_of, settled
 from brain_tumor_tl.console import config_tree, console, log, run_log
-from brain_tumor_tl.reporting import tables
 from brain_tumor_tl.reporting.discover import FAILURE
-from brain_tumor_tl.reporting.study import why_incomparable
 from brain_tumor_tl.run.folder import inspect_folder, note_failure
 
 VERBOSE = ("-v", "--verbose")
@@ -112,6 +109,8 @@ def logged(config: DictConfig, folder: Path, child: bool) -> dict[str, Any]:
         folder: The run's folder.
         child: Whether this is a further process of the run.
     """
+    from brain_tumor_tl.cache import locked  # NumPy, which Tab completion and errors need not wait for
+
     try:
         with contextlib.nullcontext() if child else locked(folder / "run.lock"):
             return train(config, folder)
@@ -161,6 +160,9 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print a run's tables and what to do next."""
+    from brain_tumor_tl.reporting import tables
+    from brain_tumor_tl.reporting.study import why_incomparable
+
     console.print(tables.run_table(results))
     if results["best_accuracy"] is not None:
         published = results["study"] if not why_incomparable(results) else None
