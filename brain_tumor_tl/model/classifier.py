@@ -19,6 +19,7 @@ from brain_tumor_tl.model.lightning_internals import count_steps
 from brain_tumor_tl.model.metrics import Outputs, build_metrics, of_all_processes, scalars
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.steps import Blocks, Stepper
+from brain_tumor_tl.model.weights import require_backbone
 
 log = logging.getLogger("brain_tumor_tl")
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -121,10 +122,7 @@ class TumorClassifier(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of the head alone, which a run with a frozen backbone writes before its end."""
-        if not any(name.startswith("backbone.") for name in checkpoint["state_dict"]):
-            raise ValueError(
-                "The checkpoint has a head without its backbone, since its run was cut: resume the run first."
-            )
+        require_backbone(checkpoint["state_dict"], "The checkpoint")
 
     def setup(self, stage: str) -> None:
         """Take from the Trainer's data module which split it evaluates and, in training, how it makes inputs."""

@@ -171,7 +171,7 @@ def own_head(content: Any, path: Path) -> TrainedHead | None:
 
 
 def require_backbone(state: Iterable[str], source: str) -> None:
-    """Raise a ValueError if a checkpoint has the head alone, as those of a run with a frozen backbone before its end."""
+    """Raise a ValueError if a checkpoint has the head alone, as that of a frozen run before its end."""
     if not any(name.startswith("backbone.") for name in state):
         raise ValueError(f"{source} has a head without its backbone, since its run was cut: resume that run first.")
 

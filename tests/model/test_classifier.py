@@ -312,7 +312,7 @@ def test_load_from_checkpoint__of_a_cut_run(tmp_path: Path) -> None:
     content["state_dict"] = {k: v for k, v in content["state_dict"].items() if not k.startswith("backbone.")}
     torch.save(content, tmp_path / "last.ckpt")
 
-    with pytest.raises(ValueError, match="head without its backbone, since its run was cut: resume the run"):
+    with pytest.raises(ValueError, match="head without its backbone, since its run was cut: resume that run"):
         TumorClassifier.load_from_checkpoint(tmp_path / "last.ckpt")
 
 

@@ -145,8 +145,18 @@ def test_load_state_file__names_the_network_that_a_file_is_of(tmp_path: Path) ->
 
 
 def test_load_state_file__a_network_that_is_not_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "list_models", lambda module: ["alexnet", "regnet_y_400mf"])
+    monkeypatch.setattr(models, "list_models", lambda module: [NAME, "regnet_y_400mf"])
     torch.save({"layer.weight": torch.ones(3, 3)}, tmp_path / "own.pth")
 
     with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: .* Choose the network that it belongs to"):
         build(NAME, str(tmp_path / "own.pth"))
+
+
+def test_load_state_file__checkpoint_of_a_cut_run(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "last.ckpt")
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    content["state_dict"] = {k: v for k, v in content["state_dict"].items() if not k.startswith("backbone.")}
+    torch.save(content, tmp_path / "last.ckpt")
+
+    with pytest.raises(ValueError, match=r"last\.ckpt has a head without its backbone, since its run was cut: resume"):
+        build(NAME, str(tmp_path / "last.ckpt"))
