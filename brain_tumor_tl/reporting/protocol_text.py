@@ -54,6 +54,8 @@ def describe_patients(protocol: Protocol) -> str:
         if divided is None:
             return "Patients are not known."
         return f"{divided} patient(s) are in several splits." if divided else "No known patient is in several splits."
+    if known == 0:
+        return "The patient of no test image is known."
     if divided == 0 and protocol["images_without_patient"] == 0:
         return "No patient is in several splits."
     rest = "" if known == total else f"; of the other {total - known} it is not known"

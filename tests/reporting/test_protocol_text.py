@@ -45,6 +45,10 @@ STATED: dict[str, tuple[dict[str, Any], str]] = {
         KNOWN | {"known_patients": 653, "images_without_patient": 2},
         "0 of the 653 test images of known patients have their patient in the training split.",
     ),
+    "no test image's patient": (
+        KNOWN | {"known_patients": 0, "images_without_patient": 653},
+        "The patient of no test image is known.",
+    ),
     "patients in training": (
         KNOWN | {"patients_in_training": 320, "patients_in_several_splits": 180},
         "320 of the 327 test images of known patients have their patient in the training split; of the other 326",

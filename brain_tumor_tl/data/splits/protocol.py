@@ -110,7 +110,8 @@ def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) ->
         usable = ~np.isin(copies, groups_with_several(copies, labels))
     divided = usable
     if protocol.by == "patients" and protocol.unknown_patients != "group":
-        divided = usable & (known_numbers(relations) >= 0)
+        assert relations.patients is not None, "their groups could not be known"
+        divided = usable & (relations.patients >= 0)
     kept = np.flatnonzero(divided)
     codes = np.full(len(index), LEFT_OUT, dtype=np.int64)
     codes[kept] = split_of(protocol, labels[kept], groups[kept], [index.official[i] for i in kept], seed).codes
@@ -127,11 +128,6 @@ def divide(protocol: Protocol, index: Index, relations: Relations, seed: int) ->
             "in data.classes."
         )
     return split
-
-
-def known_numbers(relations: Relations) -> Indices:
-    """Return the number of each image's patient, -1 if it is not known, `(N,)`."""
-    return np.full(len(relations.paths), -1) if relations.patients is None else relations.patients
 
 
 def check_whole_patients(protocol: Protocol, split: Split, index: Index, groups: Indices, kept: Indices) -> None:
