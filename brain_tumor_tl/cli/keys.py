@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
 from brain_tumor_tl.cli.config import TrainConfig, config_groups
@@ -40,14 +41,20 @@ class Key:
     open_table: bool
 
 
-def keys(schema: type = TrainConfig, prefix: str = "") -> Iterator[Key]:
+@cache
+def keys() -> tuple[Key, ...]:
+    """Return every key."""
+    return tuple(keys_of(TrainConfig))
+
+
+def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
     """Yield every key of a schema, depth first, in the order of declaration."""
     hints = get_type_hints(schema)
     for field in dataclasses.fields(schema):
         hint, path = hints[field.name], prefix + field.name
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            yield from keys(hint, path + ".")
+            yield from keys_of(hint, path + ".")
         else:
             name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
             yield Key(path, name, dict(field.metadata), open_table=name.startswith("dict"))
