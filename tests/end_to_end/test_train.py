@@ -140,7 +140,9 @@ def test_train__uncertainty_agrees_with_the_predictions(
 def test_train__temperature_comes_from_the_weights_that_were_tested(
     run_train: Train, tmp_path: Path, judged: list[tuple[Any, ...]]
 ) -> None:
-    results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
+    results = run_train(
+        tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4", "optimizer.lr=0.01"
+    )
     ((*_, (logits, labels)),) = judged
     assert len(labels) == 12
     assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(results["best_accuracy"])
@@ -194,7 +196,9 @@ def test_train__validation_split_chooses_and_the_test_split_is_evaluated_once(
 
     monkeypatch.setattr(TumorClassifier, "test_step", counted)
     started = time.time()
-    results = run_train(tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4")
+    results = run_train(
+        tmp_path, "method=finetune", "data.val_fraction=0.25", "trainer.max_epochs=4", "optimizer.lr=0.01"
+    )
     assert sum(tested) == 10
     assert results["protocol"]["best_chosen_on"] == "val"
     assert results["protocol"]["counts"] == {"train": 26, "val": 12, "test": 10}
