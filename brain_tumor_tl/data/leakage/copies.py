@@ -7,10 +7,10 @@ outline, not in detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brain_tumor_tl.cache import digest_of, load_or_build
-from brain_tumor_tl.data.leakage.align import LEVELS, clamp_maps, compare, pool, refine
-from brain_tumor_tl.data.leakage.file_info import FileInfo
+from brain_tumor_tl.data.leakage.align import LEVELS, Alignment, Level, clamp_maps, compare, pool, refine
+from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, FileInfo
 from brain_tumor_tl.data.leakage.search import (
     LEAST_SIMILARITY,
     NEAREST,
-    Descriptors,
     box_maps,
     describe,
     each_turned,
@@ -37,7 +36,9 @@ SEARCH_VERSION = 2  # part of the cache's key: raise it when the resulting pairs
 KEPT_DETAIL = 0.85  # pairs from here on are kept, so that the threshold's effect can be shown
 DETAIL, GREY, OVERLAP = 0.95, 0.97, 0.5  # least values of a copy; docs/audit.md shows the effect of others
 SEARCH = (SEARCH_VERSION, NEAREST, LEAST_SIMILARITY, KEPT_DETAIL)  # what the pairs depend on besides the images
-COARSE_PAIRS, PAIRS = 128, 16  # pairs that are aligned at a time: with more, memory is mapped anew for each tensor
+BLOCK = 2**17  # pixels that are aligned at a time: with more, memory is mapped anew for each tensor
+
+Result = TypeVar("Result")
 
 
 class Pair(NamedTuple):
@@ -141,65 +142,90 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
         since: Search only for pairs with an image from this position on, as between a set and a second one.
     """
     distinct = first_members(named_groups(pixels))
-    described = describe(thumbnails[distinct])
+    described = describe(thumbnails, distinct)
     first_row = int(np.searchsorted(distinct, since))
-    searched = [nearest(outlines, first_row) for outlines in (described.whole, described.inside)]
-    places, maps = small_matches(described, searched)
+    whole, inside = (nearest(outlines, first_row) for outlines in (described.whole, described.inside))
+    places = torch.cat([whole, inside])
+    maps = initial_maps(described.boxes, places, torch.arange(len(places)) >= len(whole))
+    for level in LEVELS[:2]:
+        places, maps = matches(described.small, places, maps, level)
     places[:, :2] = torch.from_numpy(distinct)[places[:, :2]]
-
-    def compared(start: int) -> list[Pair]:
-        return fine_matches(thumbnails, places[start : start + PAIRS], maps[start : start + PAIRS])
-
-    starts = range(0, len(places), PAIRS)
-    chunks = in_threads(compared, starts, len(starts), f"Comparing {len(places)} pairs")
-    best: dict[tuple[int, int], Pair] = {}
-    for pair in sorted((pair for chunk in chunks for pair in chunk), key=lambda pair: -pair.detail):
-        best.setdefault(pair[:2], pair)
-    return [pair for _, pair in sorted(best.items())]
+    for level in LEVELS[2:]:
+        places, maps = matches(thumbnails, places, maps, level)
+    return compared(thumbnails, places, maps)
 
 
-def small_matches(described: Descriptors, searched: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the candidates that agree at 16 x 16 and at 32 x 32 pixels, `(P, 3)`, and their maps, `(P, 4)`.
+def initial_maps(boxes: Tensor, candidates: Tensor, by_box: Tensor) -> Tensor:
+    """Return the maps that candidates, `(C, 3)`, start from, `(C, 4)`: those of their boxes, or one that moves nothing.
 
     Args:
-        described: Descriptors of all images.
-        searched: First, second and turn of the candidates by whole images, and of those by their boxes, `(C, 3)` each.
+        boxes: Bounding box of each image, `(N, 4)`.
+        candidates: First, second and turn.
+        by_box: Whether the boxes' content is alike, `(C,)`; otherwise whole images are.
     """
-    candidates = torch.cat(list(searched))
-    by_box = torch.arange(len(candidates)) >= len(searched[0])
+    first, second, turns = candidates.unbind(1)
+    of_boxes = box_maps(boxes[first], turned_boxes(boxes[second], turns))
+    return clamp_maps(torch.where(by_box[:, None], of_boxes, torch.tensor([1.0, 0.0, 1.0, 0.0])))
 
-    def matched(start: int) -> tuple[Tensor, Tensor, Tensor]:
-        rows = torch.arange(start, min(start + COARSE_PAIRS, len(candidates)))
-        first, second, turns = candidates[rows].unbind(1)
-        one, other = described.small[first].float(), each_turned(described.small[second].float(), turns)
-        of_boxes = box_maps(described.boxes[first], turned_boxes(described.boxes[second], turns))
-        maps = clamp_maps(torch.where(by_box[rows, None], of_boxes, torch.tensor([1.0, 0.0, 1.0, 0.0])))
-        agree, maps, _ = refine(pool(one, 2), pool(other, 2), maps, LEVELS[0])
-        left = agree.nonzero()[:, 0]
-        agree, maps, detail = refine(one[left], other[left], maps[left], LEVELS[1])
-        return candidates[rows[left[agree]]], maps[agree], detail[agree]
 
-    starts = range(0, len(candidates), COARSE_PAIRS)
-    chunks = list(in_threads(matched, starts, len(starts), f"Comparing {len(candidates)} candidates"))
+def matches(images: NDArray[np.uint8], places: Tensor, maps: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+    """Return the candidates that agree after alignment at a level, each once, `(P, 3)`, and their maps, `(P, 4)`.
+
+    Args:
+        images: Of the level's size or more, uint8 `(N, S, S)`.
+        places: First, second and turn of candidates, `(C, 3)`; one can be there twice, found by different searches.
+        maps: What each starts from, `(C, 4)`.
+        level: How to align them.
+    """
+    pooling = level.pooling * images.shape[1] // THUMBNAIL
+
+    def matched(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        first, second = (pool(taken(images, places[rows, column]), pooling) for column in (0, 1))
+        agree, found, agreement = refine(first, each_turned(second, places[rows, 2]), maps[rows], level)
+        return places[rows][agree], found[agree], agreement[agree]
+
+    chunks = list(in_blocks(matched, len(places), (THUMBNAIL // level.pooling) ** 2, f"Comparing {len(places)} pairs"))
     if not chunks:
-        return candidates, torch.zeros(0, 4)
-    places, maps, detail = map(torch.cat, zip(*chunks, strict=True))
-    order = detail.argsort(descending=True, stable=True)  # of a candidate of both searches, the better map
-    _, group = np.unique(places.numpy(), axis=0, return_inverse=True)
-    kept = order[first_members(group.reshape(-1)[order])]
+        return places, maps
+    places, maps, agreement = map(torch.cat, zip(*chunks, strict=True))
+    best_first = agreement.argsort(descending=True, stable=True).numpy()
+    _, kept = np.unique(places.numpy()[best_first], axis=0, return_index=True)
+    kept = best_first[kept]
     return places[kept], maps[kept]
 
 
-def fine_matches(images: NDArray[np.uint8], places: Tensor, maps: Tensor) -> list[Pair]:
-    """Return the pairs, `(P, 3)`, whose detail agrees from `KEPT_DETAIL` on, starting from the maps `(P, 4)`."""
-    first, second = (torch.from_numpy(images[places[:, column].numpy()]).float() for column in (0, 1))
-    one, other = pool(first, LEVELS[-1].pooling), each_turned(pool(second, LEVELS[-1].pooling), places[:, 2])
-    left = torch.arange(len(places))
-    for level in LEVELS[2:]:  # both of 64 x 64 pixels
-        agree, maps, _ = refine(one[left], other[left], maps, level)
-        left, maps = left[agree], maps[agree]
-    places = places[left]
-    agreement = compare(first[left], each_turned(second[left], places[:, 2]), maps)
-    kept = agreement.detail >= KEPT_DETAIL
-    numbers = torch.stack([agreement.detail, agreement.grey, agreement.overlap], 1)[kept].tolist()
-    return [Pair(*place, *values) for place, values in zip(places[kept].tolist(), numbers, strict=True)]
+def compared(images: NDArray[np.uint8], places: Tensor, maps: Tensor) -> list[Pair]:
+    """Return the pairs among candidates, `(P, 3)`, whose detail agrees from `KEPT_DETAIL` on under maps, `(P, 4)`."""
+
+    def agreements(rows: slice) -> Alignment:
+        first, second = (taken(images, places[rows, column]) for column in (0, 1))
+        return compare(first, each_turned(second, places[rows, 2]), maps[rows])
+
+    best: dict[tuple[int, int], Pair] = {}
+    chunks = list(in_blocks(agreements, len(places), THUMBNAIL**2, f"Comparing {len(places)} pairs"))
+    if chunks:
+        _, grey, detail, overlap = map(torch.cat, zip(*chunks, strict=True))
+        for row in detail.argsort(descending=True, stable=True).tolist():
+            first, second, turn = places[row].tolist()
+            pair = Pair(first, second, turn, detail[row].item(), grey[row].item(), overlap[row].item())
+            if pair.detail >= KEPT_DETAIL:
+                best.setdefault(pair[:2], pair)
+    return [pair for _, pair in sorted(best.items())]
+
+
+def in_blocks(compute: Callable[[slice], Result], count: int, pixels: int, label: str) -> Iterator[Result]:
+    """Yield what a function returns for each block of rows, as `in_threads` does.
+
+    Args:
+        compute: Is called with each block.
+        count: Number of rows.
+        pixels: Pixels of a row's images.
+        label: Text of the progress bar.
+    """
+    step = BLOCK // pixels
+    return in_threads(lambda start: compute(slice(start, start + step)), range(0, count, step), label)
+
+
+def taken(images: NDArray[np.uint8], positions: Tensor) -> Tensor:
+    """Return some images as float32, `(B, S, S)`."""
+    return torch.from_numpy(images[positions.numpy()]).float()

@@ -7,7 +7,7 @@ and scaled to length 1. Its nearest neighbours among all images, in any orientat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -21,8 +21,9 @@ from torch import Tensor
 
 from brain_tumor_tl.data.leakage.align import pool, warp
 from brain_tumor_tl.data.reader import computed_ahead
+from brain_tumor_tl.data.splits.groups import Indices
 
-NEAREST = 24  # candidates of each image in each of the two searches
+NEAREST = 16  # candidates of each image in each of the two searches
 LEAST_SIMILARITY = 0.5  # correlation of the 16 x 16 values that a candidate must exceed
 SMALL = 32  # pixels of the images that the first levels of the alignment use; they stay in memory
 ROWS, COLUMNS = 64, 2048  # images that are compared at a time; their similarities fit in a processor's cache
@@ -45,13 +46,13 @@ class Descriptors(NamedTuple):
         inside: Outlines of the bounding boxes' content, `(N, 16, 16)`.
     """
 
-    small: Tensor
+    small: NDArray[np.uint8]
     boxes: Tensor
     whole: Tensor
     inside: Tensor
 
 
-def in_threads(compute: Callable[[int], Result], starts: Iterable[int], count: int, label: str) -> Iterator[Result]:
+def in_threads(compute: Callable[[int], Result], starts: Sequence[int], label: str) -> Iterator[Result]:
     """Yield what a function returns for each start, in order, with one thread for each processor.
 
     Each of them computes with one thread of PyTorch. Its own threads wait for each other after every operation, which
@@ -60,32 +61,31 @@ def in_threads(compute: Callable[[int], Result], starts: Iterable[int], count: i
     Args:
         compute: Is called with each start, in any thread.
         starts: Its arguments.
-        count: Number of starts.
         label: Text of the progress bar.
     """
     before, hidden = torch.get_num_threads(), not get_console().is_interactive
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from track(computed_ahead(pool, compute, starts), label, count, transient=True, disable=hidden)
+        yield from track(computed_ahead(pool, compute, starts), label, len(starts), transient=True, disable=hidden)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # what a worker sets would be the number of any thread that starts later
 
 
-def describe(images: NDArray[np.uint8]) -> Descriptors:
-    """Return what the search compares of images, uint8 `(N, 128, 128)`."""
+def describe(images: NDArray[np.uint8], positions: Indices) -> Descriptors:
+    """Return what the search compares of the images, uint8 `(N, 128, 128)`, at some positions."""
 
     def described(start: int) -> tuple[Tensor, ...]:
-        chunk = torch.from_numpy(np.asarray(images[start : start + CHUNK], dtype=np.float32))
+        chunk = torch.from_numpy(images[positions[start : start + CHUNK]]).float()
         boxes = content_boxes(chunk)
         inside = warp(chunk[:, None], boxes)[0][:, 0]
         small = pool(chunk, chunk.shape[-1] // SMALL).round().byte()
         return small, boxes, outline(chunk), outline(inside)
 
-    starts = range(0, len(images), CHUNK)
-    chunks = in_threads(described, starts, len(starts), f"Describing {len(images)} images")
-    return Descriptors(*map(torch.cat, zip(*chunks, strict=True)))
+    chunks = in_threads(described, range(0, len(positions), CHUNK), f"Describing {len(positions)} images")
+    small, boxes, whole, inside = map(torch.cat, zip(*chunks, strict=True))
+    return Descriptors(small.numpy(), boxes, whole, inside)
 
 
 def content_boxes(images: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def nearest(outlines: Tensor, since: int = 0) -> Tensor:
         return found.T[first != second]
 
     starts = range(since, len(outlines), ROWS)
-    found = list(in_threads(neighbours, starts, len(starts), f"Searching {len(outlines)} images"))
+    found = list(in_threads(neighbours, starts, f"Searching {len(outlines)} images"))
     pairs = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.int64)
     return torch.from_numpy(np.unique(pairs.numpy(), axis=0))
 

@@ -46,7 +46,7 @@ def test_nearest__of_one_image_is_none() -> None:
 def test_in_threads__one_thread_of_pytorch_each_and_then_as_before() -> None:
     before = torch.get_num_threads()
 
-    found = list(in_threads(lambda start: (start, torch.get_num_threads()), range(20), 20, ""))
+    found = list(in_threads(lambda start: (start, torch.get_num_threads()), range(20), ""))
 
     assert found == [(start, 1) for start in range(20)]
     assert torch.get_num_threads() == before
