@@ -25,7 +25,7 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
     how = "made in" if images.built else "opened from"
     size, least = run.settings["data"]["batch_size"], run.least
     if (rest := run.counts["train"] % size) and rest < least:
-        yield "Batches", f"of {size} images; the last {rest} of each epoch's random order are left out (data.drop_last)"
+        yield "Batches", f"of {size} images; the last of each epoch, of {rest}, is left out (data.drop_last)"
     if run.counts["train"] < size:
         yield "Batches", f"one of {rest} images, since data.batch_size={size} is more than the training split has"
     yield "Cache", f"{images.megabytes():.0f} MB of decoded images {how} {images.path}"

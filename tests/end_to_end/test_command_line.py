@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from brain_tumor_tl.run.checkpoints import epochs_in
+
 COMMAND = (sys.executable, "-m", "brain_tumor_tl", "train")
 
 
@@ -107,7 +109,8 @@ def test_train__interrupt_key_ends_with_its_own_status(tmp_path: Path, small_job
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command resumes" in output
+    kept = epochs_in(folder / "checkpoints" / "last.ckpt")  # E01: what is told is what is saved
+    assert f"saved up to epoch {kept}, and the same command resumes" in output
     assert not (folder / "results.json").exists()
 
 

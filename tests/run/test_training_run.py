@@ -102,7 +102,7 @@ def test_train__a_last_batch_of_one_image_is_left_out_and_told_P8(
 
     run.train()
 
-    assert any("the last 1 of each epoch's random order are left out (data.drop_last)" in text for text in messages)
+    assert any("of 50 images; the last of each epoch, of 1, is left out (data.drop_last)" in text for text in messages)
     assert sum(map(sum, run.model.confusion["train"])) == 50
 
 
