@@ -11,3 +11,8 @@ def count_steps(trainer: L.Trainer, steps: int) -> None:
     for count in (progress.total, progress.current):
         count.ready += steps
         count.completed += steps
+
+
+def resume_by_epochs(trainer: L.Trainer) -> None:
+    """Resume after the last epoch with `max_steps`, too: Lightning 2.6 would end that epoch again, without a batch."""
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # no more than that

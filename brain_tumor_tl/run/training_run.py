@@ -27,6 +27,7 @@ from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.model.features import load_features
+from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.predictions import read_units
@@ -105,6 +106,7 @@ class TrainingRun:
         last = self.checkpoints.last_path
         if self.resume:
             log.info(f"Resume    from {last}")
+            resume_by_epochs(self.trainer)
             self.complete_checkpoints()
         try:
             self.trainer.fit(self.model, training, monitored, ckpt_path=str(last) if self.resume else None)
