@@ -78,6 +78,7 @@ def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
     assert images is not None
     assert (features.batch_size, features.steps, features.prepare) == (32, 4, None)
     assert images.prepare is data.prepare_training
+    assert (features.graphs, images.graphs) == (False, False)  # unless asked for
     assert batching.make_blocks(settings, CPU, data, world_size=1) is None
     assert batching.make_blocks(settings, GPU, data, world_size=2) is None
     in_16_bits = Compute("cuda", "16-mixed", True, False, caches_features=False, fuses_norms=False)
