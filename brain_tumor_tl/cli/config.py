@@ -78,7 +78,7 @@ class DataConfig:
     image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
     batch_size: int = option("images per optimizer step, over all devices together", low=1)
     drop_last: Any = option(
-        "leave out an epoch's last batch if it is not full; auto: only where its one image would stop a BatchNorm layer",
+        "leave out an epoch's last batch if it is not full; auto: only if its one image would stop a BatchNorm layer",
         choices=AUTO,
     )
     normalize: str = option(

@@ -18,7 +18,7 @@ SCHEMA_1_NAMES = {
     "groups_on_two_sides": "groups_in_several_splits",
     "patients_on_two_sides": "patients_in_several_splits",
 }
-# Settings that schema 1 lacked, with the values that stand for what its runs did; none of these changes a run's numbers.
+# Settings that schema 1 lacked, with the values that stand for what its runs did; none changes a run's numbers.
 SCHEMA_1_LACKED = {
     "data": {
         "patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto", "drop_last": "auto",

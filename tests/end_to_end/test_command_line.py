@@ -65,9 +65,8 @@ def test_train__one_run_from_any_folder(tmp_path: Path, small_job: list[str]) ->
 
 
 def test_train__sweep_in_one_process_goes_on_after_a_failed_job(tmp_path: Path, small_job: list[str]) -> None:
-    line = ("-m", "hydra/launcher=basic", "method=frozen", "model.weights=missing.pth,null", "name=w-${model.weights}")
-    line = (*line, "sweep=adhoc")
-    output = finish(start(tmp_path, small_job, *line), status=1)
+    line = ["-m", "hydra/launcher=basic", "method=frozen", "model.weights=missing.pth,null", "name=w-${model.weights}"]
+    output = finish(start(tmp_path, small_job, *line, "sweep=adhoc"), status=1)
     assert "got missing.pth, which is no file" in output
     done = sorted(path.parent.name for path in (tmp_path / "outputs" / "sweeps" / "adhoc").rglob("results.json"))
     assert done == ["w-None"]

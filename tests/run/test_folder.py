@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.keys import keys
+from brain_tumor_tl.reporting.discover import FAILURE
 from brain_tumor_tl.run.folder import (
-    FAILURE,
     WITHOUT_EFFECT,
     OtherRunError,
     clear,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.sweep.naming import NAME_LENGTH, run_name, label, safe
+from brain_tumor_tl.sweep.naming import NAME_LENGTH, label, run_name, safe
 
 BASE = "resnet18-frozen-s0"
 NAMES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
