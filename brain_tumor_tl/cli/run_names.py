@@ -149,14 +149,19 @@ def given_values(choices: Sequence[tuple[str, str]], folders: Sequence[Path]) ->
     """
     values = flat(load(conf_dir() / "train.yaml"))
     for group, choice in choices:
-        for path in [path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()][:1]:
-            content = load(path)
-            base = [(group, entry) for entry in content.pop("defaults", ()) if isinstance(entry, str)]
-            others = given_values(tuple(base), folders) if base else {}
-            whole = path.read_text(encoding="utf-8").startswith("# @package _global_")
-            values |= {key: value for key, value in others.items() if key.startswith(f"{group}.")}
-            values |= flat(content, "" if whole else f"{group}.")
+        values |= file_values(group, choice, folders)
     return values
+
+
+def file_values(group: str, choice: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the values that the file of a choice gives, and those of the same group that it is based on."""
+    for path in [path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()][:1]:
+        content = load(path)
+        bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
+        values = {key: value for base in bases for key, value in file_values(group, base, folders).items()}
+        whole = path.read_text(encoding="utf-8").startswith("# @package _global_")
+        return values | flat(content, "" if whole else f"{group}.")
+    return {}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from brain_tumor_tl.cli.checks import search_problems
 from brain_tumor_tl.cli.launcher import Bookkeeper, open_manifest, run_queue, shown, tell_report
 from brain_tumor_tl.cli.multirun import job_config, of_single_run, plan_jobs, settings_of, source_flags
 from brain_tumor_tl.cli.overrides import make_current, parsed
+from brain_tumor_tl.cli.run_names import raw_settings
 from brain_tumor_tl.console import say
 from brain_tumor_tl.run.folder import differences, has_effect, settings_with_effect
 from brain_tumor_tl.sweep.devices import visible_devices
@@ -100,6 +101,9 @@ class Search:
         if not self.space:
             example = "'optimizer.lr=tag(log,interval(1e-5,1e-2))' or data.batch_size=16,32"
             problems.append(f"Expected a search space, got one value for each key. Give several, such as {example}.")
+        if "hydra.job" in (place := raw_settings(self.master.hydra.sweep)["subdir"]):
+            numbers = f"got hydra.sweep.subdir={place}: a search that goes on has other numbers"
+            problems.append(f"Expected folders of trials that don't depend on their numbers, {numbers}. Give name=.")
         launcher = self.master.hydra.runtime.choices["hydra/launcher"]
         if launcher != "local":
             problems.append(f"A search runs on this machine, with hydra/launcher=local, got {launcher}.")

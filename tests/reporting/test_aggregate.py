@@ -81,6 +81,35 @@ def test_group_runs__a_methods_own_rate_is_named_but_is_no_variant(make_results:
     ]  # fmt: skip
 
 
+def chosen(recipe: str, rate: float, *changed: str) -> dict[str, Any]:
+    """Return what a run keeps of its recipe and its rate."""
+    return {"choices": {"model": "resnet18", "recipe": recipe}, "changed": list(changed), "config": lr(rate)}
+
+
+def test_group_runs__a_choice_stands_for_the_settings_that_it_makes(make_results: MakeResults) -> None:
+    study, onecycle = (make_results(**chosen(recipe, rate)) for recipe, rate in (("study", 0.001), ("onecycle", 0.1)))
+    groups, _ = grouped(study, onecycle)
+
+    assert [group.label for group in groups] == ["recipe=onecycle", "recipe=study"]
+
+
+def test_group_runs__what_the_user_changed_is_named_beside_the_choice(make_results: MakeResults) -> None:
+    groups, _ = grouped(
+        make_results(**chosen("study", 0.001)), make_results(**chosen("onecycle", 0.1)),
+        make_results(**chosen("onecycle", 0.5, "optimizer.lr")),
+    )  # fmt: skip
+
+    assert [group.label for group in groups] == [
+        "recipe=onecycle, optimizer.lr=0.1", "recipe=onecycle, optimizer.lr=0.5", "recipe=study, optimizer.lr=0.001",
+    ]  # fmt: skip
+
+
+def test_group_runs__older_runs_have_no_choices(make_results: MakeResults) -> None:
+    groups, _ = grouped(make_results(**chosen("study", 0.001)), make_results(config=lr(0.1)))
+
+    assert [group.label for group in groups] == ["recipe=absent, optimizer.lr=0.1", "recipe=study, optimizer.lr=0.001"]
+
+
 def test_group_runs__same_seed_twice_counts_once(make_results: MakeResults) -> None:
     groups, repeated = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-frozen-s0"))
 

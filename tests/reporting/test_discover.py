@@ -226,3 +226,13 @@ def test_discover_runs__pruned_is_listed_as_such(tmp_path: Path, put_run: PutRun
     (run,) = found.unfinished
     assert (run.state, run.reason, run.epochs) == ("pruned", "ended after epoch 2", 2)
     assert found.state() == "1 of 2 runs done, 1 pruned"
+
+
+def test_discover_runs__why_a_run_failed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "a" / "error.txt").write_text("out of\nmemory\n")
+
+    (run,) = discover_runs([tmp_path]).unfinished
+
+    assert (run.state, run.reason) == ("failed", "out of memory")

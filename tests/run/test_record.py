@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.run import record
 from brain_tumor_tl.run.record import (
     best_epoch,
+    best_value,
     environment,
     git_commit,
     mean_of,
@@ -251,3 +253,12 @@ def test_prediction_rows__every_figure_can_be_computed_anew(method: str, finishe
     assert sk.f1_score(labels, guess, average="macro") == pytest.approx(results["macro_f1"], abs=1e-9)
     assert [row["correct"] for row in rows] == [str(int(hit)) for hit in guess == labels]
     assert results["loss"] == pytest.approx(found["log_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("val/accuracy", 0.9), ("val/loss", 0.2), ("val/macro_f1", None)], ids=lambda value: str(value)
+)
+def test_best_value__of_the_epochs_that_have_one(metric: str, best: float | None) -> None:
+    rows = [{"val/accuracy": 0.9, "val/loss": 0.5}, {}, {"val/accuracy": 0.3, "val/loss": 0.2}, {"val/loss": math.nan}]
+
+    assert best_value(rows, metric) == best

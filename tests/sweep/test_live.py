@@ -147,3 +147,14 @@ def test_tick__headline_of_a_search(jobs: list[SweepJob], monkeypatch: pytest.Mo
     shown.tick()
 
     assert text_of(console).startswith("3 of 20 trials: running-one epoch 2/5")
+
+
+def test_changed__a_trials_validation_figure(tmp_path: Path) -> None:
+    console = plain()
+    job = SweepJob("trial", tmp_path, [], [], state="done", seconds=5)
+    trial = '{"metric": "val/accuracy", "value": 0.75}'
+    (tmp_path / "results.json").write_text(f'{{"accuracy": 0.5, "trial": {trial}}}')
+
+    LiveView([job], console).changed(job)
+
+    assert text_of(console) == "done    trial: val/accuracy 0.7500, 5 s\n"
