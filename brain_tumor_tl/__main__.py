@@ -7,6 +7,7 @@ in `cli/help_pages/`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -24,6 +25,20 @@ COMPLETED = ("train", "search")  # verbs whose keys Hydra completes
 
 
 def main() -> int:
+    """Run the command line, and return the exit status; an interrupt or a closed pipe, as of `| head`, is no error."""
+    try:
+        status = run_verb()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:  # a run that has begun ends in its own words
+        print("Interrupted; nothing was started.", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def run_verb() -> int:
     """Run the verb that the command line names, and return the exit status."""
     arguments = sys.argv[1:] or ["--help"]
     match arguments[0]:

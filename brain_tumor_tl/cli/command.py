@@ -28,14 +28,14 @@ from brain_tumor_tl.sweep.parent_watch import end_with_parent
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def accepted(arguments: Sequence[str]) -> list[str]:
+def accepted(arguments: Sequence[str], verb: str = "train") -> list[str]:
     """Return a line as Hydra takes it: texts quoted, old names replaced, flags first; exit if it can't be right."""
     several = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
     arguments = [quoted_text(argument, several) for argument in arguments]
     overrides = overrides_in(arguments)
     completes = {"-sc", "--shell-completion"} & set(arguments)
     if found := [] if completes else mistakes(arguments):
-        print("\n".join([*found, "`brain-tumor-tl train --help` lists every key."]), file=sys.stderr)
+        print("\n".join([*found, f"`brain-tumor-tl {verb} --help` lists every key."]), file=sys.stderr)
         sys.exit(2)
     # argparse rejects overrides on both sides of a flag.
     flags = [argument for argument in arguments if argument not in overrides]
@@ -50,7 +50,7 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
         arguments: The command line after the verb.
         run: Runs one job.
     """
-    line, shows_origin = accepted(arguments), os.environ.get(FULL_ERROR) == "1"
+    line, shows_origin = accepted(arguments, config_name), os.environ.get(FULL_ERROR) == "1"
     end_with_parent()
 
     @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")

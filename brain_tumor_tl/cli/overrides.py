@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,6 +20,7 @@ FLAGS_WITH_VALUE = (
     "--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
 FOLDERS_OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir")
+CLASSES = "classes"  # where the cache of a configuration keeps the classes that were given and those found for them
 RENAMED_IN = ("data.split", "data.fold_by")  # keys that still accept the value `runs`, which is called `series` now
 
 
@@ -108,6 +109,12 @@ def current(argument: str) -> str:
     return f"{key}{sign}{renewed}"
 
 
+def as_given(config: DictConfig) -> dict[str, Any]:
+    """Return the classes as they were, as `given`, if `make_current` wrote others for them; names tell the former."""
+    known = OmegaConf.get_cache(config)[CLASSES]
+    return {"given": known["given"]} if known and OmegaConf.select(config, "data.classes") == known["found"] else {}
+
+
 def make_current(config: DictConfig) -> None:
     """Replace old names of values in a composed configuration, and write `data.classes` as a list for each class.
 
@@ -119,7 +126,10 @@ def make_current(config: DictConfig) -> None:
 
     classes, root, labels = (OmegaConf.select(config, f"data.{key}") for key in ("classes", "root", "labels"))
     if classes is not None or root is not None:
-        OmegaConf.update(config, "data.classes", classes_or_labels(classes, root, labels), merge=False)
+        found = classes_or_labels(classes, root, labels)
+        plain = OmegaConf.to_container(classes) if isinstance(classes, ListConfig) else classes
+        OmegaConf.get_cache(config)[CLASSES] |= {"given": plain, **as_given(config), "found": found}
+        OmegaConf.update(config, "data.classes", found, merge=False)
     for key in RENAMED_IN:
         if OmegaConf.select(config, key) == "runs":
             note_old_name()

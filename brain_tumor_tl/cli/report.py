@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
@@ -44,15 +44,25 @@ def main(arguments: Sequence[str]) -> int:
         for kind, path in targets.items():
             write(kind, replace(report, base=path.parent), path)
             say(f"Written   {path}")
+    except BrokenPipeError:
+        raise  # whoever read the tables has seen enough
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are sentences like those of the other verbs, without a usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2 and one line."""
+        self.exit(2, f"error: {message}; `brain-tumor-tl report --help` explains it.\n")
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the parsed line; in `--checklist FOLDER` the folder is one of runs, not a file to write."""
-    parser = argparse.ArgumentParser("brain-tumor-tl report", add_help=False)  # help_pages/report.txt is its help
+    parser = Parser("brain-tumor-tl report", add_help=False, allow_abbrev=False)  # help_pages/report.txt is its help
     parser.add_argument("folders", nargs="*", type=Path)
     for kind in FILES:
         parser.add_argument(f"--{kind}", type=Path)
@@ -62,7 +72,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.folders.append(options.checklist)
         options.checklist = TERMINAL
     if not options.folders:
-        parser.error("expected one folder of runs or more, got none")
+        parser.error("expected one folder of runs or more, such as outputs/runs, got none")
     return options
 
 

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.overrides import parsed, unresolved
+from brain_tumor_tl.cli.overrides import as_given, parsed, unresolved
 from brain_tumor_tl.run.folder import (
     LENGTHS,
     PATHS,
@@ -109,9 +109,11 @@ def changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
         places += [Path(source.path) for source in hydra.runtime.config_sources if Path(source.path).is_dir()]
     given = given_values(tuple(choices.items()), tuple(dict.fromkeys(places)))
     settings = flat({key: value for key, value in raw_settings(config).items() if key != "hydra"})
+    classes = {"data.classes": found["given"]} if (found := as_given(config)) else {}
+    settings |= classes
     differing = [key for key, value in settings.items() if has_effect(key) and given.get(key, ...) != value]
     new = {group: choice for group, choice in choices.items() if choice != usual_choices().get(group)}
-    return new, {key: told(key, OmegaConf.select(config, key)) for key in differing}
+    return new, {key: told(key, classes.get(key, OmegaConf.select(config, key))) for key in differing}
 
 
 def named_changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
@@ -189,7 +191,7 @@ def settled(folder: Path, settings: Mapping[str, Any], free: bool) -> tuple[Path
     try:
         return folder, inspect_folder(folder, settings, force=False)
     except OtherRunError as other:
-        if not free:
+        if other.cut_off or not free:
             raise
         keys, values = other.keys, flat(settings)
     name = run_name(folder.name, {}, {key: told(key, values.get(key)) for key in keys})

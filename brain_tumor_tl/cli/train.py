@@ -22,7 +22,7 @@ from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.cli.run_names import is_default, origin_of, settled
 from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting.discover import FAILURE
-from brain_tumor_tl.run.folder import inspect_folder, note_failure
+from brain_tumor_tl.run.folder import inspect_folder, note_failure, remove_empty
 
 VERBOSE = ("-v", "--verbose")
 
@@ -60,12 +60,21 @@ def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     Raises:
         CompactHydraException: With the message alone, if settings, files or the network are wrong.
     """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return started(config, folder, verbose)
+    except KeyboardInterrupt:  # before the run began
+        remove_empty(folder)
+        raise
+
+
+def started(config: DictConfig, folder: Path, verbose: bool) -> dict[str, Any]:
+    """Run one job in a folder; see `run`."""
     import_libraries()
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import USER_ERRORS
 
     child = is_further_process(os.environ)
-    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         make_current(config)
         check(config)
@@ -146,7 +155,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     state = "new" if further else inspect_folder(folder, settings, config.force)
     if state == "done":
         log.info(f"{folder} is done already; force=true trains it again.")
-        return show(files.read_json(folder / "results.json"), folder)
+        return show(files.read_json(folder / "results.json"), folder, ran=False)
     if state == "longer":
         epochs = len(files.read_csv(folder / "metrics.csv"))
         log.info(
@@ -158,8 +167,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     return show(results, folder) if run.trainer.is_global_zero else results
 
 
-def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Print a run's tables and what to do next."""
+def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, Any]:
+    """Print a run's tables and what to do next, and how long it took if it ran just now."""
     from brain_tumor_tl.reporting import tables
     from brain_tumor_tl.reporting.study import why_incomparable
 
@@ -171,7 +180,8 @@ def show(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     console.print(results["protocol"]["text"], highlight=False, soft_wrap=True)
     with contextlib.suppress(ValueError):
         folder = folder.relative_to(Path.cwd())
-    log.info(f"Done in {results['seconds_total']:.0f} s: {folder}")
+    if ran:
+        log.info(f"Done in {results['seconds_total']:.0f} s: {folder}")
     log.info(f"Next      tensorboard --logdir {folder.parent}")
     log.info(f"          brain-tumor-tl report {folder.parent}")
     return results

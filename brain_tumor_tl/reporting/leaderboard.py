@@ -137,7 +137,8 @@ def title(groups: Sequence[RunGroup]) -> str:
     """Return the title of the leaderboard, which says clearly if images are synthetic."""
     if any(group.synthetic for group in groups):
         return "Accuracy on the test split of SYNTHETIC images, percent; not comparable with the study"
-    return f"Accuracy on the test split, percent; study = Kazemi 2023 after {EPOCHS} epochs"
+    study = f"; study = Kazemi 2023 after {EPOCHS} epochs" if any(group.study for group in groups) else ""
+    return f"Accuracy on the test split, percent{study}"
 
 
 def notes(groups: Sequence[RunGroup]) -> list[str]:

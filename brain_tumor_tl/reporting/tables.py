@@ -14,6 +14,7 @@ from brain_tumor_tl.reporting.protocol_text import describe_means, summarize_spl
 from brain_tumor_tl.reporting.table import Table, make_table
 
 MOST = 30  # classes that a run's table lists
+RESUMES = {"cut": "; interrupted, and the same command resumes after the last saved epoch"}  # what a state means
 
 
 def run_table(results: Mapping[str, Any]) -> Table:
@@ -50,7 +51,9 @@ def metric_lines(results: Mapping[str, Any]) -> list[str]:
     units = {"patient": "patients and groups of copies", "group": "groups of copies"}
     if intervals["unit"] in units:
         by_group = between(intervals["accuracy_bootstrap"])
-        lines.append(f"over {intervals['units']} {units[intervals['unit']]} {by_group} (bootstrap)")
+        single = intervals["units"] == sum(row["support"] for row in results["per_class"].values())
+        whole = f"over {intervals['units']} {units[intervals['unit']]} {by_group} (bootstrap)"
+        lines.append(f"{by_group} (bootstrap of single images)" if single else whole)
     error = percent(probabilities["calibration_error"])
     if probabilities["temperature"] is not None:
         after = percent(probabilities["calibrated"]["calibration_error"])
@@ -94,6 +97,6 @@ def unfinished_lines(runs: Sequence[Unfinished], shown: Callable[[Path], str], r
         for run in same:
             if run.reason and reasons:
                 lines += [f"{state}: {run.name}: {run.reason}", f"  see {shown(run.log or run.folder)}"]
-        others = [run.name for run in same if not (run.reason and reasons)]
-        lines += [f"{state}: {', '.join(others)}"] if others else []
+        others = ", ".join(run.name for run in same if not (run.reason and reasons))
+        lines += [f"{state}: {others}{RESUMES.get(state, '')}"] if others else []
     return lines

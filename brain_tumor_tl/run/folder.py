@@ -40,13 +40,16 @@ class OtherRunError(FileExistsError):
     Args:
         folder: The folder.
         differences: The settings that differ, as `differences` returns them, or why they aren't known.
+        cut_off: Whether the run in the folder could go on with these settings if its last checkpoint were there.
     """
 
-    def __init__(self, folder: Path, differences: Mapping[str, str]) -> None:
-        self.keys = tuple(differences)
+    def __init__(self, folder: Path, differences: Mapping[str, str], cut_off: bool = False) -> None:
+        self.keys, self.cut_off = tuple(differences), cut_off
         told = ", ".join(list(differences.values())[:MOST_TOLD])
+        lost = f"holds a run that can't go on ({told}), since its checkpoints/last.ckpt is missing"
         super().__init__(
-            f"The folder {folder} holds a run with other settings ({told}). Nothing was changed. "
+            f"The folder {folder} {lost if cut_off else f'holds a run with other settings ({told})'}. "
+            "Nothing was changed. "
             "Give this run another name, name=NAME, or train anew in its place with force=true."
         )
 
@@ -79,9 +82,9 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         finished = read_settings(results) or begun
         if finished is not None and not differences(finished, config):
             return "done"
-    longer = begun is not None and resumable and is_longer(begun, config, changed)
-    if changed and not longer:
-        raise OtherRunError(folder, changed)
+    longer = begun is not None and is_longer(begun, config, changed)
+    if changed and not (longer and resumable):
+        raise OtherRunError(folder, changed, cut_off=longer)
     if not resumable:
         return "done"
     return "longer" if changed else "cut"
@@ -136,6 +139,11 @@ def note_failure(folder: Path, error: Exception) -> None:
         return
     for name in ("train.log", "run.lock"):
         (folder / name).unlink(missing_ok=True)
+    remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if it is empty, and the folders above that are empty then."""
     while folder.is_dir() and folder != Path.cwd() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

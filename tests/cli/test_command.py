@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from brain_tumor_tl import __version__
 from brain_tumor_tl.__main__ import VERBS
+from brain_tumor_tl.__main__ import main as start
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.config import choices_of, config_groups
 from brain_tumor_tl.cli.help import help_page
@@ -107,6 +108,27 @@ def test_main__help_names_every_verb(line: list[str], tmp_path: Path) -> None:
 
 def test_main__version(tmp_path: Path) -> None:
     assert run("--version", folder=tmp_path).stdout == f"brain-tumor-tl {__version__}\n"
+
+
+@pytest.mark.parametrize("line", [["--help"], ["train", "-sc", "install=bash"]], ids=" ".join)
+def test_main__a_reader_that_has_seen_enough(line: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run([*MODULE, *line], stdout=closed, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_main__interrupted_before_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brain_tumor_tl.__main__.import_module", interrupted)
+    monkeypatch.setattr(sys, "argv", ["brain-tumor-tl", "train"])
+
+    assert start() == 130
+    assert capsys.readouterr().err == "Interrupted; nothing was started.\n"
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,16 @@ def test_main__no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--checklist"])
 
-    assert "expected one folder of runs or more" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "expected one folder of runs or more" in err
+    assert "usage" not in err
+
+
+def test_main__an_abbreviated_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["outputs", "--htm", "x"])
+
+    assert "unrecognized arguments: --htm" in capsys.readouterr().err
 
 
 def test_main__traceback_of_a_failed_job_is_shown(sweep: Path) -> None:

@@ -127,6 +127,16 @@ def test_run_table__groups_temperature_and_absent_classes(unit: str, units: str,
         assert line in " ".join(text.split())
 
 
+def test_run_table__units_of_one_image_each(make_results: MakeResults) -> None:
+    images = sum(row["support"] for row in make_results(**UNCERTAINTY)["per_class"].values())
+    intervals = UNCERTAINTY["intervals"] | {"unit": "group", "units": images}
+
+    text = " ".join(printed(run_table(make_results(**UNCERTAINTY | {"intervals": intervals})), 120).split())
+
+    assert "85.00 to 95.00 (bootstrap of single images)" in text
+    assert "groups of copies" not in text
+
+
 def test_run_table__why_there_is_no_temperature(make_results: MakeResults) -> None:
     probabilities = UNCERTAINTY["probabilities"] | {"no_temperature": "all 9 are correct"}
 
@@ -184,3 +194,9 @@ def test_unfinished_lines__what_failed_has_its_reason_and_log() -> None:
     assert unfinished_lines(UNFINISHED, str) == [
         "failed: c: exit status -9", "  see sweep/c/train.log", "waiting: a, b",
     ]  # fmt: skip
+
+
+def test_unfinished_lines__how_a_cut_run_goes_on() -> None:
+    assert unfinished_lines([Unfinished("a", "cut", Path("a"), epochs=3)], str) == [
+        "cut: a; interrupted, and the same command resumes after the last saved epoch"
+    ]
