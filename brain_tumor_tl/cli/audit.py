@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags := [argument for argument in arguments if argument.startswith("-")]:
         print(f"`audit` has no flag `{flags[0]}`; `brain-tumor-tl audit --help` explains it.", file=sys.stderr)
         return 2
-    overrides = accepted([argument for argument in arguments if argument not in mine])
+    overrides = accepted([argument for argument in arguments if argument not in mine], "audit")
     with run_log(None):
         try:
             config = composed(overrides)
