@@ -62,7 +62,9 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
             return run(config)
         except CompactHydraException as error:
             refuse(str(error))
-        except Exception:  # not the user's; Hydra would print the overrides, too
+        except Exception as error:  # not the user's; Hydra would print the overrides, too
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
             traceback.print_exc()
             sys.exit(1)
 
@@ -71,6 +73,8 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
     try:
         task()
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         if shows_origin:
             raise
         refuse(str(error) if type(error) is CompactHydraException else own_words(error))
@@ -78,6 +82,17 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
         sys.argv = whole
         if not shows_origin:
             os.environ.pop(FULL_ERROR, None)
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether an error came of an interrupt, as where one meets a class body or a resolver of OmegaConf.
+
+    >>> was_interrupted(KeyboardInterrupt()), was_interrupted(ValueError())
+    (True, False)
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def refuse(message: str) -> NoReturn:

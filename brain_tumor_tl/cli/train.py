@@ -63,7 +63,7 @@ def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return started(config, folder, verbose)
-    except KeyboardInterrupt:  # before the run began
+    except BaseException:  # as an interrupt before the run began
         remove_empty(folder)
         raise
 
