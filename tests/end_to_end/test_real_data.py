@@ -24,7 +24,7 @@ def test_train__frozen_mobilenet_reaches_the_studys_accuracy(
         f"data.root={real_data}", "data.normalize=imagenet", f"data.cache_dir={tmp_path / 'cache'}",
     ]  # fmt: skip
     subprocess.run(line, cwd=tmp_path, check=True, capture_output=True, timeout=1200)
-    folder = tmp_path / "outputs" / "runs" / "mobilenet_v2-frozen-s0"
+    (folder,) = (tmp_path / "outputs" / "runs").glob("mobilenet_v2-frozen-s0-root_*")
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert results["protocol"]["counts"] == {"train": 2611, "val": 0, "test": 653}
     assert results["epochs"] == 100

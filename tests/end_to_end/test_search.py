@@ -38,7 +38,8 @@ def test_search__trains_and_its_best_command_gives_the_same(tmp_path: Path, smal
     space = ("optimizer.lr=tag(log,interval(1e-4,1e-1))", "search.trials=3")
     out = run(tmp_path, "search", *small_job, "method=frozen", "data.val_fraction=0.2", "trainer.max_epochs=2", *space)
 
-    sweep = tmp_path / "outputs" / "sweeps" / "search"
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert sweep.name.startswith("search-lr-")
     runs = {path.parent: json.loads(path.read_text()) for path in sweep.rglob("results.json")}
     assert len(runs) == 3
     assert {results["protocol"]["best_chosen_on"] for results in runs.values()} == {"val"}

@@ -76,7 +76,7 @@ def test_slurm__failed_job_runs_again_alone(tmp_path: Path, small_job: list[str]
 
     assert "2 of 2 jobs to the scheduler" in first
     assert "got weights.pth, which is no file" in first
-    folder = tmp_path / "outputs" / "sweeps" / "adhoc"
+    (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
     assert states(folder) == {good: "done", bad: "failed"}
     assert results(folder / good)["epochs"] == 3
     assert "1 of 2 jobs to the scheduler" in sweep(tmp_path, cluster, *line, status=1)

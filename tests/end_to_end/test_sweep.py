@@ -116,9 +116,9 @@ def test_sweep__stopped_killed_and_resumed_equals_an_uninterrupted_one(tmp_path:
 
 @pytest.mark.slow
 def test_sweep__failed_job_costs_itself_and_runs_again(tmp_path: Path, small_job: list[str]) -> None:
-    line = (*small_job, "-m", "method=frozen", "model.weights=null,weights.pth", "launcher.jobs=2")
+    line = (*small_job, "-m", "method=frozen", "model.weights=null,weights.pth", "launcher.jobs=2", "sweep=mine")
     output = finish(start(tmp_path, *line), status=1)
-    sweep = tmp_path / "outputs" / "sweeps" / "adhoc"
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
     bad, good = (f"shufflenet_v2_x0_5-frozen-s0-weights_{name}" for name in ("weights.pth", "null"))
     for text in (
         f"FAILED  {bad}",
@@ -181,5 +181,6 @@ def test_sweep__pretended_devices_reach_the_jobs(tmp_path: Path, small_job: list
     output = finish(start(tmp_path, *line, **pool))
 
     assert output.count("on devices 1,3") == 1
-    found = entries(tmp_path / "outputs" / "sweeps" / "adhoc")
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    found = entries(sweep)
     assert [entry["devices"] for entry in found.values()] == [["1", "3"]]
