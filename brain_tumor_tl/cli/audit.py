@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 
@@ -28,18 +28,21 @@ from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
 from brain_tumor_tl.data.leakage.copies import DETAIL, Pair, find_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
-from brain_tumor_tl.data.leakage.overlap import overlap
+from brain_tumor_tl.data.leakage.overlap import COLUMNS, overlap
 from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.leakage.shortcuts import has_scikit_learn
 from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
-from brain_tumor_tl.data.table import apply_tables
+from brain_tumor_tl.data.splits.protocol import Protocol
+from brain_tumor_tl.data.table import apply_tables, classes_or_labels
 from brain_tumor_tl.reporting.audit_page import audit_page, summary_lines
 from brain_tumor_tl.run import record
 
-SCHEMA = 1  # of audit.json; raise it when a key changes its meaning
+Settings = Mapping[str, Any]
+SCHEMA = 2  # of audit.json; raise it when a key changes its meaning
 SHOWN = 16  # pairs just above and just below the threshold that the page shows
-FILES = ("audit.html", "audit.json", "duplicates.csv")
+FILES = ("audit.html", "audit.json", "copies.csv")
+OVERLAP = "overlap.csv"  # one more with a second data set
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def audit(config: DictConfig, other: Path | None, out: Path) -> None:
-    """Audit a data set, and write `audit.json`, `duplicates.csv` and `audit.html`.
+    """Audit a data set, and write `audit.json`, `copies.csv`, `audit.html` and perhaps `overlap.csv`.
 
     Args:
         config: A whole configuration, of which `data` is used.
@@ -84,51 +87,58 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     provide(config.data)
     cache = Path(config.data.cache_dir).expanduser()
-    first, patients = read_data_set(Path(config.data.root), config.data, cache, config.data.labels)
-    second = read_data_set(other, config.data, cache)[0] if other else None
+    data: Any = OmegaConf.to_container(config.data)
+    first, patients = read_data_set(Path(data["root"]), data, cache, data["labels"], data["patients"])
     surveyed = survey.Surveyed(first, find_copies(first, cache), patients)
-    findings = findings_of(surveyed, config) | {"overlap": overlap(first, second, cache) if second else None}
+    findings, second, written = findings_of(surveyed, config), None, list(FILES)
+    if other:
+        known = data["patients"] and AUTO  # a table is of the folder that `data` names
+        second, others = read_data_set(other, data, cache, None, known)
+        findings["overlap"] = overlap(first, second, cache, (patients, others))
+        files.write_csv(out / OVERLAP, findings["overlap"]["shared"], COLUMNS)
+        written.append(OVERLAP)
     files.write_json(out / "audit.json", findings)
-    files.write_csv(out / "duplicates.csv", survey.copy_rows(surveyed))
-    page = audit_page(findings, first.thumbnails, second.thumbnails if second else None)
-    files.write_text(out / "audit.html", page)
+    files.write_csv(out / "copies.csv", survey.copy_rows(surveyed))
+    files.write_text(out / "audit.html", audit_page(findings, first.thumbnails, second.thumbnails if second else None))
     for line in summary_lines(findings):
         log.info(line)
-    log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in FILES)}")
+    log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in written)}")
 
 
 def read_data_set(
-    root: Path, data: DictConfig, cache: Path, labels: str | None = None
+    root: Path, data: Settings, cache: Path, labels: str | None, patients: str | None
 ) -> tuple[FileInfo, Patients | None]:
-    """Return the file information and the patients of all images below a folder, whose classes are those of `data`.
+    """Return the file information and the patients of all images below a folder.
 
     Args:
         root: The folder.
-        data: The table `data` of the configuration. Its tables are of the folder that it names itself.
+        data: The table `data` of the configuration, which names the classes and the rule of intensities.
         cache: Folder of the cache.
         labels: CSV file whose labels replace those of the folders.
+        patients: As `data.patients`.
 
     Raises:
         ValueError: No image can be read, or a table doesn't fit the images.
     """
-    classes, table = [list(names) for names in data.classes], None if labels is None else Path(labels).expanduser()
-    patients = data.patients if root == Path(data.root) or data.patients is None else AUTO
+    table = None if labels is None else Path(labels).expanduser()
+    classes = classes_or_labels(data["classes"], root, table)
     index = read_index(root, classes, by_table=table is not None)
-    info = load_file_info(index, cache, find_intensity(index, data.intensity)["window"])
+    info = load_file_info(index, cache, find_intensity(index, data["intensity"])["window"])
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
-    index, known = apply_tables(info.index, classes, table, patients, data.merge_scans)
+    index, known = apply_tables(info.index, classes, table, patients, data["merge_scans"])
     return replace(info, index=index), known
 
 
 def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]:
-    """Return what `audit.json` holds, except the overlap with a second data set."""
+    """Return what `audit.json` holds, without a second data set."""
     index, data = surveyed.index, config.data
     least, not_quite = survey.shown_pairs(surveyed, SHOWN)
     if not has_scikit_learn():
         log.warning("Shortcuts are not measured: scikit-learn is missing, pip install 'brain_tumor_tl[audit]'.")
     names = survey.possible_splits(surveyed)
-    splits = survey.split_findings(surveyed, names, data.test_fraction, data.stratify, has_scikit_learn())
+    settings = Protocol(**{field.name: data[field.name] for field in fields(Protocol)})
+    splits = survey.split_findings(surveyed, names, settings, has_scikit_learn())
     return {
         "schema": SCHEMA,
         "root": printable(str(index.root)),
@@ -140,12 +150,13 @@ def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]
         "copies": {"threshold": DETAIL, **survey.copy_counts(surveyed)},
         "conflicts": survey.conflicts(surveyed),
         "splits": list(track(splits, "Measuring splits", len(names), console=console, transient=True)),
-        "runs": survey.series_counts(surveyed),
+        "series": survey.series_counts(surveyed),
         "patients": survey.patient_counts(surveyed),
         "shown": {"least": as_json(least, index.paths), "not_quite": as_json(not_quite, index.paths)},
         "paths": [printable(path) for path in index.paths],
         "labels": np.asarray(index.labels).tolist(),
         "environment": record.environment(),
+        "overlap": None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from brain_tumor_tl.reporting.page import Picture, render
 from brain_tumor_tl.reporting.table import Table, make_table
@@ -16,6 +16,7 @@ from brain_tumor_tl.reporting.table import Table, make_table
 Findings = Mapping[str, Any]
 Thumbnails = NDArray[np.uint8]
 GAP = 4  # pixels between the pictures of a strip
+NAME = 14  # pixels for the name below a picture
 COLUMNS = 8  # pictures in a row of a strip
 SHOWN = 32  # pictures of a series, and pairs of the overlap, that the page shows
 PATIENTS = ("known_patients", "patients_in_training")
@@ -43,7 +44,7 @@ def audit_page(findings: Findings, thumbnails: Thumbnails, others: Thumbnails | 
 def summary_lines(findings: Findings) -> list[str]:
     """Return what an audit found, in a sentence each."""
     copies, contents, overlap = findings["copies"], findings["contents"], findings["overlap"]
-    levels, across = copies["levels"], copies["across_parts"]
+    levels, across = copies["levels"], copies["across_official"]
     lines = [
         f"{contents['images']} images, {len(findings['unreadable'])} unreadable file(s), "
         f"{len(findings['stray'])} image(s) outside class folders, {contents['different_sizes']} different sizes.",
@@ -65,10 +66,17 @@ def summary_lines(findings: Findings) -> list[str]:
             f"{patients['source']}."
         )
     lines += [split_line(row) for row in findings["splits"] if "impossible" not in row]
-    if overlap:
-        lines.append(
-            f"{overlap['near copies']} of the {overlap['images']} images in {overlap['root']} have a copy here."
-        )
+    return lines + (overlap_lines(overlap) if overlap else [])
+
+
+def overlap_lines(overlap: Findings) -> list[str]:
+    """Return a sentence on the images that a second data set shares, and one on their patients where they are known."""
+    lines = [f"{overlap['near copies']} of the {overlap['images']} images in {overlap['root']} have a copy here."]
+    ours, theirs, images = overlap["patients"].values()
+    if ours is not None:
+        lines.append(f"They are of {ours} patients known here.")
+    if theirs is not None:
+        lines.append(f"By the second set's own patients they are of {theirs}, who have {images} images there.")
     return lines
 
 
@@ -76,9 +84,8 @@ def split_line(row: Findings) -> str:
     """Return a sentence on the copies, the nearest-neighbour baseline and the shortcuts of a split."""
     shortcuts = ""
     if row["shortcuts"]:
-        _, *by_feature = row["shortcuts"].values()  # the first is the most frequent class
-        best = max(by_feature, key=lambda value: value["mean"])
-        shortcuts = f", a random forest on size, shape, border and brightness {percent(best)} %"
+        together = percent(row["shortcuts"]["all of these"])
+        shortcuts = f", a random forest on size, shape, border and brightness together {together} %"
     known, trained = (row[key] and number(row[key]) for key in PATIENTS)
     patients = f"{trained} of the {known} with a known patient have it in training" if known else "patients not known"
     return (
@@ -108,8 +115,8 @@ def tables(findings: Findings) -> dict[str, Table]:
         "splits": split_table(findings["splits"]),
     }  # fmt: skip
     found |= {key: pair_table(pairs, findings["paths"]) for key, pairs in findings["shown"].items()}
-    if copies["across_parts"]["near copies"]:
-        found["across"] = across_table(copies["across_parts"])
+    if copies["across_official"]["near copies"]:
+        found["across"] = across_table(copies["across_official"])
     if any(row.get("shortcuts") for row in findings["splits"]):
         found["shortcuts"] = shortcut_table(findings["splits"])
     if overlap := findings["overlap"]:
@@ -119,15 +126,22 @@ def tables(findings: Findings) -> dict[str, Table]:
         )
         counts = [(name, *counts) for name, counts in overlap["classes"].items()]
         found["overlap_classes"] = make_table("", ("Class", "With a copy", "Images"), counts)
+        headers = ("Image", "Class", "Image of the second set", "Its class", "Level", "Its orientation", "Detail")
+        found["shared"] = make_table("", headers, [tuple(row.values()) for row in overlap["shared"]])
     return found
 
 
 def class_table(contents: Findings) -> Table:
     """Return the number of images of each class, by folder."""
-    parts = contents["parts"]
-    headers = ["Class", *(part or "no folder" for part in parts), "All", f"Of {contents['most_frequent_size']} pixels"]
+    official = contents["official_splits"]
+    headers = [
+        "Class",
+        *(split or "no folder" for split in official),
+        "All",
+        f"Of {contents['most_frequent_size']} pixels",
+    ]
     rows = [
-        [name, *(counts[name] for counts in parts.values()), total, contents["of_most_frequent_size"][name]]
+        [name, *(counts[name] for counts in official.values()), total, contents["of_most_frequent_size"][name]]
         for name, total in contents["classes"].items()
     ]
     return make_table("Images of each class", headers, rows)
@@ -149,7 +163,7 @@ def split_table(splits: Sequence[Findings]) -> Table:
         "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Series in training",
         "Patient known", "Of these, patient in training", "1-NN accuracy, %", "Classes not tested",
     )  # fmt: skip
-    counts = ("test_images", "identical_in_training", "copies_in_training", "run_in_training", *PATIENTS)
+    counts = ("test_images", "identical_in_training", "copies_in_training", "series_in_training", *PATIENTS)
     rows = [
         (
             row["split"], row["seeds"], *(number(row[key]) if row[key] else None for key in counts),
@@ -178,18 +192,21 @@ def pictures(findings: Findings, thumbnails: Thumbnails, others: Thumbnails | No
     """Return the pictures of the page by name."""
     paths = findings["paths"]
     found: dict[str, list[Picture]] = {
-        "conflicts": [strip(thumbnails[members], "the images of the group") for members in findings["conflicts"]],
+        "conflicts": [
+            strip(thumbnails[members], "the images of the group", names=labels_of(findings, members))
+            for members in findings["conflicts"]
+        ],
         "series": [],
         "overlap": [],
     }
     for key, pairs in findings["shown"].items():
         found[key] = [pair_strip(thumbnails, thumbnails, pairs)] if pairs else []
-    for members in findings["runs"]["longest"]:
+    for members in findings["series"]["longest"]:
         caption = f"{len(members)} images, {paths[members[0]]} to {paths[members[-1]]}"
         caption += f", the first {SHOWN}" if len(members) > SHOWN else ""
         found["series"].append(strip(thumbnails[members[:SHOWN]], "the images of a series", caption))
-    if others is not None and findings["overlap"]["pairs"]:
-        pairs = [{"first": first, "second": second} for first, second in findings["overlap"]["pairs"][:SHOWN]]
+    if others is not None and findings["overlap"]["positions"]:
+        pairs = [{"first": first, "second": second} for first, second in findings["overlap"]["positions"][:SHOWN]]
         found["overlap"] = [pair_strip(thumbnails, others, pairs)]
     return found
 
@@ -201,34 +218,43 @@ def pair_strip(thumbnails: Thumbnails, others: Thumbnails, pairs: Sequence[Findi
     return strip(images, "pairs of images, four in a row", "Four pairs in a row.")
 
 
-def strip(images: Thumbnails, alt: str, caption: str = "") -> Picture:
-    """Return grey images, uint8 `(N, S, S)`, in rows of eight as one picture."""
+def labels_of(findings: Findings, members: Sequence[int]) -> list[str]:
+    """Return the label of each of some images."""
+    classes = list(findings["contents"]["classes"])
+    return [classes[findings["labels"][member]] for member in members]
+
+
+def strip(images: Thumbnails, alt: str, caption: str = "", names: Sequence[str] = ()) -> Picture:
+    """Return grey images, uint8 `(N, S, S)`, in rows of eight as one picture, with `names` below them if given."""
     count, size, _ = images.shape
-    columns, step = min(COLUMNS, count), size + GAP
+    columns, step, down = min(COLUMNS, count), size + GAP, size + GAP + (NAME if names else 0)
     rows = -(-count // columns)
-    cells = np.full((rows * columns, step, step), 255, dtype=np.uint8)
-    cells[:count, :size, :size] = images
-    grid = cells.reshape(rows, columns, step, step).swapaxes(1, 2).reshape(rows * step, columns * step)
+    picture = Image.new("L", (columns * step - GAP, rows * down - GAP), 255)
+    for position, image in enumerate(images):
+        left, top = position % columns * step, position // columns * down
+        picture.paste(Image.fromarray(image), (left, top))
+        if names:
+            ImageDraw.Draw(picture).text((left, top + size), names[position], fill=0)
     content = io.BytesIO()
-    Image.fromarray(grid[:-GAP, :-GAP]).save(content, "PNG", optimize=True)
+    picture.save(content, "PNG", optimize=True)
     return Picture(content.getvalue(), alt, caption, width=columns * 136)
 
 
 def number(value: Mapping[str, float]) -> str:
     """Return the mean of a count, with its standard deviation if it varies.
 
-    >>> number({"mean": 112.25, "sd": 9.0}), number({"mean": 394.0, "sd": 0.0})
+    >>> number({"mean": 112.25, "std": 9.0}), number({"mean": 394.0, "std": 0.0})
     ('112.2 ± 9.0', '394')
     """
-    if value["sd"] == 0 and value["mean"] == round(value["mean"]):
+    if value["std"] == 0 and value["mean"] == round(value["mean"]):
         return f"{value['mean']:.0f}"
-    return f"{value['mean']:.1f} ± {value['sd']:.1f}"
+    return f"{value['mean']:.1f} ± {value['std']:.1f}"
 
 
 def percent(value: Mapping[str, float]) -> str:
     """Return the mean of a fraction in percent, with its standard deviation if it varies.
 
-    >>> percent({"mean": 0.92051, "sd": 0.0085}), percent({"mean": 0.764, "sd": 0.0})
+    >>> percent({"mean": 0.92051, "std": 0.0085}), percent({"mean": 0.764, "std": 0.0})
     ('92.05 ± 0.85', '76.40')
     """
-    return f"{100 * value['mean']:.2f}" + (f" ± {100 * value['sd']:.2f}" if value["sd"] else "")
+    return f"{100 * value['mean']:.2f}" + (f" ± {100 * value['std']:.2f}" if value["std"] else "")

@@ -66,7 +66,7 @@ def test_audit__finds_what_was_planted(planted: Path, audit: Audit) -> None:
     assert status == 0
     levels = found["copies"]["levels"]
     assert [levels[name]["further"] for name in ("identical files", "identical pixels", "near copies")] == [1, 2, 3]
-    assert found["copies"]["across_parts"]["near copies"]["with_a_copy"] == 3
+    assert found["copies"]["across_official"]["near copies"]["with_a_copy"] == 3
     (conflict,) = found["conflicts"]
     assert {found["paths"][i] for i in conflict} == {
         "Testing/pituitary_tumor/turned and under another label.png", "Training/meningioma_tumor/image(7).png",
@@ -78,7 +78,7 @@ def test_audit__finds_what_was_planted(planted: Path, audit: Audit) -> None:
     assert by_name["official"]["copies_in_training"]["mean"] == 3
     assert by_name["official"]["test_images"]["mean"] == 15
     assert by_name["grouped"]["copies_in_training"]["mean"] == 0
-    with (out / "duplicates.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "copies.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["level"] for row in rows].count("identical files") == 2
     assert len(rows) == 6
@@ -95,12 +95,23 @@ def test_audit__overlap_with_a_second_set(planted: Path, audit: Audit, tmp_path:
         image.resize((70, 70)).save(other / "glioma_tumor" / "smaller.png")
     shutil.copy(planted / "Training" / "no_tumor" / "image(8).png", other / "no_tumor" / "same.png")
 
-    status, found, _ = audit(planted, f"other={other}")
+    status, found, out = audit(planted, f"other={other}")
 
     assert status == 0
     overlap = found["overlap"]
     assert [overlap[name] for name in ("images", "identical files", "identical pixels", "near copies")] == [10, 1, 1, 2]
     assert overlap["classes"]["glioma_tumor"] == [1, 3]
+    with (out / "overlap.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [tuple(row.values())[:6] for row in rows] == [
+        ("Training/glioma_tumor/image(8).png", "glioma_tumor", "glioma_tumor/smaller.png", "glioma_tumor",
+         "near copies", "as it is"),
+        ("Training/no_tumor/image(8).png", "no_tumor", "no_tumor/same.png", "no_tumor", "identical files", "as it is"),
+    ]  # fmt: skip
+    assert rows == [{key: str(value) for key, value in row.items()} for row in overlap["shared"]]
+    assert overlap["patients"] == {"of_the_first": None, "of_the_second": None, "images_of_the_second": None}
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "glioma_tumor/smaller.png" in page
 
 
 def test_audit__labels_and_patients_of_tables(audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +137,38 @@ def test_audit__labels_and_patients_of_tables(audit: Audit, tmp_path: Path, caps
     assert "18 images are of 6 known patients" in (out / "audit.html").read_text(encoding="utf-8").replace("\n", " ")
 
 
+def test_audit__patients_in_two_sets(audit: Audit, tmp_path: Path) -> None:
+    for name, per_class in (("ours", 6), ("theirs", 4)):  # the first images of both are the same
+        write_phantoms(tmp_path / name, per_class=per_class, size=64, seed=1)
+        for number, path in enumerate(sorted((tmp_path / name).rglob("*.png"))):
+            folder = path.parent / f"patient {number // 2}"
+            folder.mkdir(exist_ok=True)
+            path.rename(folder / path.name)
+
+    _, found, out = audit(tmp_path / "theirs", "data=folder", f"other={tmp_path / 'ours'}")
+
+    assert found["overlap"]["identical files"] == 16
+    assert found["overlap"]["patients"] == {"of_the_first": 8, "of_the_second": 8, "images_of_the_second": 16}
+    text = (out / "audit.html").read_text(encoding="utf-8")
+    assert "They are of 8 patients known here." in text
+    assert "they are of 8, who have 16 images there" in text
+
+
+def test_audit__labels_of_a_table_below_the_pictures_of_a_conflict(audit: Audit, tmp_path: Path) -> None:
+    write_phantoms(tmp_path / "drawn", per_class=4, size=64, seed=1)
+    first = sorted((tmp_path / "drawn" / "no_tumor").iterdir())[0]
+    shutil.copy(first, first.with_name("again.png"))
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\nno_tumor/again.png,glioma_tumor\n", encoding="utf-8")
+
+    _, found, out = audit(tmp_path / "drawn", f"data.labels={table}", "data.val_fraction=0.2")
+
+    assert len(found["conflicts"]) == 1
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "<li>no_tumor/again.png: glioma_tumor</li>" in page
+    assert f"<li>no_tumor/{first.name}: no_tumor</li>" in page
+
+
 def test_audit__synthetic_images_without_parts(
     audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +178,7 @@ def test_audit__synthetic_images_without_parts(
 
     assert status == 0
     assert found["synthetic"]
-    assert found["copies"]["across_parts"]["near copies"] is None
+    assert found["copies"]["across_official"]["near copies"] is None
     assert [row["split"] for row in found["splits"]] == ["random", "grouped", "series"]
     assert "These images are synthetic" in (out / "audit.html").read_text(encoding="utf-8")
     assert "24 images" in capsys.readouterr().out
@@ -152,7 +195,7 @@ REFUSED = {
     ),
     "no value": (("data=folder",), 1, "`data.root` has no value"),
     "value": (("data.source=folder", "data.root=x", "data.test_fraction=2"), 1, "less than 1, got 2"),
-    "syntax": (("data.classes=[",), 1, "error: "),
+    "syntax": (("data.classes=[",), 2, "Can't read the value of `data.classes`"),
     "key": (("data.rot=x",), 2, "Did you mean `root`?"),
 }
 
@@ -183,7 +226,7 @@ def test_audit__of_the_studys_images(
     status, found, _ = audit(real_data, f"data.cache_dir={study_cache}")
 
     assert status == 0
-    levels, across = found["copies"]["levels"], found["copies"]["across_parts"]
+    levels, across = found["copies"]["levels"], found["copies"]["across_official"]
     assert (levels["identical files"]["groups"], levels["identical files"]["images"]) == (166, 403)
     assert levels["identical pixels"]["further"] == 394
     assert across["identical pixels"]["with_a_copy"] == 251
@@ -193,5 +236,5 @@ def test_audit__of_the_studys_images(
     assert by_name["official"]["nearest_neighbour"]["mean"] == pytest.approx(0.764, abs=0.0115)
     assert found["patients"]["patients"] == 202
     assert by_name["random"]["patients_in_training"]["mean"] > 0.98 * by_name["random"]["known_patients"]["mean"]
-    assert by_name["patients"]["patients_in_training"] == {"mean": 0, "sd": 0}
+    assert by_name["patients"]["patients_in_training"] == {"mean": 0, "std": 0}
     assert by_name["official"]["shortcuts"]["width and height"]["mean"] == pytest.approx(0.627, abs=0.02)

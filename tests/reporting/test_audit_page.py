@@ -10,14 +10,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from brain_tumor_tl.reporting.audit_page import GAP, across_table, pair_strip, pictures, split_line, strip
+from brain_tumor_tl.reporting.audit_page import GAP, NAME, across_table, pair_strip, pictures, split_line, strip
 
 SIZE = 6
 THUMBNAILS = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, SIZE, SIZE), dtype=np.uint8)
 SPLIT: dict[str, Any] = {
-    "split": "random", "test_images": {"mean": 10, "sd": 0}, "copies_in_training": {"mean": 2.5, "sd": 0.5},
-    "nearest_neighbour": {"mean": 0.9, "sd": 0.01}, "known_patients": None, "patients_in_training": None,
-    "shortcuts": {name: {"mean": mean, "sd": 0} for name, mean in (("constant guess", 0.9), ("a", 0.3), ("b", 0.4))},
+    "split": "random", "test_images": {"mean": 10, "std": 0}, "copies_in_training": {"mean": 2.5, "std": 0.5},
+    "nearest_neighbour": {"mean": 0.9, "std": 0.01}, "known_patients": None, "patients_in_training": None,
+    "shortcuts": {
+        name: {"mean": mean, "std": 0} for name, mean in (("constant guess", 0.9), ("a", 0.5), ("all of these", 0.4))
+    },
 }  # fmt: skip
 
 
@@ -41,6 +43,16 @@ def test_strip__eight_in_a_row(count: int, rows: int, columns: int) -> None:
     assert (picture.alt, picture.caption) == ("alt", "caption")
 
 
+def test_strip__a_name_below_each() -> None:
+    plain, named = (pixels(strip(THUMBNAILS[:9] * 0, "alt", names=names).png) for names in ((), ["a"] * 8 + ["b"]))
+
+    assert named.shape[0] == plain.shape[0] + 2 * NAME
+    below = named[SIZE : SIZE + NAME]
+    assert (below[:, :SIZE] < 255).any()
+    assert np.array_equal(below[:, :SIZE], below[:, SIZE + GAP :][:, :SIZE])
+    assert not np.array_equal(below[:, :SIZE], named[2 * SIZE + NAME + GAP :, :SIZE][:NAME])
+
+
 def test_pair_strip__first_beside_second() -> None:
     found = pixels(pair_strip(THUMBNAILS, THUMBNAILS + 100, [{"first": 3, "second": 4}, {"first": 1, "second": 0}]).png)
 
@@ -49,8 +61,9 @@ def test_pair_strip__first_beside_second() -> None:
 
 def test_pictures__those_of_the_findings() -> None:
     findings = {
-        "paths": [f"{i}.png" for i in range(12)], "conflicts": [[1, 2]], "runs": {"longest": [[0, 5, 7]]},
-        "shown": {"least": [{"first": 0, "second": 1}], "not_quite": []}, "overlap": {"pairs": [[2, 3]]},
+        "paths": [f"{i}.png" for i in range(12)], "conflicts": [[1, 2]],
+        "labels": [0, 0, 1] * 4, "contents": {"classes": {"a": 8, "b": 4}}, "series": {"longest": [[0, 5, 7]]},
+        "shown": {"least": [{"first": 0, "second": 1}], "not_quite": []}, "overlap": {"positions": [[2, 3]]},
     }  # fmt: skip
 
     found = pictures(findings, THUMBNAILS, THUMBNAILS + 100)
@@ -63,13 +76,13 @@ def test_pictures__those_of_the_findings() -> None:
     assert pictures(findings | {"overlap": None}, THUMBNAILS, None)["overlap"] == []
 
 
-def test_split_line__best_shortcut_without_the_constant_guess() -> None:
+def test_split_line__the_figure_of_the_table_for_all_shortcuts() -> None:
     assert split_line(SPLIT) == (
         "data.split=random: 2.5 ± 0.5 of 10 test images have a copy in training; patients not known; a 1-NN baseline "
-        "reaches 90.00 ± 1.00 %, a random forest on size, shape, border and brightness 40.00 %."
+        "reaches 90.00 ± 1.00 %, a random forest on size, shape, border and brightness together 40.00 %."
     )
     assert split_line(SPLIT | {"shortcuts": None}).endswith("a 1-NN baseline reaches 90.00 ± 1.00 %.")
-    patients = {"known_patients": {"mean": 7, "sd": 0}, "patients_in_training": {"mean": 5.5, "sd": 0.5}}
+    patients = {"known_patients": {"mean": 7, "std": 0}, "patients_in_training": {"mean": 5.5, "std": 0.5}}
     assert "; 5.5 ± 0.5 of the 7 with a known patient have it in training; a" in split_line(SPLIT | patients)
 
 

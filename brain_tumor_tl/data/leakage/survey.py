@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,9 @@ def contents(info: FileInfo) -> dict[str, Any]:
     return {
         "images": len(index),
         "classes": {name: classes.count(name) for name in index.classes},
-        "parts": {part: {name: official[part, name] for name in index.classes} for part in sorted(set(index.official))},
+        "official_splits": {
+            split: {name: official[split, name] for name in index.classes} for split in sorted(set(index.official))
+        },
         "different_sizes": len(by_size),
         "sizes": dict(by_size[:10]),
         "most_frequent_size": most,
@@ -113,7 +115,7 @@ def copy_counts(surveyed: Surveyed) -> dict[str, Any]:
         "levels": {name: group_counts(groups) for name, groups in levels.items()},
         "near_pairs": len(copies.pairs),
         "turns": {TURNS[turn]: count for turn, count in sorted(turns.items())},
-        "across_parts": {name: across_official(surveyed.index, groups) for name, groups in levels.items()},
+        "across_official": {name: across_official(surveyed.index, groups) for name, groups in levels.items()},
         "thresholds": threshold_rows(surveyed),
     }
 
@@ -149,7 +151,7 @@ def conflicts(surveyed: Surveyed) -> list[list[int]]:
 
 
 def copy_rows(surveyed: Surveyed) -> list[dict[str, Any]]:
-    """Return the rows of `duplicates.csv`: every image that has a copy, and the strictest level at which it has one."""
+    """Return the rows of `copies.csv`: every image that has a copy, and the strictest level at which it has one."""
     index, groups = surveyed.index, surveyed.copies.groups
     has_copy = {name: (np.bincount(numbers) > 1)[numbers] for name, numbers in surveyed.levels.items()}
     details: dict[int, float] = {}
@@ -160,7 +162,7 @@ def copy_rows(surveyed: Surveyed) -> list[dict[str, Any]]:
         {
             "path": printable(index.paths[position]),
             "class": index.classes[index.labels[position]],
-            "part": index.official[position],
+            "split": index.official[position],
             "group": int(groups[position]),
             "level": next(name for name, copied in has_copy.items() if copied[position]),
             "detail": f"{details[position]:.4f}" if position in details else "",
@@ -183,20 +185,19 @@ def series_counts(surveyed: Surveyed) -> dict[str, Any]:
 
 
 def split_findings(
-    surveyed: Surveyed, names: Sequence[str], test_fraction: float, stratify: bool, forests: bool
+    surveyed: Surveyed, names: Sequence[str], settings: Protocol, forests: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield for each kind of split what training and test images share, and the baselines' accuracies.
 
     Args:
         surveyed: The data set.
         names: Values of `data.split`, without k-fold.
-        test_fraction: Share of test images in splits that are not official.
-        stratify: Whether each split has the same share of every class.
+        settings: The fractions and whatever else the splits have in common.
         forests: Whether to measure shortcuts.
     """
     features = shortcut_features(surveyed.info) if forests else {}
     for name in names:
-        protocol = Protocol(name, test_fraction, stratify=stratify)
+        protocol = replace(settings, split=name)
         seeds = 1 if name.startswith("official") else SEEDS
         try:
             splits = [divide(protocol, surveyed.index, surveyed.relations, seed) for seed in range(seeds)]
@@ -221,7 +222,7 @@ def measure(surveyed: Surveyed, splits: Sequence[Split], features: Features) -> 
         "classes_absent_from_test": sorted({name for split in splits for name in index.missing_classes(split.test)}),
         "identical_in_training": mean_and_std([count_leaked(split, relations.identical) for split in splits]),
         "copies_in_training": mean_and_std([count_leaked(split, relations.copies) for split in splits]),
-        "run_in_training": mean_and_std([count_leaked(split, relations.series) for split in splits]),
+        "series_in_training": mean_and_std([count_leaked(split, relations.series) for split in splits]),
         **patients_in_training(splits, relations.patients),
         "nearest_neighbour": mean_and_std(accuracies),
         "shortcuts": by_kind if features else None,
@@ -250,10 +251,10 @@ def mean_and_std(values: Sequence[float | None]) -> dict[str, float]:
     """Return mean and sample standard deviation of the values that are not None; 0 for a single one.
 
     >>> mean_and_std([1, 2, 3])
-    {'mean': 2.0, 'sd': 1.0}
+    {'mean': 2.0, 'std': 1.0}
     """
     known = np.array([value for value in values if value is not None], dtype=np.float64)
-    return {"mean": float(known.mean()), "sd": float(known.std(ddof=1)) if len(known) > 1 else 0.0}
+    return {"mean": float(known.mean()), "std": float(known.std(ddof=1)) if len(known) > 1 else 0.0}
 
 
 def possible_splits(surveyed: Surveyed) -> list[str]:
