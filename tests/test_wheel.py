@@ -17,12 +17,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 COMPOSE = """
 import sys
-import hydra
 import brain_tumor_tl
 from brain_tumor_tl.cli.checks import check
 from brain_tumor_tl.cli.config import conf_dir
-with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-    config = hydra.compose("train", ["model=vgg16", "data.root=PATH"])
+from brain_tumor_tl.cli.help import composed
+config = composed(["model=vgg16", "data.root=."])
 check(config)
 print(brain_tumor_tl.__file__, conf_dir(), config.model.name, "torch" in sys.modules, sep="\\n")
 """

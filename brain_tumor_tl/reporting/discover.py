@@ -19,12 +19,14 @@ SCHEMA_1_NAMES = {
     "patients_on_two_sides": "patients_in_several_splits",
 }
 # Settings that schema 1 lacked, with the values that stand for what its runs did; none changes a run's numbers.
-SCHEMA_1_LACKED = {
+SCHEMA_1_LACKED: dict[str, dict[str, Any]] = {
     "data": {
         "patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto", "drop_last": "auto",
     },
     "scheduler": {"monitor": None},
+    "trainer": {"cuda_graphs": False},
 }  # fmt: skip
+SCHEMA_1_DEFAULTS = (("patients", None), ("cuda_graphs", "auto"))  # replaced by those above; no GPU has run a graph yet
 SWEEP_FILE = "sweep.json"
 FAILURE = "error.txt"  # why a run failed, in its folder
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
@@ -210,15 +212,21 @@ def upgrade(results: Mapping[str, Any]) -> dict[str, Any]:
     {'monitored': 'val', 'split': 'series', 'title': 'k-fold split of whole series'}
     """
     protocol = {SCHEMA_1_NAMES.get(key, key): value for key, value in results["protocol"].items()}
-    config = dict(results.get("config") or {})
     if "title" in protocol:
         protocol["title"] = protocol["title"].replace("runs", "series")
+    config = upgrade_settings(results.get("config") or {})
+    return {**results, "schema": SCHEMA, "protocol": runs_to_series(protocol), "config": config}
+
+
+def upgrade_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run of schema 1 with the keys that it lacked, in today's words."""
+    config = dict(config)
     if "data" in config:
         config["data"] = runs_to_series(config["data"])
     for table, lacked in SCHEMA_1_LACKED.items():
-        known = {key: value for key, value in (config.get(table) or {}).items() if (key, value) != ("patients", None)}
-        config[table] = lacked | known
-    return {**results, "schema": SCHEMA, "protocol": runs_to_series(protocol), "config": config}
+        given = (config.get(table) or {}).items()
+        config[table] = lacked | {key: value for key, value in given if (key, value) not in SCHEMA_1_DEFAULTS}
+    return config
 
 
 def runs_to_series(settings: Mapping[str, Any]) -> dict[str, Any]:

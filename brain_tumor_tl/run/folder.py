@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from brain_tumor_tl.files import read_json, write_text
-from brain_tumor_tl.reporting.discover import FAILURE
+from brain_tumor_tl.reporting.discover import FAILURE, upgrade_settings
 
 OF_A_RUN = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
@@ -30,7 +30,6 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 PATHS = ("data.root", "data.matlab", "data.labels", "data.patients", "model.weights")  # the same however written
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
-ADDED = {"data.drop_last": "auto", "scheduler.monitor": None}  # younger keys, with what runs without them did
 SPLIT_KEYS = ("data.split", "data.fold_by")  # older runs have "runs" here, which is now called "series"
 
 
@@ -187,8 +186,10 @@ def comparable(key: str, value: Any) -> str:
 
 def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run's numbers depend on, as one table with dotted keys."""
-    same = {(key, repr(value)) for key, value in ADDED.items()}
-    table = {k: value for k, value in flat(config).items() if has_effect(k) and (k, repr(value)) not in same}
+    data = config.get("data")
+    if isinstance(data, Mapping) and "patients" in data and "intensity" not in data:  # of an older version
+        config = upgrade_settings(config)
+    table = {key: value for key, value in flat(config).items() if has_effect(key)}
     return table | {key: "series" for key in SPLIT_KEYS if table.get(key) == "runs"}
 
 

@@ -342,7 +342,7 @@ def test_check__no_folder_given(choice: str, compose: Compose) -> None:
 SUGGESTIONS = {
     "trainer.max_epoch": r"`trainer.max_epoch`. Did you mean `max_epochs`.* `trainer` has: accelerator, ",
     "max_epochs": r"Did you mean `trainer.max_epochs`\?",
-    "epochs": r"Did you mean `trainer.max_epochs`\?",
+    "epochs": r"Give trainer\.max_epochs=NUMBER\.",
     "lr": r"Did you mean `optimizer.lr`\?",
     "data.batchsize": r"Did you mean `batch_size`\? `data` has: source",
     "optimiser.lr": r"Did you mean `optimizer.lr`",
@@ -378,7 +378,7 @@ def opening_commands(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=[str(path.relative_to(conf_dir())) for path in YAML_FILES])
-def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose) -> None:
+def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose, tmp_path: Path) -> None:
     if path.stem.startswith("slurm"):
         pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     commands = opening_commands(path)
@@ -388,7 +388,8 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose)
         _, verb, *words = command.split(" ")
         assert verb in VERBS
         name = words.pop(words.index("--config-name") + 1) if "--config-name" in words else verb
-        one_run = [word.split(",")[0] for word in words if word not in ("--config-name", "-m")]
+        words = [word.replace("=PATH", f"={tmp_path}") for word in words if word not in ("--config-name", "-m")]
+        one_run = [word.split(",")[0] for word in words]
         check(compose(*one_run, name=name))
     group = path.parent.relative_to(conf_dir()).as_posix()
     used = f"--config-name {path.stem}" if path in PRIMARY else f" {group}={path.stem}"

@@ -250,7 +250,9 @@ def tensorboards_hparams(folder: Path) -> Any:
 
 @pytest.mark.parametrize("first", ["with", "without"])
 def test_log_final__tensorboard_has_the_columns_of_all_runs_P5(first: str, tmp_path: Path) -> None:
-    own: dict[str, dict[str, Any]] = {"with": {"optimizer.options.weight_decay": 0.01}, "without": {"optimizer.options": {}}}
+    own: dict[str, dict[str, Any]] = {
+        "with": {"optimizer.options.weight_decay": 0.01}, "without": {"optimizer.options": {}},
+    }  # fmt: skip
     results = dict.fromkeys(FINAL, 0.9) | {"epochs": 2, "seconds_per_epoch": {"train": 1.5}}
     order = [first, *(name for name in own if name != first)]
     for number, name in enumerate(order):  # whichever TensorBoard comes upon first
