@@ -104,8 +104,8 @@ def summarize_kind(protocols: Sequence[Protocol]) -> str:
     total, identical, near = (span([one.get(key) for one in protocols]) for key in ("test_images", *COPIES))
     parts = ["copies were not searched for"]
     if near or identical:
-        kind = "a copy" if near else "a pixel-identical copy"
-        parts = [f"{near or identical} of {total} test images have {kind} in training"]
+        kind = "a copy in training" if near else "a pixel-identical copy in training (near copies not searched)"
+        parts = [f"{near or identical} of {total} test images have {kind}"]
     trained, known = (span([one.get(key) for one in protocols]) for key in PATIENTS)
     of_known = f"{trained} of the {known} with a known patient have it in training"
     parts.append("patients not known" if known is None else of_known)

@@ -96,7 +96,7 @@ def test_summarize_kind__unknown_missing_and_control() -> None:
     control = {"identical_in_training": None, "missing_classes": {"test": ["a"]}, "shuffled_labels": True}
 
     assert summarize_kind([unknown]) == (
-        "116 of 653 test images have a pixel-identical copy in training; patients not known"
+        "116 of 653 test images have a pixel-identical copy in training (near copies not searched); patients not known"
     )
     assert summarize_kind([unknown | control]) == (
         "copies were not searched for; patients not known; no test image of a; CONTROL with permuted labels"

@@ -236,4 +236,12 @@ def describe_split(protocol: Protocol, split: Split, index: Index, relations: Re
         "images_without_patient": None if patients is None else int(((patients < 0) & (split.codes >= 0)).sum()),
         "identical_in_training": count_leaked(split, relations.identical),
         "copies_in_training": count_leaked(split, relations.copies),
+        "copies_searched": copies_searched(relations),
     }
+
+
+def copies_searched(relations: Relations) -> str | None:
+    """Return which copies the counts of a split are of; None if none were searched for."""
+    if relations.copies is not None:
+        return "identical pixels and near copies"
+    return None if relations.identical is None else "identical pixels only; near copies not searched"

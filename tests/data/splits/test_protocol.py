@@ -294,9 +294,22 @@ def test_describe_split__not_computed() -> None:
 
     unknown = (
         "groups_in_several_splits", "patients_in_several_splits", "identical_in_training", "copies_in_training",
-        "patients_in_training", "known_patients", "images_without_patient",
+        "patients_in_training", "known_patients", "images_without_patient", "copies_searched",
     )  # fmt: skip
-    assert [found[key] for key in unknown] == [None] * 7
+    assert [found[key] for key in unknown] == [None] * 8
+
+
+def test_describe_split__says_which_copies_its_counts_are_of() -> None:
+    index, protocol = index_of(), Protocol()
+    quick = Relations(index.paths, identical=COPIES)
+    split = divide(protocol, index, quick, 0)
+
+    found = describe_split(protocol, split, index, quick)
+
+    assert found["copies_in_training"] is None
+    assert found["copies_searched"] == "identical pixels only; near copies not searched"
+    whole = Relations(index.paths, identical=COPIES, copies=COPIES)
+    assert describe_split(protocol, split, index, whole)["copies_searched"] == "identical pixels and near copies"
 
 
 def test_shuffled__training_split_only() -> None:
