@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
@@ -19,13 +19,16 @@ from brain_tumor_tl.reporting.folds import fold_of
 from brain_tumor_tl.reporting.method_comparison import conclusion
 from brain_tumor_tl.reporting.report_csv import csv_rows
 from brain_tumor_tl.reporting.significance import comparison_line, comparison_sets
+from brain_tumor_tl.reporting.suspects import COLUMNS, find_suspects
 from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import run_table, summary_table, unfinished_lines
 from brain_tumor_tl.reporting.trials import by_search, trial_table, without_others
 from brain_tumor_tl.run.folder import settings_with_effect
 
+Name = TypeVar("Name", str, Path)
 TERMINAL = Path("-")  # where `--checklist` writes if no file is named
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
+EVERY_FILE = FILES | {"suspects": "suspects.csv"}  # the last only of cross-validations
 REPEATS = ("seed", "data.fold")  # what may differ between the runs of a group: their seeds, or the folds of one seed
 # Replaced by better keys: the digest of the images instead of their folder, the precision used instead of `auto`.
 REPLACED = ("data.root", "trainer.precision")
@@ -41,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         if options.checklist == TERMINAL:
             for table in checklists(report):
                 console.print(table)
-        for kind, path in targets.items():
+        if options.suspects and not report.suspects:
+            raise ValueError("Expected all folds of a cross-validation (data.split=kfold) for --suspects, found none.")
+        for kind, path in with_content(targets, report).items():
             write(kind, replace(report, base=path.parent), path)
             say(f"Written   {path}")
     except BrokenPipeError:
@@ -64,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the parsed line; in `--checklist FOLDER` the folder is one of runs, not a file to write."""
     parser = Parser("brain-tumor-tl report", add_help=False, allow_abbrev=False)  # help_pages/report.txt is its help
     parser.add_argument("folders", nargs="*", type=Path)
-    for kind in FILES:
+    for kind in EVERY_FILE:
         parser.add_argument(f"--{kind}", type=Path)
     parser.add_argument("--checklist", nargs="?", type=Path, const=TERMINAL)
     options = parser.parse_args(arguments)
@@ -78,20 +83,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
     """Return the files to write by kind: those named, else the usual three if the one folder holds several runs."""
-    kinds = (*FILES, "checklist")
+    kinds = (*EVERY_FILE, "checklist")
     named = {kind: path for kind in kinds if (path := getattr(options, kind)) not in (None, TERMINAL)}
     if named or len(options.folders) > 1:
         return named
     folder = options.folders[0]
     is_run = any((folder / name).is_file() for name in ("results.json", "config.yaml"))
-    return {} if is_run else {kind: folder / name for kind, name in FILES.items()}
+    return {} if is_run else {kind: folder / name for kind, name in EVERY_FILE.items()}
+
+
+def with_content(targets: Mapping[str, Name], report: Report) -> dict[str, Name]:
+    """Return the files to write by kind, without the list of suspects if the report has none."""
+    return {kind: path for kind, path in targets.items() if kind != "suspects" or report.suspects}
 
 
 def refresh(folder: Path) -> None:
     """Rewrite the report of a sweep's folder, without printing it; an error must not end a sweep of days."""
     try:
         report = make_report([folder], folder)
-        for kind, name in FILES.items():
+        for kind, name in with_content(EVERY_FILE, report).items():
             write(kind, report, folder / name)
     except Exception as error:
         say(f"WARNING: the report of {folder} can't be written: {error}")
@@ -106,7 +116,9 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
     discovered = discover_runs(folders)
     groups, repeated = group_runs(without_others(discovered.runs), settings_of)
     names = ", ".join(folder.resolve().name for folder in folders)
-    return Report(f"Report of {names}", discovered, groups, repeated, base, *comparison_sets(groups))
+    comparisons, uncompared = comparison_sets(groups)
+    suspects = find_suspects(groups)
+    return Report(f"Report of {names}", discovered, groups, repeated, base, comparisons, uncompared, suspects)
 
 
 def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +160,8 @@ def write(kind: str, report: Report, path: Path) -> None:
     """Write one file of a report."""
     if kind == "csv":
         write_csv(path, csv_rows(report))
+    elif kind == "suspects":
+        write_csv(path, [row for suspects in report.suspects for row in suspects.rows], COLUMNS)
     elif kind == "checklist":
         title = f"# {report.title}: reporting checklists"
         write_text(path, "\n\n".join([title, *(table.markdown() for table in checklists(report))]) + "\n")

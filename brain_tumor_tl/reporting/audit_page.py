@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from brain_tumor_tl.reporting.page import Picture, render
+from brain_tumor_tl.reporting.strip import Thumbnails, strip
 from brain_tumor_tl.reporting.table import Table, make_table
 
 Findings = Mapping[str, Any]
-Thumbnails = NDArray[np.uint8]
-GAP = 4  # pixels between the pictures of a strip
-NAME = 14  # pixels for the name below a picture
-COLUMNS = 8  # pictures in a row of a strip
 SHOWN = 32  # pictures of a series, and pairs of the overlap, that the page shows
 PATIENTS = ("known_patients", "patients_in_training")
 
@@ -222,22 +216,6 @@ def labels_of(findings: Findings, members: Sequence[int]) -> list[str]:
     """Return the label of each of some images."""
     classes = list(findings["contents"]["classes"])
     return [classes[findings["labels"][member]] for member in members]
-
-
-def strip(images: Thumbnails, alt: str, caption: str = "", names: Sequence[str] = ()) -> Picture:
-    """Return grey images, uint8 `(N, S, S)`, in rows of eight as one picture, with `names` below them if given."""
-    count, size, _ = images.shape
-    columns, step, down = min(COLUMNS, count), size + GAP, size + GAP + (NAME if names else 0)
-    rows = -(-count // columns)
-    picture = Image.new("L", (columns * step - GAP, rows * down - GAP), 255)
-    for position, image in enumerate(images):
-        left, top = position % columns * step, position // columns * down
-        picture.paste(Image.fromarray(image), (left, top))
-        if names:
-            ImageDraw.Draw(picture).text((left, top + size), names[position], fill=0)
-    content = io.BytesIO()
-    picture.save(content, "PNG", optimize=True)
-    return Picture(content.getvalue(), alt, caption, width=columns * 136)
 
 
 def number(value: Mapping[str, float]) -> str:

@@ -21,6 +21,7 @@ from brain_tumor_tl.reporting.page import Picture, render
 from brain_tumor_tl.reporting.protocol_text import summarize_splits
 from brain_tumor_tl.reporting.significance import TEST_NOTE, ComparisonSet, comparison_line, comparison_table
 from brain_tumor_tl.reporting.study import CITATION
+from brain_tumor_tl.reporting.suspects import NOTE, Suspects, suspect_picture, suspect_table
 from brain_tumor_tl.reporting.table import Table, make_table
 from brain_tumor_tl.reporting.tables import unfinished_table
 from brain_tumor_tl.reporting.trials import by_search, trial_table
@@ -42,6 +43,7 @@ class Report:
         base: The folder that paths are relative to.
         comparisons: Significance tests between runs with the same test images.
         uncompared: Reasons why runs are not compared.
+        suspects: Labels to review, of each data set with complete cross-validations.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Report:
     base: Path
     comparisons: Sequence[ComparisonSet] = ()
     uncompared: Sequence[str] = ()
+    suspects: Sequence[Suspects] = ()
 
     @property
     def unfinished(self) -> list[Unfinished]:
@@ -91,7 +94,11 @@ class Matrix(NamedTuple):
 
 def as_html(report: Report) -> str:
     """Return the report as one self-contained page."""
-    pictures = {"matrices": matrices_by_method(report.groups), "tradeoff": tradeoff_pictures(report.groups)}
+    pictures = {
+        "matrices": matrices_by_method(report.groups),
+        "tradeoff": tradeoff_pictures(report.groups),
+        "suspect_pictures": [suspect_picture(each) for each in report.suspects],
+    }
     return render("report.html.j2", **content(report), **pictures)
 
 
@@ -122,6 +129,8 @@ def content(report: Report) -> dict[str, Any]:
         "leaderboard": leaderboard(groups),
         "notes": notes(groups),
         "folds": fold_table(groups),
+        "suspects": [suspect_table(each) for each in report.suspects],
+        "suspects_note": NOTE,
         "methods": method_table(groups),
         "comparison_method": TEST_NOTE,
         "comparisons": [(comparison_line(each), comparison_table(each)) for each in report.comparisons],
