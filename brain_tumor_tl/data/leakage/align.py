@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DAMPING = 1e-3  # share of its diagonal added to the normal matrix, as a flat image has no unique map
-SCALES = (0.6, 1.67)  # a crop to the content of a head with wide dark borders has a scale near these
-SHIFT = 0.45  # nor does it move the centre further
+SCALES = (0.7, 1.45)  # a small crop has no scale outside these
+SHIFT = 0.4  # nor does it move the centre further
 DETAIL = 3.0  # pixels of 128; detail is what a Gaussian blur of this standard deviation removes
 GREYS = 256  # grey values of an image
 

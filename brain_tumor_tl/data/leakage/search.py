@@ -1,6 +1,6 @@
-"""Search: which images may be copies, by 8 x 8 grey values in any of the 8 orientations.
+"""Search: which images may be copies, by 16 x 16 grey values in any of the 8 orientations.
 
-Each image is pooled to 8 x 8 grey values, once as it is and once cropped to the bounding box of its content, centred
+Each image is pooled to 16 x 16 grey values, once as it is and once cropped to the bounding box of its content, centred
 and scaled to length 1. Its nearest neighbours among all images, in any orientation, are candidates.
 """
 
@@ -24,8 +24,7 @@ from brain_tumor_tl.data.reader import computed_ahead
 from brain_tumor_tl.data.splits.groups import Indices
 
 NEAREST = 16  # candidates of each image in each of the two searches
-OUTLINE = 8  # pixels; with 16 the search takes 4 times the arithmetic and finds fewer crops
-LEAST_SIMILARITY = 0.5  # correlation of the 8 x 8 values that a candidate must exceed
+LEAST_SIMILARITY = 0.5  # correlation of the 16 x 16 values that a candidate must exceed
 SMALL = 32  # pixels of the images that the first levels of the alignment use; they stay in memory
 ROWS, COLUMNS = 64, 2048  # images that are compared at a time; their similarities fit in a processor's cache
 CHUNK = 256  # images that are described at a time
@@ -43,8 +42,8 @@ class Descriptors(NamedTuple):
     Attributes:
         small: Pooled to 32 x 32 grey values, uint8 `(N, 32, 32)`.
         boxes: Bounding boxes of the content, `(N, 4)`.
-        whole: Outlines of the whole images, vectors of length 1, `(N, 8, 8)`.
-        inside: Outlines of the bounding boxes' content, `(N, 8, 8)`.
+        whole: Outlines of the whole images, vectors of length 1, `(N, 16, 16)`.
+        inside: Outlines of the bounding boxes' content, `(N, 16, 16)`.
     """
 
     small: NDArray[np.uint8]
@@ -110,8 +109,8 @@ def content_boxes(images: Tensor) -> Tensor:
 
 
 def outline(images: Tensor) -> Tensor:
-    """Return images pooled to 8 x 8, with mean 0 and length 1; 0 for a flat image."""
-    coarse = F.adaptive_avg_pool2d(images[:, None], OUTLINE)[:, 0]
+    """Return images pooled to 16 x 16, with mean 0 and length 1; 0 for a flat image."""
+    coarse = F.adaptive_avg_pool2d(images[:, None], 16)[:, 0]
     centred = coarse - coarse.mean((1, 2), keepdim=True)
     return F.normalize(centred.flatten(1), eps=1.0).view_as(coarse)
 
@@ -122,7 +121,7 @@ def nearest(outlines: Tensor, since: int = 0) -> Tensor:
     Similarities are computed in blocks, so memory grows with N and not with N x N.
 
     Args:
-        outlines: `(N, 8, 8)`, each of length 1.
+        outlines: `(N, 16, 16)`, each of length 1.
         since: Search only for the neighbours of outlines from this position on.
     """
     columns, count = outlines.flatten(1), min(NEAREST + 1, len(outlines))
