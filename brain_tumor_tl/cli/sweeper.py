@@ -17,10 +17,10 @@ from hydra.core.utils import setup_globals
 from hydra.errors import CompactHydraException, HydraException
 from omegaconf import DictConfig
 
-from brain_tumor_tl.cli.checks import search_problems
+from brain_tumor_tl.cli.checks import named_classes, search_problems
 from brain_tumor_tl.cli.launcher import Bookkeeper, open_manifest, run_queue, shown, tell_report
 from brain_tumor_tl.cli.multirun import job_config, of_single_run, plan_jobs, settings_of, source_flags
-from brain_tumor_tl.cli.overrides import make_current, parsed
+from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.run_names import raw_settings
 from brain_tumor_tl.console import say
 from brain_tumor_tl.run.folder import differences, has_effect, settings_with_effect
@@ -89,10 +89,10 @@ class Search:
             CompactHydraException: Everything that is wrong.
         """
         try:
-            make_current(self.master)
+            classes = named_classes(self.master.data)
         except (ValueError, OSError) as error:
             raise CompactHydraException(f"{error}\nNo trial was started.") from error
-        problems = list(search_problems(self.master, [parameter.name for parameter in self.space]))
+        problems = list(search_problems(self.master, classes, [parameter.name for parameter in self.space]))
         for parameter in self.space:
             if problem := parameter.problem():
                 problems.append(problem)
@@ -150,8 +150,8 @@ class Search:
         if self.master.force:
             (folder / FILE).unlink(missing_ok=True)
         how = {name: chosen[name] for name in ("metric", "sampler", "pruner", "seed")}
-        study = Study(folder, self.space, most=chosen.trials, epochs=epochs, **how)
-        if changed := ", ".join(differences(study.noted(about), about).values()):
+        study = Study(folder, self.space, max_trials=chosen.trials, epochs=epochs, **how)
+        if changed := ", ".join(differences(study.first_settings(about), about).values()):
             raise CompactHydraException(
                 f"The folder {shown(folder)} holds a search with other settings ({changed}). Nothing was "
                 "changed. Give this search another folder, sweep=NAME, or start again in its place with force=true."
@@ -168,22 +168,22 @@ class Search:
         from brain_tumor_tl.sweep.search.trial_source import TrialSource
 
         earlier, folder = study.summary("to be resumed"), manifest.folder
-        say(f"Search    {study.most} trials into {shown(folder)}, so far {earlier}; best by {study.metric}")
+        say(f"Search    {study.max_trials} trials into {shown(folder)}, so far {earlier}; best by {study.metric}")
         jobs: list[SweepJob] = []
         books = Bookkeeper(jobs, manifest)
         source = TrialSource(study, self.job, jobs, books)
         books.view.headline = source.headline
         limits, tell = self.master.hydra.launcher, partial(self.tell_end, folder, study)
-        run_queue(books, self.pool, limits, [first] * study.most, tell, source)
+        run_queue(books, self.pool, limits, [first] * study.max_trials, tell, source)
         if source.failed:
-            names = f"{len(source.failed)} of {study.most} trials failed: {', '.join(source.failed)}"
+            names = f"{len(source.failed)} of {study.max_trials} trials failed: {', '.join(source.failed)}"
             raise CompactHydraException(f"{names}. The same command runs them again.")
         return best.value if (best := study.best()) else None
 
     def tell_end(self, folder: Path, study: Study) -> None:
         """Print the tables of the finished trials, the best one, and the command that trains it."""
         tell_report(folder)
-        say(f"Done      {study.summary('to be resumed')} of {study.most} trials in {shown(folder)}")
+        say(f"Done      {study.summary('to be resumed')} of {study.max_trials} trials in {shown(folder)}")
         if best := study.best():
             overrides, place = list(best.user_attrs["overrides"]), folder / best.user_attrs["run"]
             accuracy = percent(final_accuracy(place))

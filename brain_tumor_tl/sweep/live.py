@@ -88,7 +88,7 @@ class LiveView:
 
     def changed(self, job: SweepJob, last_lines: Sequence[str] = ()) -> None:
         """Show that a job began or ended; for a failure, its last lines and the file with its whole output."""
-        self.live.update(view(self.jobs, self.headline()), refresh=True)
+        self.live.update(live_table(self.jobs, self.headline()), refresh=True)
         devices = f" on device{'s' * (len(job.devices) > 1)} {','.join(job.devices)}" if job.devices else ""
         texts: dict[JobState, str] = {
             "running": f"start   {job.name}{devices}",
@@ -110,14 +110,14 @@ class LiveView:
         if now - self._shown < (REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS):
             return
         self._shown = now
-        self.live.update(view(self.jobs, self.headline()), refresh=True)
+        self.live.update(live_table(self.jobs, self.headline()), refresh=True)
         if not self.console.is_terminal:
             running = [(job.name, *progress_of(job)) for job in self.jobs if job.state == "running"]
             texts = [f"{name} epoch {epoch}, accuracy {value} %, {left} left" for name, epoch, value, left in running]
             say(f"{self.headline()}: {'; '.join(texts) or NO_DEVICES}", None, self.console)
 
 
-def view(jobs: Sequence[SweepJob], headline: str) -> Group:
+def live_table(jobs: Sequence[SweepJob], headline: str) -> Group:
     """Return the live table: the headline, the failures, and a row for each running job."""
     table = Table(box=None, pad_edge=False, show_edge=False)
     for column in ("running", "device", "epoch", "accuracy", "left"):

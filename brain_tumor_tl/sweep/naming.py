@@ -26,7 +26,7 @@ def base_name(settings: Mapping[str, Any]) -> str:
 
 
 def split_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> str:
-    """Return the end of a base name, which tells the split; empty for the study's random split.
+    """Return the end of a base name, which names the split; empty for the study's random split.
 
     >>> split_suffix("kfold", 2, "series", False)
     '-series-f2'
@@ -36,7 +36,7 @@ def split_suffix(split: str, fold: int, fold_by: str, shuffle_labels: bool) -> s
 
 
 def run_name(base: str, choices: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    """Return the name of a run: the base name and whatever else is to be told.
+    """Return the name of a run: the base name, then choices and values.
 
     Args:
         base: The base name, or the user's `name`.
@@ -46,7 +46,7 @@ def run_name(base: str, choices: Mapping[str, str], values: Mapping[str, Any]) -
     >>> run_name("resnet18-frozen-s0", {"recipe": "onecycle", "model": "resnet18"}, {"optimizer.lr": 0.001, "seed": 0})
     'resnet18-frozen-s0-onecycle-lr0.001'
     """
-    return joined([base, *words(choices, values, IN_BASE_NAME)])
+    return join_parts([base, *name_parts(choices, values, IN_BASE_NAME)])
 
 
 def sweep_name(swept: Sequence[str], choices: Mapping[str, str], values: Mapping[str, Any]) -> str:
@@ -60,28 +60,28 @@ def sweep_name(swept: Sequence[str], choices: Mapping[str, str], values: Mapping
     >>> sweep_name(["optimizer.lr", "seed"], {"model": "vgg16"}, {"data.split": "grouped"})
     'lr-seed-vgg16-split_grouped'
     """
-    return joined([*map(label, swept), *words(choices, values)]) or "defaults"
+    return join_parts([*map(label, swept), *name_parts(choices, values)]) or "defaults"
 
 
-def words(choices: Mapping[str, str], values: Mapping[str, Any], known: Collection[str] = ()) -> list[str]:
-    """Return the parts of a name that tell some choices and values, except those of `known`."""
+def name_parts(choices: Mapping[str, str], values: Mapping[str, Any], known: Collection[str] = ()) -> list[str]:
+    """Return the parts of a name for some choices and values, except those of `known`."""
     labels = {key: label(key) for key in values if key not in known}
     counts = Counter(labels.values())
-    told = [safe(choice) for group, choice in choices.items() if group not in known]
-    return told + [setting(key if counts[name] > 1 else name, values[key]) for key, name in labels.items()]
+    chosen = [as_file_name(choice) for group, choice in choices.items() if group not in known]
+    return chosen + [setting_part(key if counts[name] > 1 else name, values[key]) for key, name in labels.items()]
 
 
-def joined(parts: Sequence[str]) -> str:
+def join_parts(parts: Sequence[str]) -> str:
     """Return the parts of a name as one that is no longer than file names may be."""
     name = "-".join(parts)
-    return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{mark(name)[:8]}"
+    return name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}-{short_digest(name, 8)}"
 
 
-def mark(text: str) -> str:
-    """Return a digest that tells texts apart in names."""
+def short_digest(text: str, length: int) -> str:
+    """Return the first characters of a text's digest, which keep different texts different in names."""
     from brain_tumor_tl.cache import digest_of  # imports NumPy, which `--help` need not wait for
 
-    return digest_of(text)
+    return digest_of(text)[:length]
 
 
 def label(key: str) -> str:
@@ -94,26 +94,26 @@ def label(key: str) -> str:
     return tables[-1] if leaf == "name" and tables else leaf
 
 
-def setting(name: str, value: Any) -> str:
+def setting_part(name: str, value: Any) -> str:
     """Return a setting as part of a file name.
 
-    >>> setting("lr", 1e-05), setting("stratify", True), setting("weights", None)
+    >>> setting_part("lr", 1e-05), setting_part("stratify", True), setting_part("weights", None)
     ('lr1e-05', 'stratify_true', 'weights_null')
     """
     if value is None or isinstance(value, bool):
         return f"{name}_{'null' if value is None else str(value).lower()}"
-    return f"{name}{value}" if isinstance(value, int | float) else f"{name}_{safe(value)}"
+    return f"{name}{value}" if isinstance(value, int | float) else f"{name}_{as_file_name(value)}"
 
 
-def safe(value: Any) -> str:
-    """Return a value in characters that are safe in file names; a digest marks a value that had to be changed.
+def as_file_name(value: Any) -> str:
+    """Return a value in characters that are safe in file names; a value that had to be changed ends in a digest.
 
-    >>> safe("IMAGENET1K_V1")
+    >>> as_file_name("IMAGENET1K_V1")
     'IMAGENET1K_V1'
-    >>> safe("/data/my images")
+    >>> as_file_name("/data/my images")
     'my_images-0fb122'
     """
     text = str(value)
     last = text.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else text
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", last).strip(".")[:VALUE_LENGTH]
-    return plain if plain == text else f"{plain}-{mark(text)[:6]}".lstrip("-")
+    return plain if plain == text else f"{plain}-{short_digest(text, 6)}".lstrip("-")

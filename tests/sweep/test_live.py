@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from brain_tumor_tl.sweep import live
-from brain_tumor_tl.sweep.live import LiveView, counts, progress_of, view
+from brain_tumor_tl.sweep.live import LiveView, counts, live_table, progress_of
 from brain_tumor_tl.sweep.manifest import SweepJob
 
 TABLE = """\
@@ -62,10 +62,10 @@ def plain() -> Console:
     return Console(file=io.StringIO(), width=100)
 
 
-def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
+def test_live_table__counts_running_and_failed(jobs: list[SweepJob]) -> None:
     console = plain()
 
-    console.print(view(jobs, counts(jobs)))
+    console.print(live_table(jobs, counts(jobs)))
 
     lines = [" ".join(line.split()) for line in text_of(console).splitlines()]
     assert lines == [
@@ -76,10 +76,10 @@ def test_view__counts_running_and_failed(jobs: list[SweepJob]) -> None:
     ]
 
 
-def test_view__nothing_runs(jobs: list[SweepJob]) -> None:
+def test_live_table__nothing_runs(jobs: list[SweepJob]) -> None:
     console = plain()
 
-    console.print(view(jobs[-1:], "nothing yet"))
+    console.print(live_table(jobs[-1:], "nothing yet"))
 
     assert "waiting for devices that another sweep holds" in text_of(console)
 

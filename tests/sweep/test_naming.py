@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.sweep.naming import NAME_LENGTH, label, run_name, safe
+from brain_tumor_tl.sweep.naming import NAME_LENGTH, as_file_name, label, run_name
 
 BASE = "resnet18-frozen-s0"
 NAMES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -60,8 +60,8 @@ VALUES = [
 ]
 
 
-def test_safe__letters_of_file_names_and_no_two_alike() -> None:
-    names = [safe(value) for value in VALUES]
+def test_as_file_name__letters_of_file_names_and_no_two_alike() -> None:
+    names = [as_file_name(value) for value in VALUES]
 
     assert len(set(names)) == len(VALUES)
     assert [name for name in names if not re.fullmatch(r"[A-Za-z0-9_.+-]{1,60}", name) or name[0] in ".-"] == []

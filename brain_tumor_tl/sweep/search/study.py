@@ -32,7 +32,7 @@ class Study:
         folder: The sweep's folder.
         space: The search space.
         metric: The column of `metrics.csv` to optimise: a loss is minimised, anything else maximised.
-        most: Number of trials, including those of earlier starts.
+        max_trials: Number of trials, including those of earlier starts.
         sampler: "tpe" or "random".
         pruner: "none", "median" or "hyperband".
         seed: Of the sampler.
@@ -42,7 +42,7 @@ class Study:
     folder: Path
     space: list[Parameter]
     metric: str
-    most: int
+    max_trials: int
     sampler: str
     pruner: str
     seed: int
@@ -63,36 +63,36 @@ class Study:
             load_if_exists=True,
         )
         optuna.logging.set_verbosity(verbosity)
-        self._cut = [trial.number for trial in self.all(TrialState.RUNNING)]
-        self._failed_before = len(self.all(TrialState.FAIL))
+        self._interrupted = [trial.number for trial in self.trials(TrialState.RUNNING)]
+        self._failed_before = len(self.trials(TrialState.FAIL))
 
-    def all(self, *states: TrialState) -> list[FrozenTrial]:
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return the trials in some states, by default every trial."""
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def noted(self, about: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the settings of the search's first start, which are noted here if this is the first."""
+    def first_settings(self, about: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings of the search's first start, which this call stores if it is the first."""
         if ABOUT not in self._study.user_attrs:
             self._study.set_user_attr(ABOUT, dict(about))
         return dict(self._study.user_attrs[ABOUT])
 
     def repeat_failed(self) -> None:
         """Repeat the trials that failed in an earlier start before any new ones."""
-        repeated = {trial.user_attrs.get(AGAIN) for trial in self.all()}
-        for trial in self.all(TrialState.FAIL):
+        repeated = {trial.user_attrs.get(AGAIN) for trial in self.trials()}
+        for trial in self.trials(TrialState.FAIL):
             if trial.number not in repeated:
                 self._study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def next(self) -> tuple[Trial, list[str]] | None:
         """Return a trial and its overrides: an interrupted one, else a new one; None if there are enough."""
-        begun = len(self.all()) - len(self.all(TrialState.WAITING)) - self._failed_before
-        if not self._cut and begun >= self.most:
+        begun = len(self.trials()) - len(self.trials(TrialState.WAITING)) - self._failed_before
+        if not self._interrupted and begun >= self.max_trials:
             return None
         # Each trial has its own sampler, seeded with its number, so that an interrupted search continues as an
         # uninterrupted one would. A single generator would restart with the same numbers.
-        number = self._cut[0] if self._cut else len(self.all())
+        number = self._interrupted[0] if self._interrupted else len(self.trials())
         self._study.sampler = make_sampler(self.sampler, self.seed, number)
-        trial = self._reopened(self._cut.pop(0)) if self._cut else self._study.ask()
+        trial = self._reopened(self._interrupted.pop(0)) if self._interrupted else self._study.ask()
         overrides = suggested(trial, self.space)
         trial.set_user_attr(OVERRIDES, overrides)
         return trial, overrides
@@ -105,7 +105,7 @@ class Study:
     def report(self, trial: Trial, folder: Path) -> int | None:
         """Report a run's new epochs to Optuna; return the last of them if the trial should be pruned."""
         values = metric_values(folder, self.metric)
-        reported = self.all()[trial.number].intermediate_values
+        reported = self.trials()[trial.number].intermediate_values
         new = [epoch for epoch in values if epoch not in reported]
         for epoch in new:
             trial.report(values[epoch], epoch)
@@ -131,13 +131,13 @@ class Study:
 
     def was_pruned(self, run: str) -> bool:
         """Tell whether a trial with this run was pruned before."""
-        return any(trial.user_attrs.get(RUN) == run for trial in self.all(TrialState.PRUNED))
+        return any(trial.user_attrs.get(RUN) == run for trial in self.trials(TrialState.PRUNED))
 
     def best(self) -> FrozenTrial | None:
         """Return the best finished trial, of equals the first by its run's name; None if none is finished."""
-        named = sorted(self.all(TrialState.COMPLETE), key=lambda trial: str(trial.user_attrs.get(RUN)))
+        named = sorted(self.trials(TrialState.COMPLETE), key=lambda trial: str(trial.user_attrs.get(RUN)))
         finished = {trial.number: trial.values[0] for trial in named}
-        return self.all()[self.best_of(finished, key=finished.__getitem__)] if finished else None
+        return self.trials()[self.best_of(finished, key=finished.__getitem__)] if finished else None
 
     def summary(self, running: str) -> str:
         """Return how many trials ended how, as text.
@@ -146,8 +146,9 @@ class Study:
             running: The word for those that have not ended.
         """
         ends = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        counts = {word: len(self.all(state)) for word, state in {**ends, running: TrialState.RUNNING}.items()}
-        counts["failed"] -= sum(AGAIN in trial.user_attrs for trial in self.all() if trial.state != TrialState.WAITING)
+        counts = {word: len(self.trials(state)) for word, state in {**ends, running: TrialState.RUNNING}.items()}
+        started = [trial for trial in self.trials() if trial.state != TrialState.WAITING]
+        counts["failed"] -= sum(AGAIN in trial.user_attrs for trial in started)  # failed trials that were repeated no longer count
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "none"
 
 

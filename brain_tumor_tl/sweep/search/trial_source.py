@@ -91,5 +91,5 @@ class TrialSource:
     def headline(self) -> str:
         """Return the progress of the search."""
         best = self.study.best()
-        text = f"{self.study.summary('running')} of {self.study.most} trials"
+        text = f"{self.study.summary('running')} of {self.study.max_trials} trials"
         return text if best is None else f"{text}, best {self.study.metric} {best.value:.4f} (trial {best.number})"

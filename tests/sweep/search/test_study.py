@@ -20,7 +20,7 @@ SPACE = (
 
 
 def opened(folder: Path, **other: Any) -> Study:
-    settings: dict[str, Any] = {"most": 4, "sampler": "tpe", "pruner": "none", "seed": 0, "epochs": 3} | other
+    settings: dict[str, Any] = {"max_trials": 4, "sampler": "tpe", "pruner": "none", "seed": 0, "epochs": 3} | other
     return Study(folder, list(SPACE), settings.pop("metric", "val/accuracy"), **settings)
 
 
@@ -52,20 +52,20 @@ def all_overrides(study: Study, folder: Path) -> list[list[str]]:
 
 
 def states(study: Study) -> list[str]:
-    return [trial.state.name for trial in study.all()]
+    return [trial.state.name for trial in study.trials()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_next__an_interrupted_search_chooses_as_a_whole_one(sampler: str, tmp_path: Path) -> None:
     for name in ("interrupted", "whole"):
         (tmp_path / name).mkdir()
-    whole = all_overrides(opened(tmp_path / "whole", most=13, sampler=sampler), tmp_path / "whole")
+    whole = all_overrides(opened(tmp_path / "whole", max_trials=13, sampler=sampler), tmp_path / "whole")
 
-    begun = opened(tmp_path / "interrupted", most=3, sampler=sampler)
+    begun = opened(tmp_path / "interrupted", max_trials=3, sampler=sampler)
     first = all_overrides(begun, tmp_path / "interrupted")
-    begun.most = 4
+    begun.max_trials = 4
     assert begun.next() is not None, "a trial is running when the search is interrupted"
-    again = opened(tmp_path / "interrupted", most=13, sampler=sampler)
+    again = opened(tmp_path / "interrupted", max_trials=13, sampler=sampler)
     assert again.summary("open") == "3 finished, 1 open"
     rest = all_overrides(again, tmp_path / "interrupted")
 
@@ -82,9 +82,9 @@ def test_finish__the_best_epoch(tmp_path: Path) -> None:
         assert found is not None
         finish(study, found[0], run_of(tmp_path, "run", *curve))
 
-    assert [trial.value for trial in study.all()] == [0.9, 0.8]
-    assert study.best() == study.all()[0]
-    assert [trial.intermediate_values for trial in study.all()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
+    assert [trial.value for trial in study.trials()] == [0.9, 0.8]
+    assert study.best() == study.trials()[0]
+    assert [trial.intermediate_values for trial in study.trials()] == [{1: 0.5, 2: 0.9, 3: 0.7}, {1: 0.8, 3: 0.6}]
 
 
 def test_finish__a_loss_is_minimised(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_finish__interrupted_stays_open(tmp_path: Path) -> None:
 
 
 def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
-    study = opened(tmp_path, most=2)
+    study = opened(tmp_path, max_trials=2)
     failing = []
     for _ in range(2):
         found = study.next()
@@ -134,18 +134,18 @@ def test_repeat_failed__once_a_start(tmp_path: Path) -> None:
         failing.append(found[1])
     assert study.next() is None, "a failed trial counts in its own start"
 
-    again = opened(tmp_path, most=2)
+    again = opened(tmp_path, max_trials=2)
     again.repeat_failed()
 
     assert all_overrides(again, tmp_path) == failing
     assert again.summary("open") == "2 finished"
-    third = opened(tmp_path, most=2)
+    third = opened(tmp_path, max_trials=2)
     third.repeat_failed()
     assert third.next() is None
 
 
 def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
-    study = opened(tmp_path, most=9, pruner="median")
+    study = opened(tmp_path, max_trials=9, pruner="median")
     for value in (0.5, 0.6, 0.7, 0.8, 0.9):
         found = study.next()
         assert found is not None
@@ -161,16 +161,16 @@ def test_report__median_ends_what_is_behind(tmp_path: Path) -> None:
 
     assert study.was_pruned("behind")
     assert not study.was_pruned("ahead")
-    assert study.all()[5].state == TrialState.PRUNED
+    assert study.trials()[5].state == TrialState.PRUNED
     assert study.summary("open") == "5 finished, 1 pruned, 1 open"
 
 
-def test_noted__stays(tmp_path: Path) -> None:
+def test_first_settings__stays(tmp_path: Path) -> None:
     study = opened(tmp_path)
     first = {"optimizer.lr": 0.1, "model.weights": None}
 
-    assert study.noted(first) == first
-    assert opened(tmp_path).noted({"optimizer.lr": 0.2}) == first
+    assert study.first_settings(first) == first
+    assert opened(tmp_path).first_settings({"optimizer.lr": 0.2}) == first
 
 
 def test_repair__after_a_kill(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def planned(folder: Path, accuracy: Callable[[str], float], seconds: Callable[[f
 
 def searched(folder: Path, plan: Plan, space: Parameter = CHOICES, at_once: int = 1, **other: object) -> TrialSource:
     """Run a search to its end."""
-    settings = {"most": 6, "sampler": "random", "pruner": "none", "seed": 0, "epochs": 1} | other
+    settings = {"max_trials": 6, "sampler": "random", "pruner": "none", "seed": 0, "epochs": 1} | other
     study = Study(folder, [space], "val/accuracy", **settings)  # type: ignore[arg-type]
     source = TrialSource(study, plan, [], Quiet())
     assert Queue([], Leases([], folder), at_once, source, source=source.next, grace_seconds=5).run() is None
@@ -77,7 +77,7 @@ def searched(folder: Path, plan: Plan, space: Parameter = CHOICES, at_once: int 
 
 
 def states(source: TrialSource) -> list[str]:
-    return [trial.state.name for trial in source.study.all()]
+    return [trial.state.name for trial in source.study.trials()]
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -85,7 +85,7 @@ def test_trial_source__same_values_run_once(at_once: int, tmp_path: Path) -> Non
     source = searched(tmp_path, planned(tmp_path, lambda text: float(text[-1]) / 10), at_once=at_once)
 
     assert states(source) == ["COMPLETE"] * 6
-    assert {trial.value for trial in source.study.all()} == {0.1, 0.2}
+    assert {trial.value for trial in source.study.trials()} == {0.1, 0.2}
     assert [job.name for job in source.jobs] == list(dict.fromkeys(job.name for job in source.jobs))
     assert [(job.folder / "starts").read_text() for job in source.jobs] == ["x", "x"]
     assert source.headline() == f"6 finished of 6 trials, best val/accuracy 0.2000 (trial {source.study.best().number})"  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def test_trial_source__no_metric(tmp_path: Path) -> None:
         place = tmp_path / overrides[0]
         return SweepJob(overrides[0], place, [], [sys.executable, "-S", "-c", script, str(place)])
 
-    source = searched(tmp_path, plan, most=1)
+    source = searched(tmp_path, plan, max_trials=1)
 
     assert list(source.failed.values()) == ["its metrics.csv has no number in val/accuracy"]
     assert isinstance(source.watcher, Quiet)
