@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hydra.errors import HydraException
@@ -23,7 +23,7 @@ from brain_tumor_tl.cli.mistakes import own_words
 from brain_tumor_tl.cli.overrides import make_current
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.index import read_index
-from brain_tumor_tl.data.intensity import find_intensity
+from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
 from brain_tumor_tl.data.leakage.copies import DETAIL, Pair, find_copies
@@ -84,31 +84,46 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     from brain_tumor_tl.run.factory import provide  # imports torch
 
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
     provide(config.data)
     cache = Path(config.data.cache_dir).expanduser()
     data: Any = OmegaConf.to_container(config.data)
-    first, patients = read_data_set(Path(data["root"]), data, cache, data["labels"], data["patients"])
-    surveyed = survey.Surveyed(first, find_copies(first, cache), patients)
-    findings, second, written = findings_of(surveyed, config), None, list(FILES)
-    if other:
-        known = data["patients"] and AUTO  # a table is of the folder that `data` names
-        second, others = read_data_set(other, data, cache, None, known)
-        findings["overlap"] = overlap(first, second, cache, (patients, others))
+    first = read_data_set(Path(data["root"]), data, cache, data["labels"], data["patients"])
+    known = data["patients"] and AUTO  # a table of patients or labels is of the folder that `data` names
+    second = read_data_set(other, data, cache, None, known) if other else None
+    out.mkdir(parents=True, exist_ok=True)
+    surveyed = survey.Surveyed(first.info, find_copies(first.info, cache), first.patients)
+    intensity = {**first.intensity, "in_words": describe_intensity(first.intensity, len(first.info.index))}
+    findings = findings_of(surveyed, config) | {"intensity": intensity}
+    written = list(FILES)
+    if second:
+        findings["overlap"] = overlap(first.info, second.info, cache, (first.patients, second.patients))
         files.write_csv(out / OVERLAP, findings["overlap"]["shared"], COLUMNS)
         written.append(OVERLAP)
     files.write_json(out / "audit.json", findings)
     files.write_csv(out / "copies.csv", survey.copy_rows(surveyed))
-    files.write_text(out / "audit.html", audit_page(findings, first.thumbnails, second.thumbnails if second else None))
+    others = second.info.thumbnails if second else None
+    files.write_text(out / "audit.html", audit_page(findings, first.info.thumbnails, others))
     for line in summary_lines(findings):
         log.info(line)
     log.info(f"Done in {time.perf_counter() - started:.0f} s: {', '.join(str(out / name) for name in written)}")
 
 
-def read_data_set(
-    root: Path, data: Settings, cache: Path, labels: str | None, patients: str | None
-) -> tuple[FileInfo, Patients | None]:
-    """Return the file information and the patients of all images below a folder.
+class DataSet(NamedTuple):
+    """What was read of a folder of images.
+
+    Attributes:
+        info: Properties of its files.
+        patients: Its patients, None if none is known.
+        intensity: What was done with the images of more than 8 bits.
+    """
+
+    info: FileInfo
+    patients: Patients | None
+    intensity: Intensity
+
+
+def read_data_set(root: Path, data: Settings, cache: Path, labels: str | None, patients: str | None) -> DataSet:
+    """Read all images below a folder, or load from the cache what was read of them.
 
     Args:
         root: The folder.
@@ -123,11 +138,12 @@ def read_data_set(
     table = None if labels is None else Path(labels).expanduser()
     classes = classes_or_labels(data["classes"], root, table)
     index = read_index(root, classes, by_table=table is not None)
-    info = load_file_info(index, cache, find_intensity(index, data["intensity"])["window"])
+    intensity = find_intensity(index, data["intensity"])
+    info = load_file_info(index, cache, intensity["window"])
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
     index, known = apply_tables(info.index, classes, table, patients, data["merge_scans"])
-    return replace(info, index=index), known
+    return DataSet(replace(info, index=index), known, intensity)
 
 
 def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]:
@@ -147,6 +163,7 @@ def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]
         "contents": survey.contents(surveyed.info),
         "unreadable": [[printable(path), reason] for path, reason in index.bad],
         "stray": survey.stray_files(index),
+        "folders_left_out": [printable(name) for name in index.left_out],
         "copies": {"threshold": DETAIL, **survey.copy_counts(surveyed)},
         "conflicts": survey.conflicts(surveyed),
         "splits": list(track(splits, "Measuring splits", len(names), console=console, transient=True)),

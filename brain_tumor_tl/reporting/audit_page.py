@@ -52,6 +52,10 @@ def summary_lines(findings: Findings) -> list[str]:
             f"{across['identical pixels']['with_a_copy']} have a copy with identical pixels in the other folders, "
             f"{across['near copies']['with_a_copy']} a copy or near copy."
         )
+    if intensity := findings["intensity"]["in_words"]:
+        lines.append(f"{intensity[:1].upper()}{intensity[1:]}.")
+    if folders := findings["folders_left_out"]:
+        lines.append(f"{len(folders)} folder(s) of no class, which no run uses: {', '.join(folders)}.")
     if findings["conflicts"]:
         lines.append(f"{len(findings['conflicts'])} group(s) of copies have more than one label.")
     if patients := findings["patients"]:
@@ -114,7 +118,7 @@ def tables(findings: Findings) -> dict[str, Table]:
     if any(row.get("shortcuts") for row in findings["splits"]):
         found["shortcuts"] = shortcut_table(findings["splits"])
     if overlap := findings["overlap"]:
-        levels = [(name, overlap[name]) for name in ("identical files", "identical pixels", "near copies")]
+        levels = [(name, overlap[name]) for name in copies["levels"]]
         found["overlap"] = make_table(
             "", ("Level, each with those before", "Images of the second set with a copy"), levels
         )
@@ -176,9 +180,12 @@ def shortcut_table(splits: Sequence[Findings]) -> Table:
 
 
 def pair_table(pairs: Sequence[Findings], paths: Sequence[str]) -> Table:
-    """Return the names of some pairs of images, and how their details agree."""
-    headers = ("Image", "Other image", "Orientation of the other", "Agreement of detail")
-    rows = [(paths[pair["first"]], pair["name"], pair["turn"], f"{pair['detail']:.3f}") for pair in pairs]
+    """Return the names of some pairs of images, and how well they agree."""
+    measures = ("detail", "grey", "overlap")
+    headers = ("Image", "Other image", "Orientation of the other", "Agreement of detail", "Of grey values", "Overlap")
+    rows = [
+        (paths[pair["first"]], pair["name"], pair["turn"], *(f"{pair[key]:.3f}" for key in measures)) for pair in pairs
+    ]
     return make_table("", headers, rows)
 
 

@@ -30,8 +30,8 @@ class Level(NamedTuple):
     Attributes:
         pooling: Pixels of 128, along each axis, that are averaged into one.
         steps: Gauss-Newton steps.
-        grey: Correlation of the grey values that a pair needs to go on.
-        detail: The same of the detail; None where the images are too small to have any.
+        grey: Least correlation of the grey values; pairs with less are dropped.
+        detail: Least correlation of the detail; None where the images are too small to have any.
     """
 
     pooling: int
@@ -40,7 +40,7 @@ class Level(NamedTuple):
     detail: float | None
 
 
-# What a pair needs to go on is far below what constructed copies have; docs/audit.md has the figures.
+# Far below what a copy must have in the end (`copies.GREY`, `copies.DETAIL`), since the alignment is still rough.
 LEVELS = (Level(8, 4, 0.70, None), Level(4, 3, 0.80, 0.60), Level(2, 1, 0.80, 0.65), Level(2, 2, 0.80, 0.75))
 
 
@@ -79,8 +79,8 @@ def refine(first: Tensor, second: Tensor, maps: Tensor, level: Level) -> tuple[T
         level: The level.
 
     Returns:
-        Which pairs go on, `(B,)`; their maps, `(B, 4)`; the correlation of the detail, of the grey values if the level
-        has no detail, `(B,)`.
+        Which pairs agree enough, `(B,)`; the maps, `(B, 4)`; the correlation of the detail, of the grey values if the
+        level has no detail, `(B,)`.
     """
     graded = with_gradients(second)
     for _ in range(level.steps):

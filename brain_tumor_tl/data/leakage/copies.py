@@ -36,6 +36,7 @@ SEARCH_VERSION = 2  # part of the cache's key: raise it when the resulting pairs
 KEPT_DETAIL = 0.85  # pairs from here on are kept, so that the threshold's effect can be shown
 DETAIL, GREY, OVERLAP = 0.95, 0.97, 0.5  # least values of a copy; docs/audit.md shows the effect of others
 SEARCH = (SEARCH_VERSION, NEAREST, LEAST_SIMILARITY, KEPT_DETAIL)  # what the pairs depend on besides the images
+KINDS = ("identical files", "identical pixels", "near copies")  # of copies; each includes those before it
 BLOCK = 2**17  # pixels that are aligned at a time: with more, memory is mapped anew for each tensor
 
 Result = TypeVar("Result")
@@ -82,6 +83,11 @@ class Copies:
     groups: Indices
     pairs: tuple[Pair, ...]
     looser: tuple[Pair, ...] = ()
+
+    @property
+    def kinds(self) -> dict[str, Indices]:
+        """The groups of each image by `KINDS`."""
+        return dict(zip(KINDS, (self.files, self.pixels, self.groups), strict=True))
 
 
 def find_copies(info: FileInfo, cache_dir: Path) -> Copies:
@@ -139,7 +145,8 @@ def near_pairs(thumbnails: NDArray[np.uint8], pixels: Sequence[str], since: int 
     Args:
         thumbnails: One grey image each, uint8 `(N, 128, 128)`.
         pixels: Digest of each image's decoded pixels.
-        since: Search only for pairs with an image from this position on, as between a set and a second one.
+        since: Search for pairs of an image before this position and one from it on, as between two sets; 0 searches
+            for all pairs.
     """
     distinct = first_members(named_groups(pixels))
     described = describe(thumbnails, distinct)
@@ -180,7 +187,7 @@ def matches(images: NDArray[np.uint8], places: Tensor, maps: Tensor, level: Leve
     pooling = level.pooling * images.shape[1] // THUMBNAIL
 
     def matched(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        first, second = (pool(taken(images, places[rows, column]), pooling) for column in (0, 1))
+        first, second = (pool(float_images(images, places[rows, column]), pooling) for column in (0, 1))
         agree, found, agreement = refine(first, each_turned(second, places[rows, 2]), maps[rows], level)
         return places[rows][agree], found[agree], agreement[agree]
 
@@ -198,7 +205,7 @@ def compared(images: NDArray[np.uint8], places: Tensor, maps: Tensor) -> list[Pa
     """Return the pairs among candidates, `(P, 3)`, whose detail agrees from `KEPT_DETAIL` on under maps, `(P, 4)`."""
 
     def agreements(rows: slice) -> Alignment:
-        first, second = (taken(images, places[rows, column]) for column in (0, 1))
+        first, second = (float_images(images, places[rows, column]) for column in (0, 1))
         return compare(first, each_turned(second, places[rows, 2]), maps[rows])
 
     best: dict[tuple[int, int], Pair] = {}
@@ -226,6 +233,6 @@ def in_blocks(compute: Callable[[slice], Result], count: int, pixels: int, label
     return in_threads(lambda start: compute(slice(start, start + step)), range(0, count, step), label)
 
 
-def taken(images: NDArray[np.uint8], positions: Tensor) -> Tensor:
+def float_images(images: NDArray[np.uint8], positions: Tensor) -> Tensor:
     """Return some images as float32, `(B, S, S)`."""
     return torch.from_numpy(images[positions.numpy()]).float()

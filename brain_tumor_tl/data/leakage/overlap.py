@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brain_tumor_tl.data.layout import printable
-from brain_tumor_tl.data.leakage.copies import Pair, cached_pairs, near_pairs
+from brain_tumor_tl.data.leakage.copies import KINDS, Pair, cached_pairs, near_pairs
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.patients import Patients
 from brain_tumor_tl.data.splits.groups import Indices
 
-LEVELS = ("identical files", "identical pixels", "near copies")
 COLUMNS = ("path", "class", "other_path", "other_class", "level", "orientation", "detail")  # of overlap.csv
 
 
@@ -25,7 +24,7 @@ class Shared(NamedTuple):
     Attributes:
         first: Position of the image of the first set.
         second: Position of the image of the second set.
-        level: One of `LEVELS`.
+        level: One of `KINDS`.
         turn: Orientation of the second image; position in `TURNS`.
         detail: Correlation of the fine detail, 1 for identical pixels.
     """
@@ -49,13 +48,13 @@ def overlap(
         patients: The patients of both sets, None where none is known.
     """
     index, shared = theirs.index, shared_images(ours, theirs, pairs_between(ours, theirs, cache_dir))
-    counts = [sum(image.level in LEVELS[:end] for image in shared) for end in range(1, len(LEVELS) + 1)]
+    counts = {kind: sum(image.level in KINDS[:end] for image in shared) for end, kind in enumerate(KINDS, 1)}
     labels = index.labels[[image.second for image in shared]]
     return {
         "root": printable(str(index.root)),
         "images": len(index),
         "unreadable": len(index.bad),
-        **dict(zip(LEVELS, counts, strict=True)),
+        **counts,
         "classes": {
             name: [int((labels == label).sum()), int((index.labels == label).sum())]
             for label, name in enumerate(index.classes)
@@ -83,12 +82,12 @@ def shared_images(ours: FileInfo, theirs: FileInfo, pairs: Sequence[Pair]) -> li
     found = []
     for position, (file, digest) in enumerate(zip(theirs.index.digests, pixels, strict=True)):
         if file in by_file:
-            found.append(Shared(by_file[file], position, LEVELS[0]))
+            found.append(Shared(by_file[file], position, KINDS[0]))
         elif digest in by_pixels:
-            found.append(Shared(by_pixels[digest], position, LEVELS[1]))
+            found.append(Shared(by_pixels[digest], position, KINDS[1]))
         elif digest in near:
             pair = near[digest]
-            found.append(Shared(pair.first, position, LEVELS[2], pair.turn, pair.detail))
+            found.append(Shared(pair.first, position, KINDS[2], pair.turn, pair.detail))
     return found
 
 
@@ -131,4 +130,4 @@ def pairs_between(ours: FileInfo, theirs: FileInfo, cache_dir: Path) -> list[Pai
         return near_pairs(images, ours.column("pixels") + theirs.column("pixels"), since=count)
 
     pairs = cached_pairs(cache_dir, "overlap", [ours.key, theirs.key], find)
-    return [p._replace(second=p.second - count) for p in pairs if p.first < count <= p.second and p.is_copy()]
+    return [pair._replace(second=pair.second - count) for pair in pairs if pair.is_copy()]

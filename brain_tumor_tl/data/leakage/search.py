@@ -122,9 +122,11 @@ def nearest(outlines: Tensor, since: int = 0) -> Tensor:
 
     Args:
         outlines: `(N, 16, 16)`, each of length 1.
-        since: Search only for the neighbours of outlines from this position on.
+        since: Search for the neighbours of outlines from this position on among those before it; 0 searches for those
+            of every outline among all.
     """
-    columns, count = outlines.flatten(1), min(NEAREST + 1, len(outlines))
+    columns = outlines[: since or len(outlines)].flatten(1)
+    count, undone = min(NEAREST + 1, len(columns)), torch.tensor([inverse(turn) for turn in range(len(TURNS))])
 
     def neighbours(start: int) -> Tensor:
         rows = outlines[start : start + ROWS]
@@ -141,8 +143,8 @@ def nearest(outlines: Tensor, since: int = 0) -> Tensor:
         second = seconds[row, place]
         turns = (in_turns.view(len(TURNS), len(rows), -1)[:, row] * columns[second]).sum(2).argmax(0)
         first = start + row
-        undone = torch.where(turns >= 4, turns, -turns % 4)  # `inverse` of each
-        found = torch.stack([first.minimum(second), first.maximum(second), torch.where(first < second, turns, undone)])
+        turns = torch.where(first < second, turns, undone[turns])
+        found = torch.stack([first.minimum(second), first.maximum(second), turns])
         return found.T[first != second]
 
     starts = range(since, len(outlines), ROWS)

@@ -15,7 +15,7 @@ import numpy as np
 from brain_tumor_tl.data.formats import EXTENSIONS
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.layout import is_clutter, printable
-from brain_tumor_tl.data.leakage.copies import Copies, Pair, group_copies
+from brain_tumor_tl.data.leakage.copies import KINDS, Copies, Pair, group_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo
 from brain_tumor_tl.data.leakage.relations import Relations, nearest_neighbour_accuracy
 from brain_tumor_tl.data.leakage.search import TURNS
@@ -56,12 +56,6 @@ class Surveyed:
         return Relations(
             self.index.paths, self.copies.pixels, self.copies.groups, patients, thumbnails=self.info.thumbnails
         )
-
-    @property
-    def levels(self) -> dict[str, Indices]:
-        """The groups of copies, each kind including those before."""
-        names = ("identical files", "identical pixels", "near copies")
-        return dict(zip(names, (self.copies.files, self.copies.pixels, self.copies.groups), strict=True))
 
 
 def stray_files(index: Index) -> list[str]:
@@ -108,14 +102,14 @@ def group_counts(groups: Indices) -> dict[str, int]:
 
 
 def copy_counts(surveyed: Surveyed) -> dict[str, Any]:
-    """Return the number of copies at each level, across official splits, and at other thresholds."""
-    copies, levels = surveyed.copies, surveyed.levels
+    """Return the number of copies of each kind, across official splits, and at other thresholds."""
+    copies, kinds = surveyed.copies, surveyed.copies.kinds
     turns = Counter(pair.turn for pair in copies.pairs)
     return {
-        "levels": {name: group_counts(groups) for name, groups in levels.items()},
+        "levels": {name: group_counts(groups) for name, groups in kinds.items()},
         "near_pairs": len(copies.pairs),
         "turns": {TURNS[turn]: count for turn, count in sorted(turns.items())},
-        "across_official": {name: across_official(surveyed.index, groups) for name, groups in levels.items()},
+        "across_official": {name: across_official(surveyed.index, groups) for name, groups in kinds.items()},
         "thresholds": threshold_rows(surveyed),
     }
 
@@ -151,9 +145,9 @@ def conflicts(surveyed: Surveyed) -> list[list[int]]:
 
 
 def copy_rows(surveyed: Surveyed) -> list[dict[str, Any]]:
-    """Return the rows of `copies.csv`: every image that has a copy, and the strictest level at which it has one."""
+    """Return the rows of `copies.csv`: every image that has a copy, and the strictest kind of copy that it has."""
     index, groups = surveyed.index, surveyed.copies.groups
-    has_copy = {name: (np.bincount(numbers) > 1)[numbers] for name, numbers in surveyed.levels.items()}
+    has_copy = {name: (np.bincount(numbers) > 1)[numbers] for name, numbers in surveyed.copies.kinds.items()}
     details: dict[int, float] = {}
     for pair in surveyed.copies.pairs:
         for position in pair[:2]:
@@ -168,7 +162,7 @@ def copy_rows(surveyed: Surveyed) -> list[dict[str, Any]]:
             "detail": f"{details[position]:.4f}" if position in details else "",
         }
         for position in np.argsort(groups, kind="stable").tolist()
-        if has_copy["near copies"][position]
+        if has_copy[KINDS[-1]][position]
     ]
 
 
