@@ -140,17 +140,17 @@ def row_of(kind: str, info: FileInfo, groups: Indices, chosen: Indices) -> dict[
         groups: Their groups of copies, `(N,)`.
         chosen: Positions of the images that are altered.
     """
-    pictures = [altered(info, position, ALTERATIONS[kind]) for position in chosen.tolist()]
+    pictures = [altered_thumbnail(info, position, ALTERATIONS[kind]) for position in chosen.tolist()]
     count = len(info.thumbnails)
     digests = [*info.column("pixels"), *(f"altered {number}" for number in range(len(chosen)))]
     pairs = near_pairs(np.concatenate([info.thumbnails, np.stack(pictures)]), digests, since=count)
-    own = {(pair.second - count, groups[pair.first]) for pair in pairs if pair.is_copy() and pair.first < count}
+    own = {(pair.second - count, groups[pair.first]) for pair in pairs if pair.is_copy()}
     originals = groups[chosen]
     false = sum(int(group != originals[number]) for number, group in own)
     return {"alteration": kind, "of": len(chosen), "found": len(own) - false, "false pairs": false}
 
 
-def altered(info: FileInfo, position: int, alteration: Alteration) -> NDArray[np.uint8]:
+def altered_thumbnail(info: FileInfo, position: int, alteration: Alteration) -> NDArray[np.uint8]:
     """Return the thumbnail of an altered image."""
     with Image.open(info.index.root / info.index.paths[position]) as image:
         picture = alteration(image.convert("L"))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TICK = 0.02  # seconds between two polls of a child: the resolution of its wall time
@@ -101,12 +99,11 @@ def epochs(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def read(folder: Path, name: str) -> dict[str, Any]:
-    """Return a JSON file of a run folder, such as `results.json`."""
-    content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-    return content
-
-
 def steady(rows: Sequence[dict[str, float]]) -> Sequence[dict[str, float]]:
     """Return the epochs without the first, which fills caches; a single epoch is kept."""
     return rows[1:] or rows
+
+
+def epoch_seconds(row: Mapping[str, float]) -> float:
+    """Return the seconds of training and testing of an epoch of `metrics.csv`."""
+    return row["seconds/train"] + row["seconds/test"]

@@ -8,14 +8,11 @@ copies of earlier ones: turned or mirrored, cropped by up to 4 % and with anothe
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import child, images, measure
+from benchmarks.altered import curved
+from benchmarks.decode import forked_processes
 from brain_tumor_tl.cache import new_array
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.leakage.copies import near_pairs
 from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, load_file_info
 from brain_tumor_tl.data.sources.phantom import CLASSES, draw_head
-from brain_tumor_tl.files import write_json
+from brain_tumor_tl.files import read_json, write_json
 
 COPIES = 0.3  # share of the phantoms that are near copies of others
 SPIN = "while True: pass"  # keeps one processor busy
@@ -52,7 +51,7 @@ def altered(image: Thumbnails, number: int) -> Thumbnails:
     picture = picture.resize(
         (THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, (left, upper, THUMBNAIL - right, THUMBNAIL - lower)
     )
-    return np.asarray(picture.point([round(255 * (value / 255) ** gamma) for value in range(256)]))
+    return np.asarray(curved(picture, gamma))
 
 
 def write_thumbnails(path: Path, count: int, data: Path | None, work: Path) -> int:
@@ -64,7 +63,7 @@ def write_thumbnails(path: Path, count: int, data: Path | None, work: Path) -> i
         real = min(count, len(info.thumbnails))
         array[:real] = info.thumbnails[:real]
     originals = real + round((1 - COPIES) * (count - real))
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+    with forked_processes() as pool:
         for position, image in enumerate(pool.map(drawn, range(originals - real), chunksize=64), real):
             array[position] = image
     for position in range(originals, count):
@@ -89,7 +88,7 @@ def row_of(count: int, constructed: int, busy: int, work: Path) -> dict[str, Any
         for _ in range(busy):
             beside.callback(subprocess.Popen([sys.executable, "-c", SPIN]).kill)
         finished = child.run([sys.executable, "-c", call])
-    found = json.loads((work / "found.json").read_text(encoding="utf-8"))
+    found = read_json(work / "found.json")
     first_copy = count - constructed
     return {
         "images": count,

@@ -67,12 +67,12 @@ def measurements_of(options: Any, root: Path, work: Path) -> dict[str, Callable[
         "warm": lambda: open_data(root, options.image_size, latest[0]),
         "pillow": lambda: decode_in(None, paths, options.image_size),
         "pillow-threads": lambda: decode_in(ThreadPoolExecutor(options.workers), paths, options.image_size),
-        "pillow-processes": lambda: decode_in(processes(options.workers), paths, options.image_size),
+        "pillow-processes": lambda: decode_in(forked_processes(options.workers), paths, options.image_size),
     }
     return {name: partial(measure.seconds_of, actions[name]) for name in options.variants}
 
 
-def processes(workers: int) -> Executor:
+def forked_processes(workers: int | None = None) -> Executor:
     """Return a pool of forked processes, as PyTorch's DataLoader has on Linux; spawned ones would import torch."""
     return ProcessPoolExecutor(workers, mp_context=get_context("fork"))
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks import child, images, measure
 from benchmarks.raw import CLASSES, RawLoop, autocast, layout_of, network
 from brain_tumor_tl import TumorClassifier
+from brain_tumor_tl.files import read_json
 from brain_tumor_tl.run.hardware import keep_freed_memory
 
 NAMES = [f"class {number}" for number in range(CLASSES)]
@@ -52,7 +53,7 @@ class Runs:
 
     def counted_epoch(self) -> float:
         """Return the median seconds of an epoch of the last run, from its `metrics.csv`."""
-        return measure.spread(epoch_seconds(row) for row in child.steady(child.epochs(self.folder))).median
+        return measure.spread(child.epoch_seconds(row) for row in child.steady(child.epochs(self.folder))).median
 
     def short(self) -> float:
         """Return the seconds of a warm run of few epochs, which separates start-up from epochs."""
@@ -61,22 +62,22 @@ class Runs:
     def uncached(self) -> float:
         """Return the seconds of a run without cached features, projected from its first epochs."""
         seconds = self._run(self.options.uncached_epochs, "method.cache_features=false")
-        return projected(seconds, [epoch_seconds(row) for row in child.epochs(self.folder)], self.options.epochs)
+        return projected(seconds, [child.epoch_seconds(row) for row in child.epochs(self.folder)], self.options.epochs)
 
     def forward(self) -> float:
         """Return the seconds of one bare forward pass over the same number of images, with the last run's settings."""
-        environment, counts = child.read(self.folder, "environment.json"), self._counts()
+        environment, counts = read_json(self.folder / "environment.json"), self._counts()
         chunk = self.options.chunk or (16 if environment["accelerator"] == "cpu" else 256)
         return forward_seconds(self.options.model, sum(counts.values()), chunk, self.options.image_size, environment)
 
     def plain_epoch(self) -> float:
         """Return the median seconds of an epoch of a plain loop over features of the same size, without the first."""
-        environment, counts = child.read(self.folder, "environment.json"), self._counts()
+        environment, counts = read_json(self.folder / "environment.json"), self._counts()
         loop = PlainHead(self.options, counts["train"], counts["test"], torch.device(environment["accelerator"]))
         return measure.spread([loop.epoch() for _ in range(self.options.short_epochs + 1)][1:]).median
 
     def _counts(self) -> dict[str, int]:
-        counts: dict[str, int] = child.read(self.folder, "results.json")["protocol"]["counts"]
+        counts: dict[str, int] = read_json(self.folder / "results.json")["protocol"]["counts"]
         return counts
 
     def _run(self, epochs: int, *more: str) -> float:
@@ -88,11 +89,6 @@ class Runs:
             f"data.cache_dir={self.cache}", f"trainer.max_epochs={epochs}", "trainer.cuda_graphs=auto", *more,
             *options.set,
         ).seconds  # fmt: skip
-
-
-def epoch_seconds(row: Mapping[str, float]) -> float:
-    """Return the seconds of training and testing of an epoch of `metrics.csv`."""
-    return row["seconds/train"] + row["seconds/test"]
 
 
 def projected(seconds: float, epochs: Sequence[float], wanted: int) -> float:

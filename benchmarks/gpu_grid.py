@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import child, images, measure
+from brain_tumor_tl.files import read_json
 from brain_tumor_tl.reporting.study import row_for
 
 
@@ -33,7 +34,7 @@ def run_grid(options: Any, root: Path, work: Path) -> tuple[list[Path], float]:
 
 def row_of(folder: Path) -> dict[str, Any]:
     """Return a run's row, with the study's seconds per epoch if it has that network."""
-    results = child.read(folder, "results.json")
+    results = read_json(folder / "results.json")
     rows = child.steady(child.epochs(folder))
     seconds = {name: measure.spread(row[f"seconds/{name}"] for row in rows).median for name in ("train", "test")}
     epoch = sum(seconds.values())

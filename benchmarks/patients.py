@@ -35,31 +35,20 @@ Hits = NDArray[np.float64]
 
 def frozen_features(options: Any, root: Path, work: Path) -> tuple[Any, Features]:
     """Return the data module and the frozen features of all images, as a run has them."""
+    from omegaconf import OmegaConf
+
     from brain_tumor_tl.cli.checks import check
     from brain_tumor_tl.cli.help import composed
     from brain_tumor_tl.run.training_run import TrainingRun
 
-    fixed = [
-        f"data.root={root}",
-        f"data.cache_dir={work / 'cache'}",
-        "method=frozen",
-        "data.find_copies=true",
-        "name=patients",
-    ]
-    config = composed([*fixed, *options.set])
+    fixed = [f"data.root={root}", f"data.cache_dir={work / 'cache'}", "method=frozen", "data.find_copies=true"]
+    config = composed([*fixed, "name=patients", *options.set])
     check(config)
-    run = TrainingRun(plain_settings(config), work / "run")
-    kept, _ = run.kept_features()
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    run = TrainingRun(settings, work / "run")
+    kept, _ = run.cached_features()
     assert kept is not None
     return run.data, kept.flatten(1).float().numpy()
-
-
-def plain_settings(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain values."""
-    from omegaconf import OmegaConf
-
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    return settings
 
 
 def groups_kept(relations: Relations, patients: Indices, name: str) -> Indices:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import child, images, measure
+from brain_tumor_tl.files import read_json
 
 SCRIPTS = {
     "plain Lightning": "lightning_script.py",
@@ -111,7 +112,7 @@ class Contest:
             f"data.cache_dir={folder}-cache", f"trainer.max_epochs={epochs}", *options.set, each_tick=arrivals,
         )  # fmt: skip
         if not self.images:
-            self.images = child.read(folder, "results.json")["protocol"]["counts"]
+            self.images = read_json(folder / "results.json")["protocol"]["counts"]
             link_splits(folder / "split.csv", self.root, self.splits)
         return self._outcome(folder, arrivals, finished.seconds)
 

@@ -9,7 +9,6 @@ evict; it is what must stay bounded.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import child, images, measure
+from brain_tumor_tl.files import read_json
 
 
 def decode(root: Path, work: Path, size: int) -> tuple[float, child.Finished]:
@@ -24,7 +24,8 @@ def decode(root: Path, work: Path, size: int) -> tuple[float, child.Finished]:
     output = work / "decode.json"
     line = [sys.executable, str(Path(__file__).parent / "decode.py"), "--data", str(root), "--variants", "cold"]
     finished = child.run([*line, "--image-size", str(size), "--repeats", "1", "--json", str(output)])
-    return json.loads(output.read_text(encoding="utf-8"))["rows"][0]["seconds"]["median"], finished
+    seconds: float = read_json(output)["rows"][0]["seconds"]["median"]
+    return seconds, finished
 
 
 def train(root: Path, work: Path, options: Any, method: str) -> tuple[Path, child.Finished]:
@@ -50,12 +51,6 @@ def row_of(count: int, what: str, seconds: float, finished: child.Finished) -> d
     }
 
 
-def epoch_seconds(folder: Path) -> float:
-    """Return the median seconds of a run's epochs, training and testing."""
-    rows = child.steady(child.epochs(folder))
-    return measure.spread(row["seconds/train"] + row["seconds/test"] for row in rows).median
-
-
 def measured(count: int, work: Path, options: Any) -> list[dict[str, Any]]:
     """Write `count` images, measure and remove them; return the rows."""
     root = work / "images"
@@ -64,8 +59,10 @@ def measured(count: int, work: Path, options: Any) -> list[dict[str, Any]]:
     rows = [row_of(count, "decode", seconds, finished)]
     for method in options.methods:
         folder, finished = train(root, work, options, method)
-        rows.append(row_of(count, f"{method} epoch", epoch_seconds(folder), finished))
-        features = child.read(folder, "results.json")["features"]
+        epochs = child.steady(child.epochs(folder))
+        seconds = measure.spread(map(child.epoch_seconds, epochs)).median
+        rows.append(row_of(count, f"{method} epoch", seconds, finished))
+        features = read_json(folder / "results.json")["features"]
         if features.get("computed_now"):
             rows.append(row_of(count, f"{method} features", features["seconds"], finished))
     shutil.rmtree(work)

@@ -24,6 +24,7 @@ from torch import Tensor
 from benchmarks import child, images, measure
 from benchmarks.raw import RawLoop, network
 from brain_tumor_tl.cli.train import main as run_train
+from brain_tumor_tl.files import read_json
 
 STAGES = ("train", "test")
 
@@ -91,7 +92,7 @@ class Turns(L.Callback):
 
     def _build_loop(self, trainer: L.Trainer, module: L.LightningModule) -> RawLoop:
         """Build the raw loop and warm it up with one batch of each size."""
-        environment = child.read(self.folder, "environment.json")
+        environment = read_json(self.folder / "environment.json")
         loop = RawLoop(
             network(self.model, module.device, environment["channels_last"]),
             trainer.optimizers[0],

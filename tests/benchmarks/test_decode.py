@@ -30,7 +30,7 @@ def test_main__impossible_variants(variants: str) -> None:
 def test_decode_in__all_pools_read_every_file(image_folder: Path) -> None:
     paths = decode.files_below(image_folder)
     assert len(paths) == 28
-    for pool in (None, ThreadPoolExecutor(2), decode.processes(2)):
+    for pool in (None, ThreadPoolExecutor(2), decode.forked_processes(2)):
         assert decode.decode_in(pool, paths, 16) == 28
 
 
