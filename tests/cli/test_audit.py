@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
@@ -167,6 +168,36 @@ def test_audit__labels_of_a_table_below_the_pictures_of_a_conflict(audit: Audit,
     page = (out / "audit.html").read_text(encoding="utf-8")
     assert "<li>no_tumor/again.png: glioma_tumor</li>" in page
     assert f"<li>no_tumor/{first.name}: no_tumor</li>" in page
+
+
+def test_audit__intensities_and_folders_of_no_class(
+    audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_phantoms(tmp_path / "drawn", per_class=3, size=64, seed=1)
+    path = sorted((tmp_path / "drawn" / "no_tumor").iterdir())[0]
+    with Image.open(path) as image:
+        values = np.asarray(image).astype(np.uint16) * 16
+    Image.fromarray(values).save(path)
+    (tmp_path / "drawn" / "extra").mkdir()
+    shutil.copy(path, tmp_path / "drawn" / "extra" / "one.png")
+
+    _, found, _ = audit(tmp_path / "drawn", "data.val_fraction=0")
+
+    assert found["folders_left_out"] == ["extra"]
+    assert (found["intensity"]["deep"], found["intensity"]["window"]) == (1, [0, int(values.max())])
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert f"1 of 12 images have more than 8 bits; in all of them 0 to {values.max()} became 0 to 255" in shown
+    assert "1 folder(s) of no class, which no run uses: extra." in shown
+
+
+def test_audit__no_second_set_leaves_no_folder(
+    planted: Path, audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, out = audit(planted, f"other={tmp_path / 'absent'}")
+
+    assert status == 1
+    assert "absent" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_audit__synthetic_images_without_parts(

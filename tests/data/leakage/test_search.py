@@ -39,6 +39,13 @@ def test_nearest__against_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {(one, one + 7, inverse(one)) for one in range(6)} <= wanted
 
 
+def test_nearest__since_searches_among_the_earlier_ones() -> None:
+    outlines = torch.nn.functional.normalize(torch.from_numpy(RandomState(PCG64(2)).randn(3, 256)).float())
+    outlines = outlines[[0, 1, 2, 1, 1]].view(-1, 16, 16)
+
+    assert nearest(outlines, since=3).tolist() == [[1, 3, 0], [1, 4, 0]]
+
+
 def test_nearest__of_one_image_is_none() -> None:
     assert nearest(torch.ones(1, 16, 16) / 16).shape == (0, 3)
 
