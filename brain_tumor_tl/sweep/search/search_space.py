@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial  # Optuna is an optional dependency
 
-DIGITS = 4  # of a float: enough to tell trials apart, and short in folder names
+DIGITS = 4  # of a float: enough for trials to differ, and short in folder names
 
 
 @dataclass(frozen=True)

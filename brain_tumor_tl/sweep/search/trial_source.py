@@ -1,4 +1,4 @@
-"""Trial source: gives a queue the jobs of a search's trials, and tells Optuna how they end."""
+"""Trial source: gives a queue the jobs of a search's trials, and reports to Optuna how they end."""
 
 from __future__ import annotations
 
