@@ -35,17 +35,13 @@ Hits = NDArray[np.float64]
 
 def frozen_features(options: Any, root: Path, work: Path) -> tuple[Any, Features]:
     """Return the data module and the frozen features of all images, as a run has them."""
-    from omegaconf import OmegaConf
-
-    from brain_tumor_tl.cli.checks import check
+    from brain_tumor_tl.cli.checks import checked_settings
     from brain_tumor_tl.cli.help import composed
     from brain_tumor_tl.run.training_run import TrainingRun
 
     fixed = [f"data.root={root}", f"data.cache_dir={work / 'cache'}", "method=frozen", "data.find_copies=true"]
     config = composed([*fixed, "name=patients", *options.set])
-    check(config)
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    run = TrainingRun(settings, work / "run")
+    run = TrainingRun(checked_settings(config), work / "run")
     kept, _ = run.cached_features()
     assert kept is not None
     return run.data, kept.flatten(1).float().numpy()

@@ -90,13 +90,46 @@ def load_or_build(folder: Path, kind: str, key: str, build: Build) -> CacheEntry
     entry = folder.expanduser() / f"{kind}-{key[:20]}"
     if found := load(entry, key):
         return found
+    with locked_to_write(entry, kind):
+        return load(entry, key, quiet=True) or build_entry(entry, key, build)
+
+
+def create_once(path: Path, what: str, write: Callable[[Path], object]) -> None:
+    """Ensure that a folder exists. Other processes that need it wait.
+
+    Args:
+        path: The folder, completely written or not at all.
+        what: What it holds, for messages.
+        write: Writes it at the given path, if `path` is absent.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    path = path.expanduser()
+    if path.exists():
+        return
+    with locked_to_write(path, what):
+        if not path.exists():
+            with replacing(path, exclusive=True) as temporary:
+                write(temporary)
+
+
+@contextmanager
+def locked_to_write(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a folder that is to be written, and create its parents.
+
+    Raises:
+        OSError: It can't be written; the message says what it would hold.
+    """
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with locked(entry.with_name(entry.name + ".lock")):
-            return load(entry, key, quiet=True) or build_entry(entry, key, build)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(path.name + ".lock")):
+            yield
+    except ConnectionError:  # of a download
+        raise
     except OSError as error:
         raise OSError(
-            f"Can't write {kind} to the cache {entry.parent}: {error.strerror or error}. "
+            f"Can't write {what} to {path.parent}: {error.strerror or error}. "
             "Give a writable folder with enough space, data.cache_dir=PATH."
         ) from error
 

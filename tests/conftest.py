@@ -161,8 +161,9 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> d
     They are trained once for all workers of a test session, so a test must not change them: copy what it changes.
     Both have training, validation and test splits of the same images; their folders lie side by side.
     """
-    from brain_tumor_tl.cli.checks import check
+    from brain_tumor_tl.cli.checks import checked_settings
     from brain_tumor_tl.cli.config import conf_dir
+    from brain_tumor_tl.cli.run_names import origin_of
     from brain_tumor_tl.cli.train import train
 
     base = tmp_path_factory.getbasetemp()
@@ -175,9 +176,8 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> d
             with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
                 line = [*FINISHED, f"method={method}", f"data.cache_dir={shared / 'cache'}"]
                 config = hydra.compose("train", line)
-            check(config)
             folder.mkdir(parents=True, exist_ok=True)
-            train(config, folder)
+            train(checked_settings(config), folder, origin_of(config))
     return folders
 
 

@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 from brain_tumor_tl import cache
-from brain_tumor_tl.cache import CacheEntry, digest_of, file_digest, load_or_build, locked, new_array
+from brain_tumor_tl.cache import CacheEntry, create_once, digest_of, file_digest, load_or_build, locked, new_array
 
 StartPython = Callable[..., "subprocess.Popen[str]"]
 
@@ -211,7 +213,7 @@ def test_load_or_build__remains_of_a_killed_run_are_cleared(tmp_path: Path) -> N
 def test_load_or_build__folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
 
-    with pytest.raises(OSError, match=r"Can't write values to the cache .*cache: .*data\.cache_dir=PATH"):
+    with pytest.raises(OSError, match=r"Can't write values to .*cache: .*data\.cache_dir=PATH"):
         load_or_build(tmp_path / "cache", "values", KEY, build)
 
 
@@ -225,13 +227,19 @@ def test_load_or_build__full_disk(tmp_path: Path) -> None:
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
+def builder_and_waiter(start_python: StartPython, folder: Path) -> list[subprocess.Popen[str]]:
+    """Return two processes that need the same entry: the first is building it, the second waits."""
+    waiting = f"Waiting for another run that holds {folder}/values-{KEY[:20]}.lock ...\n"
+    processes = []
+    for line in ("building\n", waiting):
+        processes.append(start_python(BUILDER, folder))
+        assert processes[-1].stdout is not None
+        assert processes[-1].stdout.readline() == line
+    return processes
+
+
 def test_load_or_build__second_process_waits(tmp_path: Path, start_python: StartPython) -> None:
-    first = start_python(BUILDER, tmp_path)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "building\n"
-    second = start_python(BUILDER, tmp_path)
-    assert second.stdout is not None
-    assert second.stdout.readline() == f"Waiting for another run that holds {tmp_path}/values-{KEY[:20]}.lock ...\n"
+    first, second = builder_and_waiter(start_python, tmp_path)
 
     said_first, _ = first.communicate("go\n", timeout=30)
     said_second, _ = second.communicate(timeout=30)
@@ -242,12 +250,7 @@ def test_load_or_build__second_process_waits(tmp_path: Path, start_python: Start
 
 
 def test_load_or_build__killed_builder_leaves_no_entry_and_no_lock(tmp_path: Path, start_python: StartPython) -> None:
-    first = start_python(BUILDER, tmp_path)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "building\n"
-    second = start_python(BUILDER, tmp_path)
-    assert second.stdout is not None
-    assert second.stdout.readline().startswith("Waiting")
+    first, second = builder_and_waiter(start_python, tmp_path)
     assert not (tmp_path / f"values-{KEY[:20]}").exists()
 
     first.kill()
@@ -255,6 +258,39 @@ def test_load_or_build__killed_builder_leaves_no_entry_and_no_lock(tmp_path: Pat
 
     assert said == f"building\nbuilt {second.pid} {VALUES.sum()}\n"
     assert not load_or_build(tmp_path, "values", KEY, never).built
+
+
+def test_create_once__of_several_at_once_one_writes(tmp_path: Path) -> None:
+    written = []
+
+    def write(folder: Path) -> None:
+        time.sleep(0.05)
+        folder.mkdir()
+        (folder / "image").touch()
+        written.append(folder)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: create_once(tmp_path / "new" / "set", "images", write), range(3)))
+
+    assert written == [tmp_path / "new" / "set.tmp"]
+    assert [path.name for path in (tmp_path / "new" / "set").iterdir()] == ["image"]
+
+
+def test_create_once__failing_writer_leaves_nothing(tmp_path: Path) -> None:
+    def fail(error: Exception) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            (folder / "half").mkdir(parents=True)
+            raise error
+
+        return write
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"Can't write images to .*: No space left on device\. .*data\.cache_dir=PATH"):
+        create_once(tmp_path / "set", "images", fail(full))
+    with pytest.raises(ConnectionError, match=r"^no network$"):
+        create_once(tmp_path / "set", "images", fail(ConnectionError("no network")))
+
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
 def test_locked__frees_the_lock_at_its_end(tmp_path: Path) -> None:

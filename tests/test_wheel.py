@@ -18,12 +18,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 COMPOSE = """
 import sys
 import brain_tumor_tl
-from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.help import composed
-config = composed(["model=vgg16", "data.root=."])
-check(config)
-print(brain_tumor_tl.__file__, conf_dir(), config.model.name, "torch" in sys.modules, sep="\\n")
+settings = checked_settings(composed(["model=vgg16", "data.root=."]))
+print(brain_tumor_tl.__file__, conf_dir(), settings["model"]["name"], "torch" in sys.modules, sep="\\n")
 """
 
 # The launchers that any Hydra program of the environment finds, and what is imported to find them.

@@ -11,16 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 
 from brain_tumor_tl import files
-from brain_tumor_tl.cli.checks import check
-from brain_tumor_tl.cli.command import accepted
+from brain_tumor_tl.cli.checks import checked_settings
+from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.help import composed
-from brain_tumor_tl.cli.mistakes import own_words
-from brain_tumor_tl.cli.overrides import make_current
+from brain_tumor_tl.cli.mistakes import explain
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.index import read_index
 from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity
@@ -34,7 +32,7 @@ from brain_tumor_tl.data.leakage.shortcuts import has_scikit_learn
 from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.data.splits.protocol import Protocol
-from brain_tumor_tl.data.table import apply_tables, classes_or_labels
+from brain_tumor_tl.data.table import apply_tables
 from brain_tumor_tl.reporting.audit_page import audit_page, summary_lines
 from brain_tumor_tl.run import record
 
@@ -52,28 +50,29 @@ def main(arguments: Sequence[str]) -> int:
     if flags := [argument for argument in arguments if argument.startswith("-")]:
         print(f"`audit` has no flag `{flags[0]}`; `brain-tumor-tl audit --help` explains it.", file=sys.stderr)
         return 2
-    overrides = accepted([argument for argument in arguments if argument not in mine], "audit")
+    overrides = checked_line([argument for argument in arguments if argument not in mine])
+    if not any(line.startswith(("data=", "data.root=")) for line in overrides):
+        print("Expected images to audit: give data.root=PATH, or data=kaggle for the study's.", file=sys.stderr)
+        return 2
     with run_log(None):
         try:
-            config = composed(overrides)
-            make_current(config)
-            check(config)
-            audit(config, paths.get("other"), paths.get("out", Path("outputs", "audit")))
+            settings = checked_settings(composed(overrides))
+            audit(settings["data"], paths.get("other"), paths.get("out", Path("outputs", "audit")))
         except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
-            foreign = isinstance(error, HydraException | OmegaConfBaseException)
-            print(f"error: {own_words(error) if foreign else error}", file=sys.stderr)
-            return 1
+            uncomposed = isinstance(error, HydraException | OmegaConfBaseException)
+            print(f"error: {explain(error) if uncomposed else error}", file=sys.stderr)
+            return 2 if uncomposed else 1
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
             return 130  # 128 + SIGINT, as in shells
     return 0
 
 
-def audit(config: DictConfig, other: Path | None, out: Path) -> None:
+def audit(data: Settings, other: Path | None, out: Path) -> None:
     """Audit a data set, and write `audit.json`, `copies.csv`, `audit.html` and perhaps `overlap.csv`.
 
     Args:
-        config: A whole configuration, of which `data` is used.
+        data: The table `data` of a configuration.
         other: Folder of a second data set of the same classes; None for none.
         out: Folder for the files.
 
@@ -84,16 +83,15 @@ def audit(config: DictConfig, other: Path | None, out: Path) -> None:
     from brain_tumor_tl.run.factory import provide  # imports torch
 
     started = time.perf_counter()
-    provide(config.data)
-    cache = Path(config.data.cache_dir).expanduser()
-    data: Any = OmegaConf.to_container(config.data)
+    provide(data)
+    cache = Path(data["cache_dir"]).expanduser()
     first = read_data_set(Path(data["root"]), data, cache, data["labels"], data["patients"])
     known = data["patients"] and AUTO  # a table of patients or labels is of the folder that `data` names
     second = read_data_set(other, data, cache, None, known) if other else None
     out.mkdir(parents=True, exist_ok=True)
     surveyed = survey.Surveyed(first.info, find_copies(first.info, cache), first.patients)
     intensity = {**first.intensity, "in_words": describe_intensity(first.intensity, len(first.info.index))}
-    findings = findings_of(surveyed, config) | {"intensity": intensity}
+    findings = findings_of(surveyed, data) | {"intensity": intensity}
     written = list(FILES)
     if second:
         findings["overlap"] = overlap(first.info, second.info, cache, (first.patients, second.patients))
@@ -136,19 +134,18 @@ def read_data_set(root: Path, data: Settings, cache: Path, labels: str | None, p
         ValueError: No image can be read, or a table doesn't fit the images.
     """
     table = None if labels is None else Path(labels).expanduser()
-    classes = classes_or_labels(data["classes"], root, table)
-    index = read_index(root, classes, by_table=table is not None)
+    index = read_index(root, data["classes"], by_table=table is not None)
     intensity = find_intensity(index, data["intensity"])
     info = load_file_info(index, cache, intensity["window"])
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
-    index, known = apply_tables(info.index, classes, table, patients, data["merge_scans"])
+    index, known = apply_tables(info.index, data["classes"], table, patients, data["merge_scans"])
     return DataSet(replace(info, index=index), known, intensity)
 
 
-def findings_of(surveyed: survey.Surveyed, config: DictConfig) -> dict[str, Any]:
+def findings_of(surveyed: survey.Surveyed, data: Settings) -> dict[str, Any]:
     """Return what `audit.json` holds, without a second data set."""
-    index, data = surveyed.index, config.data
+    index = surveyed.index
     least, not_quite = survey.shown_pairs(surveyed, SHOWN)
     if not has_scikit_learn():
         log.warning("Shortcuts are not measured: scikit-learn is missing, pip install 'brain_tumor_tl[audit]'.")

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.cli.keys import Key, keys
+from brain_tumor_tl.cli.keys import Key, declared
+from brain_tumor_tl.cli.overrides import replace_old_names
 from brain_tumor_tl.names import nearest
 
 BOUNDS = {
@@ -25,16 +26,40 @@ KEEPS_THE_SPLIT = ("data.image_size", "data.batch_size", "data.normalize", "data
 ON_TEST = "settings that are chosen on the test split look better on it than they are"
 
 
-def check(config: DictConfig) -> None:
-    """Check every value against its declared range, before any data is read.
+def checked_settings(config: DictConfig) -> dict[str, Any]:
+    """Check a configuration before any image is read; return its settings as plain values, the classes as lists.
+
+    The configuration keeps the classes as the user gave them, which is what names tell.
 
     Raises:
-        ValueError: One sentence for each value that is missing or out of range, all of them at once.
+        FileNotFoundError: The classes are the names of folders, and there is no data set.
+        ValueError: One sentence for each value that is missing or wrong, all of them at once.
     """
-    problems = [problem for key in keys() if (problem := value_problem(key, config))]
-    problems = problems or list(combined_problems(config))
+    replace_old_names(config)
+    problems = [problem for key in declared().values() if (problem := value_problem(key, config))]
+    if not problems:
+        classes = named_classes(config.data)
+        problems = list(combined_problems(config, classes))
     if problems:
         raise ValueError("\n".join(problems))
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    settings["data"]["classes"] = classes
+    return settings
+
+
+def named_classes(data: DictConfig) -> list[list[str]]:
+    """Return each class's name, followed by other names for it, as given or else as the data set has them.
+
+    Raises:
+        FileNotFoundError: The classes are the names of folders, and there is no data set.
+        ValueError: The classes can't be named.
+    """
+    from brain_tumor_tl.data.table import classes_or_labels  # imports NumPy and Pillow
+
+    given = OmegaConf.to_container(data.classes) if isinstance(data.classes, ListConfig) else data.classes
+    if given is not None and not isinstance(given, list):
+        raise ValueError(f"Expected `data.classes` to be null or a list such as [cat,dog], got {given!r}.")
+    return classes_or_labels(given, data.root, data.labels)
 
 
 def value_problem(key: Key, config: DictConfig) -> str | None:
@@ -59,12 +84,13 @@ def violation(key: Key, value: Any) -> str | None:
     return f"Expected `{key.path}` to be {' and '.join(f'{word} {bound}' for word, _, bound in bounds)}, got {value}."
 
 
-def combined_problems(config: DictConfig) -> Iterator[str]:
+def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield what is wrong with values that are each in range but do not fit together."""
+    if len(classes) < 2:
+        yield f"Expected at least two `data.classes`, got {len(classes)}."
     yield from data_problems(config.data)
     yield from split_problems(config.data)
-    if config.data.classes is not None:
-        yield from weight_problems(config.loss.class_weights, len(config.data.classes))
+    yield from weight_problems(config.loss.class_weights, len(classes))
     yield from trainer_problems(config.trainer)
     if "/" in config.name or config.name in ("", ".", ".."):
         yield f"Expected `name` to be the name of a folder, got {config.name!r}."
@@ -76,14 +102,15 @@ def combined_problems(config: DictConfig) -> Iterator[str]:
         yield f"{must_cache} images that stay the same, got {changes}. Set these to 0, or leave it at auto."
 
 
-def search_problems(config: DictConfig, searched: Sequence[str]) -> Iterator[str]:
+def search_problems(config: DictConfig, classes: Sequence[Sequence[str]], searched: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with a search.
 
     Args:
         config: The configuration of the search, without the values of what is searched.
+        classes: Each class's name, followed by other names for it.
         searched: The keys and groups whose values it varies.
     """
-    metric, known = config.search.metric, search_metrics(config)
+    metric, known = config.search.metric, search_metrics(classes)
     split_name, _, name = metric.partition("/")
     if split_name == "test":
         better = f"search.metric=val/{name or 'accuracy'}"
@@ -97,10 +124,10 @@ def search_problems(config: DictConfig, searched: Sequence[str]) -> Iterator[str
         yield f"Expected all trials to have one validation split, but `{names}` changes it. Give one value."
 
 
-def search_metrics(config: DictConfig) -> list[str]:
+def search_metrics(classes: Sequence[Sequence[str]]) -> list[str]:
     """Return the columns of `metrics.csv` that a search can optimize."""
-    classes = [f"{metric}/{names[0]}" for metric in ("precision", "recall", "f1") for names in config.data.classes]
-    return [f"val/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", *classes)]
+    of_classes = [f"{metric}/{names[0]}" for metric in ("precision", "recall", "f1") for names in classes]
+    return [f"val/{name}" for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", *of_classes)]
 
 
 def changes_split(key: str) -> bool:
@@ -113,10 +140,8 @@ def changes_split(key: str) -> bool:
 
 
 def data_problems(data: DictConfig) -> Iterator[str]:
-    """Yield what is wrong with the classes and the source of the images."""
+    """Yield what is wrong with the source of the images."""
     number, size = data.phantoms_per_class, data.phantom_size
-    if data.classes is not None and len(data.classes) < 2:
-        yield f"Expected at least two `data.classes`, got {len(data.classes)}."
     if data.source == "matlab" and data.matlab is None:
         yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."
     raw = cast("dict[str, Any]", OmegaConf.to_container(data, resolve=False))

@@ -21,36 +21,38 @@ from yaml import YAMLError
 
 from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.mistakes import mistakes, own_words
-from brain_tumor_tl.cli.overrides import current, overrides_in, quoted_text
+from brain_tumor_tl.cli.mistakes import explain, mistakes
+from brain_tumor_tl.cli.overrides import overrides_in, quoted_text, upgraded
 from brain_tumor_tl.sweep.parent_watch import end_with_parent
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def accepted(arguments: Sequence[str], verb: str = "train") -> list[str]:
-    """Return a line as Hydra takes it: texts quoted, old names replaced, flags first; exit if it can't be right."""
+def checked_line(arguments: Sequence[str]) -> list[str]:
+    """Return a line as Hydra takes it: texts quoted, old names replaced, flags first; exit with 2 if it is wrong."""
     several = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
     arguments = [quoted_text(argument, several) for argument in arguments]
     overrides = overrides_in(arguments)
     completes = {"-sc", "--shell-completion"} & set(arguments)
     if found := [] if completes else mistakes(arguments):
-        print("\n".join([*found, f"`brain-tumor-tl {verb} --help` lists every key."]), file=sys.stderr)
+        print("\n".join([*found, "`brain-tumor-tl train --help` lists every key."]), file=sys.stderr)
         sys.exit(2)
     # argparse rejects overrides on both sides of a flag.
     flags = [argument for argument in arguments if argument not in overrides]
-    return [*flags, *(overrides if completes else map(current, overrides))]
+    return [*flags, *(overrides if completes else map(upgraded, overrides))]
 
 
 def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictConfig], dict[str, Any]]) -> None:
-    """Let Hydra compose the configuration and run the job or jobs; exit with 1 and one message if they can't run.
+    """Let Hydra compose the configuration and run the job or jobs; exit with one message if they can't run.
+
+    The exit status is 2 if an argument or a YAML file is wrong by itself, and 1 for any other error.
 
     Args:
         config_name: The file of `conf/` to start from if the line names no other.
         arguments: The command line after the verb.
         run: Runs one job.
     """
-    line, shows_origin = accepted(arguments, config_name), os.environ.get(FULL_ERROR) == "1"
+    line, shows_origin = checked_line(arguments), os.environ.get(FULL_ERROR) == "1"
     end_with_parent()
 
     @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
@@ -77,7 +79,9 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
             raise KeyboardInterrupt from error
         if shows_origin:
             raise
-        refuse(str(error) if type(error) is CompactHydraException else own_words(error))
+        if type(error) is CompactHydraException:
+            refuse(str(error))
+        refuse(explain(error), status=2)
     finally:
         sys.argv = whole
         if not shows_origin:
@@ -85,7 +89,7 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether an error came of an interrupt, as where one meets a class body or a resolver of OmegaConf.
+    """Tell whether an interrupt caused an error, as in a class body or in a resolver of OmegaConf.
 
     >>> was_interrupted(KeyboardInterrupt()), was_interrupted(ValueError())
     (True, False)
@@ -95,7 +99,7 @@ def was_interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def refuse(message: str) -> NoReturn:
-    """Print an error and exit with 1."""
+def refuse(message: str, status: int = 1) -> NoReturn:
+    """Print an error and exit."""
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)

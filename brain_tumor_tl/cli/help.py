@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
 from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
-from brain_tumor_tl.cli.keys import Key, keys
+from brain_tumor_tl.cli.keys import Key, declared
 
 
 def help_page(verb: str) -> str:
@@ -19,7 +19,7 @@ def help_page(verb: str) -> str:
     parts = {group: "|".join(choices_of(group)) for group in config_groups()}
     if "$keys" in text.template or "$search_keys" in text.template:
         defaults = composed([])
-        lines = {key.path: key_help(key, defaults) for key in keys()}
+        lines = {key.path: key_help(key, defaults) for key in declared().values()}
         parts["keys"] = "\n".join(lines.values())
         parts["search_keys"] = "\n".join(lines[path] for path in lines if path.startswith("search."))
     return text.substitute(parts).rstrip("\n")

@@ -1,4 +1,4 @@
-"""Keys: the keys of the schema, for help and checks; an unknown one is answered with the nearest names."""
+"""Keys: the keys of the schema, for help and checks; the answer to an unknown one names the nearest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ELSEWHERE = {
     "epochs": "Give trainer.max_epochs=NUMBER.",
     "learning_rate": "Give optimizer.lr=NUMBER.",
     "gpus": "Give trainer.devices=NUMBER.",
-    "num_workers": "There are no workers: the images are one array in memory, and `train` is as fast without.",
+    "num_workers": "There are no workers: the images are one array in memory.",
     "fast_dev_run": (
         "For a quick try give trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_test_batches=2."
     ),
@@ -42,9 +42,15 @@ class Key:
 
 
 @cache
-def keys() -> tuple[Key, ...]:
-    """Return every key."""
-    return tuple(keys_of(TrainConfig))
+def declared() -> dict[str, Key]:
+    """Return every key by its path."""
+    return {key.path: key for key in keys_of(TrainConfig)}
+
+
+@cache
+def tables() -> list[str]:
+    """Return the tables of keys, such as `data.augment`."""
+    return sorted({path.rpartition(".")[0] for path in declared()} - {""})
 
 
 def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
@@ -62,7 +68,7 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
 
 def inside_open_table(path: str) -> bool:
     """Tell whether a key belongs to a table that takes any key, such as `optimizer.options.momentum`."""
-    return any(key.open_table and path.startswith(f"{key.path}.") for key in keys())
+    return any(key.open_table and path.startswith(f"{key.path}.") for key in declared().values())
 
 
 def unknown_key(path: str, value: str = "VALUE") -> str | None:
@@ -72,10 +78,8 @@ def unknown_key(path: str, value: str = "VALUE") -> str | None:
         path: The key as typed, without `+` and `~`.
         value: What it was to be set to.
     """
-    groups, known = config_groups(), list(keys())
-    leaves = {key.path: key.path.rpartition(".")[2] for key in known}
-    tables = {key.path.rpartition(".")[0] for key in known}
-    if path in (*leaves, *tables, *groups) or path.split("@")[0] in groups or re.match(r"hydra\b", path):
+    groups, leaves = config_groups(), {path: path.rpartition(".")[2] for path in declared()}
+    if path in (*leaves, *tables(), *groups) or path.split("@")[0] in groups or re.match(r"hydra\b", path):
         return None
     if inside_open_table(path):
         return None

@@ -33,20 +33,10 @@ if TYPE_CHECKING:
 
 
 def launch(loader: ConfigLoader, master: DictConfig, lines: Lines) -> list[JobReturn]:
-    """Run a batch of jobs on this machine, skipping finished ones, and return how each of them ended.
-
-    Args:
-        loader: Composes configurations from the YAML files of the command.
-        master: The configuration of the multirun.
-        lines: The overrides of each job.
-
-    Raises:
-        CompactHydraException: The jobs can't be started as they are; none was.
-    """
-    setup_globals()
+    """Run a batch of jobs on this machine, skipping finished ones, and return how each of them ended; see `planned`."""
     pool = visible_devices(os.environ)
-    jobs = plan_jobs(loader, master, lines, pool)
-    books = Bookkeeper(jobs, open_manifest(master, "train"))
+    jobs, manifest = planned(loader, master, lines, pool)
+    books = Bookkeeper(jobs, manifest)
     skipped = sum(job.state == "skipped" for job in jobs)
     say(f"Sweep     {len(jobs)} jobs into {shown(books.folder)}" + (f", {skipped} finished before" if skipped else ""))
     run_queue(books, pool, master.hydra.launcher, jobs, partial(tell_end, jobs, books.folder))
@@ -54,20 +44,15 @@ def launch(loader: ConfigLoader, master: DictConfig, lines: Lines) -> list[JobRe
 
 
 def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConfig, lines: Lines) -> list[JobReturn]:
-    """Submit a batch of jobs to a cluster's scheduler, except finished ones, and wait until they end.
+    """Submit a batch of jobs to a cluster's scheduler, except finished ones, and wait until they end; see `planned`.
 
     Args:
         start: Starts jobs by their overrides and returns when all of them ended; it may raise if one failed.
-        loader: Composes configurations from the YAML files of the command.
+        loader: Composes configurations.
         master: The configuration of the multirun.
         lines: The overrides of each job.
-
-    Raises:
-        CompactHydraException: The jobs can't be started as they are; none was.
     """
-    setup_globals()
-    jobs = plan_jobs(loader, master, lines)
-    manifest = open_manifest(master, "train")
+    jobs, manifest = planned(loader, master, lines)
     manifest.write(jobs)
     waiting = [job for job in jobs if job.state == "waiting"]
     say(f"Sweep     {len(waiting)} of {len(jobs)} jobs to the scheduler; the others are finished")
@@ -83,6 +68,24 @@ def submit(start: Callable[[Lines], Any], loader: ConfigLoader, master: DictConf
     report.refresh(manifest.folder)
     tell_end(jobs, manifest.folder)
     return job_returns(jobs)
+
+
+def planned(
+    loader: ConfigLoader, master: DictConfig, lines: Lines, pool: Sequence[Device] | None = None
+) -> tuple[list[SweepJob], Manifest]:
+    """Return the jobs of a batch and the manifest of their sweep, whose folder is created.
+
+    Args:
+        loader: Composes configurations from the YAML files of the command.
+        master: The configuration of the multirun.
+        lines: The overrides of each job.
+        pool: The devices that the jobs share; None if a scheduler assigns devices.
+
+    Raises:
+        CompactHydraException: The jobs can't be started as they are; none was.
+    """
+    setup_globals()
+    return plan_jobs(loader, master, lines, pool), open_manifest(master, "train")
 
 
 def job_line(job: SweepJob, sweep: str) -> list[str]:
@@ -207,8 +210,10 @@ def job_returns(jobs: Sequence[SweepJob]) -> list[JobReturn]:
         CompactHydraException: Some are not finished.
     """
     if missing := [job.name for job in jobs if job.state not in FINISHED]:
-        told = f"{len(missing)} of {len(jobs)} jobs are not finished: {', '.join(missing)}"
-        raise CompactHydraException(f"{told}. The same command runs them again.")
+        names = ", ".join(missing)
+        raise CompactHydraException(
+            f"{len(missing)} of {len(jobs)} jobs are not finished: {names}. The same command runs them again."
+        )
     done = JobStatus.COMPLETED
     returns = [JobReturn(job.overrides, working_dir=str(job.folder), task_name=job.name, status=done) for job in jobs]
     for job, returned in zip(jobs, returns, strict=True):

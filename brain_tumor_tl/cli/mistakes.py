@@ -14,8 +14,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from brain_tumor_tl.cli.checks import violation
 from brain_tumor_tl.cli.config import TrainConfig, choices_of, conf_dir, config_groups
-from brain_tumor_tl.cli.keys import Key, inside_open_table, keys, unknown_key
+from brain_tumor_tl.cli.keys import declared, inside_open_table, tables, unknown_key
 from brain_tumor_tl.cli.overrides import FLAGS_WITH_VALUE, overrides_in, parsed
 from brain_tumor_tl.names import nearest
 
@@ -91,7 +92,7 @@ def mistake_in(argument: str, own_folder: bool, searches: bool) -> str | None:
             f"`{argument}` is for a search, which tries values within an interval: brain-tumor-tl search '{argument}'. "
             f"A sweep runs each of some values: -m {name}=VALUE,VALUE."
         )
-    return next(filter(None, (type_mistake(name, value) for value in values_of(override))), None)
+    return next(filter(None, (value_mistake(name, value) for value in values_of(override))), None)
 
 
 def unreadable(argument: str) -> str:
@@ -100,7 +101,7 @@ def unreadable(argument: str) -> str:
     key = key.lstrip("+~")
     if not sign or not key:
         way_out = f" For a folder of images give data.root={argument}." if Path(argument).expanduser().exists() else ""
-        known = not sign and any(other.path == key for other in keys())
+        known = not sign and key in declared()
         return f"Expected KEY=VALUE, got `{argument}`.{f' Give {key}=VALUE.' if known else way_out}"
     if problem := unknown_key(key, value):
         return problem
@@ -119,8 +120,8 @@ def unknown_choice(override: Override) -> str | None:
     if not wrong:
         return None
     extra = " Any other network of torchvision: model.name=NAME." if group == "model" else ""
-    told, hint = "null" if wrong[0] is None else repr(wrong[0]), nearest(str(wrong[0]), known)
-    return f"`{group}` can't be {told}.{hint} Expected one of {', '.join(known)}.{extra}"
+    shown, hint = "null" if wrong[0] is None else repr(wrong[0]), nearest(str(wrong[0]), known)
+    return f"`{group}` can't be {shown}.{hint} Expected one of {', '.join(known)}.{extra}"
 
 
 def values_of(override: Override) -> list[Any]:
@@ -133,27 +134,16 @@ def values_of(override: Override) -> list[Any]:
 
 
 @cache
-def declared() -> dict[str, Key]:
-    """Return every declared key by its path."""
-    return {key.path: key for key in keys()}
-
-
-def tables() -> list[str]:
-    """Return the declared tables, such as `data.augment`."""
-    return sorted({path.rpartition(".")[0] for path in declared()} - {""})
-
-
-@cache
 def schema() -> DictConfig:
     """Return the schema, whose tables are there, to check the types of values by setting them."""
     config = OmegaConf.structured(TrainConfig)
-    for table in [*tables(), *(key.path for key in keys() if key.open_table)]:
+    for table in [*tables(), *(path for path, key in declared().items() if key.open_table)]:
         OmegaConf.update(config, table, {})
     assert isinstance(config, DictConfig)
     return config
 
 
-def type_mistake(path: str, value: Any) -> str | None:
+def value_mistake(path: str, value: Any) -> str | None:
     """Return an error message if a key or table can't hold a value, else None; `${...}` is left to the composition."""
     if isinstance(value, str) and "${" in value:
         return None
@@ -168,7 +158,7 @@ def type_mistake(path: str, value: Any) -> str | None:
         OmegaConf.update(schema(), path, value, force_add=inside_open_table(path))
     except OmegaConfBaseException as error:
         return wrong_type(path if path in declared() else str(error.full_key), value)
-    return None
+    return violation(key, OmegaConf.select(schema(), path)) if key else None
 
 
 def wrong_type(path: str, value: Any = ...) -> str:
@@ -181,16 +171,16 @@ def wrong_type(path: str, value: Any = ...) -> str:
     return f"Expected `{path}` to be {' or '.join(kinds)}{got}."
 
 
-def own_words(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """Return what Hydra, OmegaConf or a YAML parser refused, as a sentence with a way out."""
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
         chain.append(inner)
-    return next((told for each in chain if (told := told_of(each))), f"The configuration is refused: {chain[-1]}")
+    return next((text for each in chain if (text := explain_one(each))), f"The configuration is refused: {chain[-1]}")
 
 
-def told_of(error: BaseException) -> str | None:
-    """Return a sentence on an error of Hydra, OmegaConf or a YAML parser; None if it is of no kind that users cause."""
+def explain_one(error: BaseException) -> str | None:
+    """Return a sentence on an error without those that led to it; None if it is of no kind that users cause."""
     text, key = " ".join(str(error).split()), getattr(error, "full_key", None)
     match error:
         case MissingConfigException():

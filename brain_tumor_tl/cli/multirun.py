@@ -13,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.overrides import make_current, parsed, quoted, unresolved
-from brain_tumor_tl.cli.run_names import base_of, is_default, settled, swept_keys
+from brain_tumor_tl.cli.overrides import parsed, quoted, replace_old_names, unresolved
+from brain_tumor_tl.cli.run_names import base_of, choose_folder, is_default, swept_keys
 from brain_tumor_tl.sweep.devices import Device, devices_needed
 from brain_tumor_tl.sweep.manifest import SweepJob
 from brain_tumor_tl.sweep.naming import run_name
@@ -69,7 +69,7 @@ def job_config(
     config = loader.load_sweep_config(master, list(overrides))
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
-    make_current(config)
+    replace_old_names(config)
     HydraConfig.instance().set_config(config)
     try:
         yield config
@@ -89,15 +89,14 @@ def make_job(config: DictConfig, overrides: Sequence[str], swept: Sequence[str])
         ValueError: Its settings are wrong.
         FileExistsError: Its folder holds a run with other settings.
     """
-    free = is_default(config, "name") and is_default(config, "sweep")
+    unnamed = is_default(config, "name") and is_default(config, "sweep")
     config.name = name_of(config, swept)
     folder, hydra_settings = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute(), config.hydra
-    check(config)
-    settings, state = settings_of(config), "new"
+    settings, state, may_rename = settings_of(config), "new", unnamed and folder.name == config.name
     if not config.force:
-        place, state = settled(folder, settings, free and folder.name == config.name)
-        if place != folder:
-            config.name, folder = place.name, place
+        chosen, state = choose_folder(folder, settings, may_rename)
+        if chosen != folder:
+            config.name, folder = chosen.name, chosen
     trainer = settings["trainer"]
     return SweepJob(
         config.name,
@@ -119,10 +118,10 @@ def own_names(config: DictConfig) -> list[str]:
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
-    """Return a job's settings as plain values; Hydra's own are removed from the configuration."""
+    """Return a job's settings, checked, as plain values; Hydra's own are removed from the configuration."""
     with open_dict(config):
         config.pop("hydra")
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    return checked_settings(config)
 
 
 def name_of(config: DictConfig, swept: Sequence[str]) -> str:

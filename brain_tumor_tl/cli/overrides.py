@@ -6,21 +6,20 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from brain_tumor_tl.cli.keys import inside_open_table, keys
+from brain_tumor_tl.cli.keys import declared, inside_open_table
 
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd",
     "--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
 FOLDERS_OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir")
-CLASSES = "classes"  # where the cache of a configuration keeps the classes that were given and those found for them
 RENAMED_IN = ("data.split", "data.fold_by")  # keys that still accept the value `runs`, which is called `series` now
 
 
@@ -77,9 +76,8 @@ def quoted_text(argument: str, several: bool = False) -> str:
 
 def holds_text(path: str) -> bool:
     """Tell whether a key's value is any text, such as a path or a name."""
-    return path in FOLDERS_OF_HYDRA or any(
-        key.path == path and key.type_name.startswith("str") and not key.rule["choices"] for key in keys()
-    )
+    key = declared().get(path)
+    return path in FOLDERS_OF_HYDRA or bool(key and key.type_name.startswith("str") and not key.rule["choices"])
 
 
 def is_readable(argument: str) -> bool:
@@ -91,17 +89,17 @@ def is_readable(argument: str) -> bool:
     return True
 
 
-def current(argument: str) -> str:
+def upgraded(argument: str) -> str:
     """Return an override with the current names of its values, and with `+` where Hydra needs it and nowhere else.
 
-    >>> current("data.fold_by=series,grouped"), current("+seed=1"), current("optimizer.options.momentum=0.9")
+    >>> upgraded("data.fold_by=series,grouped"), upgraded("+seed=1"), upgraded("optimizer.options.momentum=0.9")
     ('data.fold_by=series,grouped', 'seed=1', '++optimizer.options.momentum=0.9')
     """
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
     if inside_open_table(name):
         key = f"++{name}"
-    elif any(other.path == name for other in keys()):
+    elif name in declared():
         key = name
     renewed = re.sub(r"\bruns\b", "series", value) if name in RENAMED_IN else value
     if renewed != value:
@@ -109,27 +107,8 @@ def current(argument: str) -> str:
     return f"{key}{sign}{renewed}"
 
 
-def as_given(config: DictConfig) -> dict[str, Any]:
-    """Return the classes as they were, as `given`, if `make_current` wrote others for them; names tell the former."""
-    known = OmegaConf.get_cache(config)[CLASSES]
-    return {"given": known["given"]} if known and OmegaConf.select(config, "data.classes") == known["found"] else {}
-
-
-def make_current(config: DictConfig) -> None:
-    """Replace old names of values in a composed configuration, and write `data.classes` as a list for each class.
-
-    Raises:
-        FileNotFoundError: The classes are the names of folders, and there is no data set.
-        ValueError: The classes can't be named.
-    """
-    from brain_tumor_tl.data.table import classes_or_labels  # imports NumPy and Pillow
-
-    classes, root, labels = (OmegaConf.select(config, f"data.{key}") for key in ("classes", "root", "labels"))
-    if classes is not None or root is not None:
-        found = classes_or_labels(classes, root, labels)
-        plain = OmegaConf.to_container(classes) if isinstance(classes, ListConfig) else classes
-        OmegaConf.get_cache(config)[CLASSES] |= {"given": plain, **as_given(config), "found": found}
-        OmegaConf.update(config, "data.classes", found, merge=False)
+def replace_old_names(config: DictConfig) -> None:
+    """Replace old names of values in a composed configuration, as from a YAML file."""
     for key in RENAMED_IN:
         if OmegaConf.select(config, key) == "runs":
             note_old_name()

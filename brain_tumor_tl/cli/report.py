@@ -1,4 +1,4 @@
-"""Report: the results of runs beside the study's, read from their folders, at any time."""
+"""Report: the results of runs and the study's, read from the runs' folders, at any time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
@@ -25,7 +25,6 @@ from brain_tumor_tl.reporting.tables import run_table, summary_table, unfinished
 from brain_tumor_tl.reporting.trials import by_search, trial_table, without_others
 from brain_tumor_tl.run.folder import settings_with_effect
 
-Name = TypeVar("Name", str, Path)
 TERMINAL = Path("-")  # where `--checklist` writes if no file is named
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
 EVERY_FILE = FILES | {"suspects": "suspects.csv"}  # the last only of cross-validations
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             write(kind, replace(report, base=path.parent), path)
             say(f"Written   {path}")
     except BrokenPipeError:
-        raise  # whoever read the tables has seen enough
+        raise  # the reader of the tables, such as `head`, has ended
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -89,10 +88,15 @@ def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
         return named
     folder = options.folders[0]
     is_run = any((folder / name).is_file() for name in ("results.json", "config.yaml"))
-    return {} if is_run else {kind: folder / name for kind, name in EVERY_FILE.items()}
+    return {} if is_run else usual_files(folder)
 
 
-def with_content(targets: Mapping[str, Name], report: Report) -> dict[str, Name]:
+def usual_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder's report by kind."""
+    return {kind: folder / name for kind, name in EVERY_FILE.items()}
+
+
+def with_content(targets: Mapping[str, Path], report: Report) -> dict[str, Path]:
     """Return the files to write by kind, without the list of suspects if the report has none."""
     return {kind: path for kind, path in targets.items() if kind != "suspects" or report.suspects}
 
@@ -101,8 +105,8 @@ def refresh(folder: Path) -> None:
     """Rewrite the report of a sweep's folder, without printing it; an error must not end a sweep of days."""
     try:
         report = make_report([folder], folder)
-        for kind, name in with_content(EVERY_FILE, report).items():
-            write(kind, report, folder / name)
+        for kind, path in with_content(usual_files(folder), report).items():
+            write(kind, report, path)
     except Exception as error:
         say(f"WARNING: the report of {folder} can't be written: {error}")
 

@@ -1,4 +1,4 @@
-"""Run names: what of a configuration differs from the defaults, and the names that tell it.
+"""Run names: what differs from the defaults in a configuration, and names made of it.
 
 `name: ${of_run:}` and `sweep: ${of_sweep:}` of conf/train.yaml are resolved here.
 """
@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.overrides import as_given, parsed, unresolved
+from brain_tumor_tl.cli.overrides import parsed, unresolved
 from brain_tumor_tl.run.folder import (
     LENGTHS,
     PATHS,
@@ -31,7 +31,7 @@ from brain_tumor_tl.sweep.naming import IN_BASE_NAME, base_name, run_name, split
 
 BY_DEFAULT = {"name": "${of_run:}", "sweep": "${of_sweep:}"}  # the values in conf/
 NO_SWEEP = "adhoc"  # the value of `sweep` in a single run
-MOST_TOLD = 3  # settings that a name tells to be another one than that of an earlier run
+MOST_IN_NAME = 3  # settings that make the name of a run differ from that of an earlier one; beyond it a digest
 
 
 def of_run(*, _root_: DictConfig) -> str:
@@ -109,11 +109,9 @@ def changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
         places += [Path(source.path) for source in hydra.runtime.config_sources if Path(source.path).is_dir()]
     given = given_values(tuple(choices.items()), tuple(dict.fromkeys(places)))
     settings = flat({key: value for key, value in raw_settings(config).items() if key != "hydra"})
-    classes = {"data.classes": found["given"]} if (found := as_given(config)) else {}
-    settings |= classes
     differing = [key for key, value in settings.items() if has_effect(key) and given.get(key, ...) != value]
     new = {group: choice for group, choice in choices.items() if choice != usual_choices().get(group)}
-    return new, {key: told(key, classes.get(key, OmegaConf.select(config, key))) for key in differing}
+    return new, {key: shown_value(key, OmegaConf.select(config, key)) for key in differing}
 
 
 def named_changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
@@ -172,28 +170,28 @@ def load(path: Path) -> dict[str, Any]:
     return raw_settings(content) if isinstance(content, DictConfig) else {}
 
 
-def told(key: str, value: Any) -> Any:
-    """Return a value as a name tells it: of a path the last part, however the path is written."""
+def shown_value(key: str, value: Any) -> Any:
+    """Return a value as names show it: of a path the last part, however the path is written."""
     return Path(value).expanduser().resolve().name if key in PATHS and isinstance(value, str) else value
 
 
-def settled(folder: Path, settings: Mapping[str, Any], free: bool) -> tuple[Path, State]:
+def choose_folder(folder: Path, settings: Mapping[str, Any], may_rename: bool) -> tuple[Path, State]:
     """Return the folder of a run and what to do with it.
 
     Args:
         folder: The folder with the run's name.
         settings: The run's settings, resolved.
-        free: Whether the run may get a folder beside this one, named after what differs, if it holds another run.
+        may_rename: Whether the run may have a longer name, with what differs, if the folder holds another run.
 
     Raises:
-        OtherRunError: It holds another run and isn't free, or the one beside it does too.
+        OtherRunError: The folder holds another run and the name may not change, or that of the longer name does too.
     """
     try:
         return folder, inspect_folder(folder, settings, force=False)
     except OtherRunError as other:
-        if other.cut_off or not free:
+        if other.cut_off or not may_rename:
             raise
         keys, values = other.keys, flat(settings)
-    name = run_name(folder.name, {}, {key: told(key, values.get(key)) for key in keys})
-    beside = folder.with_name(name if len(keys) <= MOST_TOLD else f"{folder.name}-{config_digest(settings)[:8]}")
-    return beside, inspect_folder(beside, settings, force=False)
+    name = run_name(folder.name, {}, {key: shown_value(key, values.get(key)) for key in keys})
+    longer = folder.with_name(name if len(keys) <= MOST_IN_NAME else f"{folder.name}-{config_digest(settings)[:8]}")
+    return longer, inspect_folder(longer, settings, force=False)

@@ -9,20 +9,19 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from brain_tumor_tl import files
-from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
-from brain_tumor_tl.cli.overrides import make_current
-from brain_tumor_tl.cli.run_names import is_default, origin_of, settled
+from brain_tumor_tl.cli.run_names import choose_folder, is_default, origin_of
 from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting.discover import FAILURE
-from brain_tumor_tl.run.folder import inspect_folder, note_failure, remove_empty
+from brain_tumor_tl.run.folder import OtherRunError, inspect_folder, note_failure, remove_empty
 
 VERBOSE = ("-v", "--verbose")
 
@@ -62,29 +61,29 @@ def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return started(config, folder, verbose)
-    except BaseException:  # as an interrupt before the run began
+        return run_in_folder(config, folder, verbose)
+    except BaseException as error:  # as an interrupt before the run began
         remove_empty(folder)
+        if isinstance(error, ValueError | OSError):  # of the settings
+            raise CompactHydraException(str(error)) from error
         raise
 
 
-def started(config: DictConfig, folder: Path, verbose: bool) -> dict[str, Any]:
-    """Run one job in a folder; see `run`."""
+def run_in_folder(config: DictConfig, folder: Path, verbose: bool) -> dict[str, Any]:
+    """Check the settings and run the job in a folder, or in one beside it; see `run`."""
+    settings = checked_settings(config)
     import_libraries()
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import USER_ERRORS
 
     child = is_further_process(os.environ)
     try:
-        make_current(config)
-        check(config)
         if verbose and not child:
-            settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-            console.print(config_tree(settings, config.name))
+            console.print(config_tree(settings, settings["name"]))
         if is_default(config, "name") and not config.force and folder.name == config.name:
-            folder = own_folder(config, folder)
+            folder = own_folder(settings, folder)
         with run_log(None if child else folder / "train.log", quiet=child):
-            return logged(config, folder, child)
+            return run_locked(settings, folder, origin_of(config), child)
     except Exception as error:
         if not child:
             note_failure(folder, error)
@@ -93,36 +92,37 @@ def started(config: DictConfig, folder: Path, verbose: bool) -> dict[str, Any]:
         raise
 
 
-def own_folder(config: DictConfig, folder: Path) -> Path:
+def own_folder(settings: dict[str, Any], folder: Path) -> Path:
     """Return the folder of a run that nobody named: one beside Hydra's if that holds a run with other settings.
 
     Args:
-        config: The whole configuration, checked; it gets the new name.
+        settings: The run's settings, which get the new name.
         folder: The folder that Hydra made.
     """
-    beside, _ = settled(folder, cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)), free=True)
-    if beside != folder:
-        config.name = beside.name
-        beside.mkdir(exist_ok=True)
+    chosen, _ = choose_folder(folder, settings, may_rename=True)
+    if chosen != folder:
+        settings["name"] = chosen.name
+        chosen.mkdir(exist_ok=True)
         hydra_settings: Any = HydraConfig.get()
         with read_write(hydra_settings):  # Lightning names this folder to the further processes of a run
-            hydra_settings.run.dir = str(beside)
-    return beside
+            hydra_settings.run.dir = str(chosen)
+    return chosen
 
 
-def logged(config: DictConfig, folder: Path, child: bool) -> dict[str, Any]:
-    """Train in a locked folder, and log how that ended if it failed.
+def run_locked(settings: dict[str, Any], folder: Path, origin: dict[str, Any], child: bool) -> dict[str, Any]:
+    """Train while no other process can use the folder; log an interrupt or the origin of an error.
 
     Args:
-        config: The whole configuration, checked.
+        settings: The run's settings, checked.
         folder: The run's folder.
+        origin: Where the settings come from, as `origin_of` returns it.
         child: Whether this is a further process of the run.
     """
     from brain_tumor_tl.cache import locked  # NumPy, which Tab completion and errors need not wait for
 
     try:
         with contextlib.nullcontext() if child else locked(folder / "run.lock"):
-            return train(config, folder)
+            return train(settings, folder, origin)
     except KeyboardInterrupt:
         from brain_tumor_tl.run.checkpoints import epochs_in
 
@@ -135,12 +135,13 @@ def logged(config: DictConfig, folder: Path, child: bool) -> dict[str, Any]:
         raise
 
 
-def train(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Train as configured, and return what `results.json` holds.
+def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """Train with some settings, and return what `results.json` holds.
 
     Args:
-        config: The whole configuration, checked.
+        settings: The run's settings, checked.
         folder: The run's folder.
+        origin: Where the settings come from, as `origin_of` returns it.
 
     Raises:
         OtherRunError: The folder holds a run with other settings.
@@ -149,22 +150,43 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import TrainingRun
 
-    settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
     # Under SLURM all processes of a run start together, and only the first may clear the folder.
-    further = config.force and is_further_process(os.environ)
-    state = "new" if further else inspect_folder(folder, settings, config.force)
+    further = settings["force"] and is_further_process(os.environ)
+    try:
+        state = "new" if further else inspect_folder(folder, settings, settings["force"])
+    except OtherRunError:
+        check_inputs(settings)
+        raise
     if state == "done":
         log.info(f"{folder} is done already; force=true trains it again.")
         return show(files.read_json(folder / "results.json"), folder, ran=False)
     if state == "longer":
-        epochs = len(files.read_csv(folder / "metrics.csv"))
-        log.info(
-            f"Goes on   after the {epochs} epochs that {folder} has; trainer.max_epochs={config.trainer.max_epochs}"
-        )
+        epochs, most = len(files.read_csv(folder / "metrics.csv")), settings["trainer"]["max_epochs"]
+        log.info(f"Continue  after the {epochs} epochs that {folder} has; trainer.max_epochs={most}")
     (folder / FAILURE).unlink(missing_ok=True)
-    run = TrainingRun(settings, folder, state in ("cut", "longer"), origin_of(config))
+    run = TrainingRun(settings, folder, state in ("cut", "longer"), origin)
     results = run.train()
     return show(results, folder) if run.trainer.is_global_zero else results
+
+
+def check_inputs(settings: dict[str, Any]) -> None:
+    """Check the path of the images, the device and the path of the weights, without loading anything.
+
+    A mistake in one of them makes the settings differ from those of the folder's run, and is what the user should read.
+
+    Raises:
+        ValueError: There is no such device, or no such weights.
+        FileNotFoundError: There is no such folder.
+    """
+    from brain_tumor_tl.data.layout import existing_root
+    from brain_tumor_tl.model import backbone
+    from brain_tumor_tl.run.hardware import resolve_accelerator
+
+    if settings["data"]["source"] == "folder":
+        existing_root(settings["data"]["root"])
+    resolve_accelerator(settings["trainer"]["accelerator"])
+    if (name := settings["model"]["name"]) in backbone.names():
+        backbone.pretrained_weights(name, settings["model"]["weights"])
 
 
 def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Batches:
         rank: This process takes every `world_size`-th image of a batch, beginning with this one.
         world_size: Number of processes.
         in_blocks: Whether to yield many batches as one block; only for one process.
-        least: A last training batch with fewer images than this, or than processes, is left out.
+        min_images: A last training batch with fewer images than this, or than processes, is left out.
         reads_ahead: Whether a thread gathers the next batches meanwhile, for inputs that are read from disk.
     """
 
@@ -54,7 +54,7 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     in_blocks: bool = False
-    least: int = 1
+    min_images: int = 1
     reads_ahead: bool = False
 
     def __post_init__(self) -> None:
@@ -106,8 +106,9 @@ class Batches:
 
     def _count(self) -> int:
         """Return how many images are yielded: all but those of a last training batch that is left out."""
-        rest = len(self.positions) % self.batch_size if self.epoch else 0
-        return len(self.positions) - (rest if rest < max(self.least, self.world_size) else 0)
+        if self.epoch is None:
+            return len(self.positions)
+        return images_used(len(self.positions), self.batch_size, max(self.min_images, self.world_size))
 
     def _order(self) -> Tensor:
         if self.epoch is None:
@@ -115,6 +116,16 @@ class Batches:
         # NumPy's legacy generator takes seed and epoch and has a frozen stream (NEP 19); torch's has a 32-bit seed.
         order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))
         return self._rows(self.positions, torch.from_numpy(order).to(self.positions.device))
+
+
+def images_used(images: int, batch_size: int, min_images: int) -> int:
+    """Return how many images an epoch of training uses: all but those of a last batch with fewer than `min_images`.
+
+    >>> images_used(26, 5, min_images=1), images_used(26, 5, min_images=2)
+    (26, 25)
+    """
+    rest = images % batch_size
+    return images - (rest if rest < min_images else 0)
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:

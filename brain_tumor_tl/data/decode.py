@@ -32,7 +32,7 @@ Window = Sequence[float] | None  # the intensities that become 0 and 255; None: 
 
 
 class Picture(NamedTuple):
-    """A decoded file: a picture of mode L if it is grey, else RGB, and the mode and format that Pillow told."""
+    """A decoded file: a picture of mode L if it is grey, else RGB, and its mode and format by Pillow's names."""
 
     image: Image.Image
     mode: str
@@ -69,7 +69,7 @@ def read_picture(path: Path, window: Window = None) -> Picture:
     Raises:
         UnreadableError: The file is of a kind that is not read, or that would be read wrong.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         mode, values = image.mode, deep_values(image, path)
         image.load()
         picture = eight_bit(image) if values is None else Image.fromarray(to_bytes(values, window))
@@ -79,7 +79,7 @@ def read_picture(path: Path, window: Window = None) -> Picture:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image whose header says nothing that would be read wrong.
 
     Raises:
@@ -124,14 +124,14 @@ def deep_values(image: Image.Image, path: Path) -> Values | None:
     """Return the intensities of an image of more than 8 bits, `(H, W)` or `(H, W, 3)`; None for one of 8 bits.
 
     Args:
-        image: As `opened` yields it.
+        image: As `open_image` yields it.
         path: Its file.
 
     Raises:
         ValueError: A value is not finite.
     """
     if isinstance(image, PngImagePlugin.PngImageFile) and (raw_mode := str(image.tile[0].args)) in DEEP_PNG:
-        return all_bits(path, raw_mode)
+        return samples_of_16_bits(path, raw_mode)
     tags = getattr(image, "tag_v2", {})
     bits, kind = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0], tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]
     signed_bytes = kind == 2 and bits == 8
@@ -147,10 +147,10 @@ def deep_values(image: Image.Image, path: Path) -> Values | None:
     return values
 
 
-def all_bits(path: Path, raw_mode: str) -> Values:
+def samples_of_16_bits(path: Path, raw_mode: str) -> Values:
     """Return the samples of a 16-bit PNG file without its transparency, `(H, W)` if it is grey, else `(H, W, 3)`.
 
-    Pillow keeps one byte of each sample: the first or, if told that the file is little-endian, the second.
+    Pillow keeps one byte of each sample: the first or, in the raw mode for little-endian, the second.
 
     Args:
         path: The file.

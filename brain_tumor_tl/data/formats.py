@@ -9,7 +9,7 @@ from PIL import TiffImagePlugin
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # no others: Pillow passes PostScript to Ghostscript
-SIGNATURES = (  # where a format that is not read has its mark, the mark, and the format's name
+SIGNATURES = (  # of the formats that are not read: offset, bytes and the format's name
     (128, b"DICM", "DICOM"),
     (344, b"n+1\0", "NIfTI"),
     (4, b"jP  ", "JPEG 2000"),
@@ -41,7 +41,7 @@ def foreign_format(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         head = file.read(512)
-    known = (name for offset, mark, name in SIGNATURES if head[offset:].startswith(mark))
+    known = (name for offset, signature, name in SIGNATURES if head[offset:].startswith(signature))
     name = "DICOM" if path.suffix.lower() in (".dcm", ".dicom") else next(known, None)
     return name and f"{name}, a format that is not read; save each slice as PNG, of 16 bits if it has more than 8"
 

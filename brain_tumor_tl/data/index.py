@@ -22,9 +22,9 @@ from brain_tumor_tl.data.layout import (
     existing_root,
     files_in,
     find_base,
+    has_no_class_folders,
     plain,
     printable,
-    without_classes,
 )
 
 NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  # folders; names as `plain` returns them
@@ -127,7 +127,7 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: boo
     Args:
         root: The data set's folder.
         classes: Each class's name, followed by other folder names that stand for it.
-        by_table: Whether a table tells the classes, so that there need be no class folders; without any, all images
+        by_table: Whether a table gives the classes, so that there need be no class folders; without any, all images
             below `root` are found and have the label -1.
 
     Raises:
@@ -137,11 +137,11 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: boo
     base, aliases = existing_root(root), class_aliases(classes)
     left_out: list[str] = []
     names = tuple(names[0] for names in classes)
-    if by_table and without_classes(base, aliases):
+    if by_table and has_no_class_folders(base, aliases):
         found = [(path, -1, "", "") for path in images_below(base)]
     else:
         base = find_base(base, aliases)
-        folders, left_out = class_folders(base, aliases)
+        folders, left_out = class_folders(base, aliases, names)
         check_classes(base, folders, names)
         found = [file for folder in folders for file in files_of_class(base, folder)]
     paths, labels, official, patients = zip(*sorted(found, key=lambda file: os.fsencode(file[0])), strict=True)

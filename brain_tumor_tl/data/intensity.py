@@ -8,7 +8,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from brain_tumor_tl.data.decode import deep_values, opened
+from brain_tumor_tl.data.decode import deep_values, open_image
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.reader import read_each
 
@@ -88,7 +88,7 @@ def summary(path: Path, most: int) -> Summary | None:
     with path.open("rb") as file:
         if not file.read(4).startswith((b"\x89PNG", b"II", b"MM")):
             return None  # only PNG and TIFF can have more; the check takes a tenth of opening a picture
-    with opened(path) as image:
+    with open_image(path) as image:
         values = deep_values(image, path)
     if values is None:
         return None
@@ -106,9 +106,9 @@ def describe_intensity(intensity: Intensity, images: int) -> str:
     if not deep or window is None or percentiles is None:
         return ""
     low, high = window
-    told = f"{deep} of {images} images have more than 8 bits; in all of them {low:g} to {high:g} became 0 to 255"
+    text = f"{deep} of {images} images have more than 8 bits; in all of them {low:g} to {high:g} became 0 to 255"
     if deep < images:
-        told += "; the others are used as they are"
+        text += "; the others are used as they are"
     if high - low > 4 * (percentiles[1] - low):
-        told += f"; 99.5 % of the values are below {percentiles[1]:g}, so they are dark: try data.intensity=percentile"
-    return told
+        text += f"; 99.5 % of the values are below {percentiles[1]:g}, so they are dark: try data.intensity=percentile"
+    return text

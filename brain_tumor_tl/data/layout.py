@@ -69,8 +69,8 @@ def files_in(folder: Path) -> list[Path]:
     return found
 
 
-def without_classes(root: Path, aliases: Container[str]) -> bool:
-    """Tell whether no folder below `root` is of a class or an official split, so that a table must tell the classes."""
+def has_no_class_folders(root: Path, aliases: Container[str]) -> bool:
+    """Tell whether no folder below `root` is of a class or an official split, so that a table must name the classes."""
     folders = (inner for level in levels_below(root) for folder in level for inner in subfolders(folder))
     return not any(plain(folder.name) in aliases or plain(folder.name) in SPLIT_FOLDERS for folder in folders)
 
@@ -115,7 +115,14 @@ def named_classes(classes: Sequence[Any] | None, root: str | Path) -> list[list[
         ValueError: A name is no text, or there are no classes and no class folders.
     """
     if classes is None:
-        return [[name] for name in folder_names(existing_root(root))]
+        names = folder_names(root)
+        if len(names) < 2:
+            message = (
+                f"Expected a folder for each class below {root}, found {', '.join(names) or 'none'}. Give "
+                "data.root=PATH of the folder that holds at least two class folders."
+            )
+            raise ValueError(printable(message))
+        return [[name] for name in names]
     named = [[each] if isinstance(each, str | int | float) else list(each or ()) for each in classes]
     for name in (name for names in named for name in names):
         if isinstance(name, bool):
@@ -128,28 +135,22 @@ def named_classes(classes: Sequence[Any] | None, root: str | Path) -> list[list[
     return [[str(name) for name in names] for names in named]
 
 
-def folder_names(root: Path) -> list[str]:
+def folder_names(root: str | Path) -> list[str]:
     """Return the names of the class folders below `root`, in bytewise order.
 
-    They are in `root` or in the folders of official splits; folders around these that hold a single one are passed by.
+    They are in `root` or in the folders of official splits; a folder around these that is the only one is skipped.
 
     Raises:
-        ValueError: There are fewer than two.
+        FileNotFoundError: There is no `root`.
     """
-    base = root
+    base = existing_root(root)
     for _ in range(DEEPEST):
         inner = subfolders(base)
-        if len(inner) != 1 or split_folders(base):
+        if len(inner) != 1 or split_folders(base) or not subfolders(inner[0]):
             break
         base = inner[0]
     found = [folder.name for holder in split_folders(base) or [base] for folder in subfolders(holder)]
     names = {plain(name): name for name in sorted(found, key=os.fsencode, reverse=True)}
-    if len(names) < 2:
-        message = (
-            f"Expected a folder for each class in {base}, found {', '.join(found) or 'no folder'}. Give data.root=PATH "
-            "of the folder that holds at least two class folders."
-        )
-        raise ValueError(printable(message))
     return sorted(names.values(), key=os.fsencode)
 
 
@@ -195,6 +196,8 @@ def find_base(root: Path, aliases: dict[str, int]) -> Path:
     """
 
     def has_classes(folder: Path) -> bool:
+        if [plain(inner.name) in aliases and has_classes(inner) for inner in subfolders(folder)] == [True]:
+            return False  # a folder around the data set that has the name of a class
         holders = [folder, *split_folders(folder)]
         return any(plain(inner.name) in aliases for holder in holders for inner in subfolders(holder))
 
@@ -211,16 +214,21 @@ def find_base(root: Path, aliases: dict[str, int]) -> Path:
         f"Expected Training/ and Testing/, train/ and test/, or class folders in {root}, found {names or 'no folder'}"
         f"{' with class folders in each' if found else ''}. Class folders may be named {', '.join(sorted(aliases))}. "
         "Give data.root=PATH of the folder that holds them, name your classes in data.classes, take the folders' names "
-        "with data=folder, or tell each image's class with data.labels=CSV."
+        "with data=folder, or give each image's class with data.labels=CSV."
     )
     raise ValueError(printable(message))
 
 
-def class_folders(base: Path, aliases: dict[str, int]) -> tuple[list[ClassFolder], list[str]]:
-    """Return the class folders of a data set, and the names of the folders beside them that are of no class.
+def class_folders(base: Path, aliases: dict[str, int], names: Sequence[str]) -> tuple[list[ClassFolder], list[str]]:
+    """Return the class folders of a data set, and the names of the other folders next to them.
+
+    Args:
+        base: The folder that holds them, or those of official splits.
+        aliases: Label of each folder name.
+        names: Name of each class.
 
     Raises:
-        ValueError: A folder is of no known class where a class is missing, or class folders stand beside the folders of
+        ValueError: A folder is of no known class where a class is missing, or class folders are next to the folders of
             official splits.
     """
     splits = split_folders(base)
@@ -239,8 +247,10 @@ def class_folders(base: Path, aliases: dict[str, int]) -> tuple[list[ClassFolder
         (left_out if complete else unknown).extend(path.relative_to(base).as_posix() for path in others)
     if unknown:
         hint = nearest(plain(unknown[0].rpartition("/")[2]), aliases)
+        missing = ", ".join(without_folder(folders, names))
         message = (
-            f"{len(unknown)} folder(s) in {base} are of no known class: {', '.join(unknown)}.{hint} Known names "
+            f"{len(unknown)} folder(s) in {base} are of no known class: {', '.join(unknown)}.{hint} "
+            f"{missing and f'No folder is of {missing}. '}Known names "
             f"are {', '.join(sorted(aliases))}. Move the folders away, or name your own classes in "
             "data.classes (data=br35h has `yes` and `no`, data=folder takes the folders' names)."
         )
@@ -261,9 +271,14 @@ def check_classes(base: Path, folders: Sequence[ClassFolder], names: Sequence[st
         raise ValueError(
             f"Expected images in every class folder of {base}, found none in {', '.join(empty)}. Fill or remove them."
         )
-    missing = [name for label, name in enumerate(names) if label not in {folder.label for folder in folders}]
-    if missing:
+    if missing := without_folder(folders, names):
         raise ValueError(
             f"Expected a folder for each of the {len(names)} classes in {base}, found none for "
             f"{', '.join(missing)}. Add it, or list only the classes that you have in data.classes."
         )
+
+
+def without_folder(folders: Sequence[ClassFolder], names: Sequence[str]) -> list[str]:
+    """Return the names of the classes without a folder."""
+    present = {folder.label for folder in folders}
+    return [name for label, name in enumerate(names) if label not in present]

@@ -52,7 +52,8 @@ class TumorData(L.LightningDataModule):
         on_bad_file: "error", or "skip" to leave out unreadable files.
         intensity: The rule for images of more than 8 bits; see `find_intensity`.
         channels_last: Whether images are laid out with channels last.
-    After `setup`, `index`, `split`, `labels` and `pixels` tell of the images.
+
+    After `setup`, `index`, `split`, `labels` and `pixels` describe the images.
     """
 
     index: Index
@@ -126,14 +127,13 @@ class TumorData(L.LightningDataModule):
         }
 
     def remarks(self) -> Iterator[tuple[str, str]]:
-        """Yield what to tell the user of how the images were found and read, after `setup`: a title and a sentence."""
-        if told := describe_intensity(self.intensity, len(self.index)):
-            yield "Intensity", told
+        """Yield titles and sentences on how the images were found and read, after `setup`."""
+        if sentence := describe_intensity(self.intensity, len(self.index)):
+            yield "Intensity", sentence
         if self.patients is not None:
-            known = int((self.patients.numbers >= 0).sum())
-            yield "Patients", f"known for {known} of {len(self.index)} images, from {self.patients.source}"
+            yield "Patients", self.patients.describe(self.split.test)
         if self.index.left_out:
-            yield "Left out", f"{printable(shortened(self.index.left_out))}: beside the class folders, of no class"
+            yield "Left out", f"{printable(shortened(self.index.left_out))}, which are folders of no class"
 
     @property
     def intensity(self) -> Intensity:
@@ -159,8 +159,9 @@ class TumorData(L.LightningDataModule):
     def split_rows(self) -> list[dict[str, str | int]]:
         """Return the rows of `split.csv`."""
         fold = np.full(len(self.index), self.protocol.fold) if self.protocol.split == "kfold" else None
-        known = {"group": self.relations.known_groups(self.protocol.by), "patient": self.relations.patients}
-        return split_rows(self.index, self.split.names(), **known, fold=fold)
+        found = self.relations
+        groups = {"group": found.known_groups(self.protocol.by), "copies": found.known_copies}
+        return split_rows(self.index, self.split.names(), **groups, patient=found.patients, fold=fold)
 
     def train_dataloader(self) -> Batches:
         """Return the training split, augmented and in a new order each epoch."""

@@ -28,8 +28,14 @@ class Patients:
     numbers: Indices
     source: str
 
+    def describe(self, test: Indices) -> str:
+        """Return in words of how many images, and of how many at the positions `test`, the patient is known."""
+        known = self.numbers >= 0
+        tested = f"{known[test].sum()} of the {len(test)} test images"
+        return f"known for {known.sum()} of {len(known)} images, {tested}, from {self.source}"
 
-def recognised(index: Index) -> list[str]:
+
+def recognised_patients(index: Index) -> list[str]:
     """Return the patient of each image that is in the package's table by its file's digest, "" for the others."""
     patients = {row["sha256"]: row["patient"] for row in read_csv(KAGGLE)}
     return [patients.get(digest[:DIGITS], "") for digest in index.digests]

@@ -1,4 +1,4 @@
-"""Table: a CSV file with more about the images than their folders tell: other labels, patients."""
+"""Table: a CSV file with labels or patients of the images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor_tl.data.index import Index
-from brain_tumor_tl.data.layout import class_aliases, existing_root, named_classes, plain, printable, subfolders
-from brain_tumor_tl.data.patients import AUTO, KAGGLE, Patients, make_patients, recognised
+from brain_tumor_tl.data.layout import class_aliases, folder_names, named_classes, plain, printable
+from brain_tumor_tl.data.patients import AUTO, KAGGLE, Patients, make_patients, recognised_patients
 from brain_tumor_tl.names import nearest
 
 MOST = 5  # faults that a message lists
@@ -47,7 +47,7 @@ def apply_tables(
     if patients is None:
         return index, None
     if patients == AUTO and not any("patient" in row for row in rows.values()):
-        return index, make_patients(*known_without_table(index), merge_scans)
+        return index, make_patients(*patients_without_table(index), merge_scans)
     if patients != AUTO:
         rows = read_table(Path(patients).expanduser(), index, "patient")
     names = [rows[name]["patient"] if name in rows else "" for name in index.paths]
@@ -55,23 +55,23 @@ def apply_tables(
 
 
 def classes_or_labels(classes: Sequence[Any] | None, root: str | Path, labels: str | Path | None) -> list[list[str]]:
-    """Return what `named_classes` does; but without classes and folders, the labels of a table, sorted.
+    """Return what `named_classes` does; but without classes and class folders, the labels of a table, sorted.
 
     Raises:
         FileNotFoundError: There are no classes and no `root`, or no table.
         ValueError: The classes can't be named.
     """
-    if classes is None and labels is not None and not subfolders(existing_root(root)):
+    if classes is None and labels is not None and len(folder_names(root)) < 2:
         found = {row["label"] for _, row in read_lines(Path(labels).expanduser(), "label")} - {""}
         classes = [next(alike) for _, alike in groupby(sorted(found, key=lambda name: (plain(name), name)), key=plain)]
     return named_classes(classes, root)
 
 
-def known_without_table(index: Index) -> tuple[Sequence[str], str]:
+def patients_without_table(index: Index) -> tuple[Sequence[str], str]:
     """Return the name of each image's patient, "" if it is not known, and where the names are from."""
     if any(index.patients):
         return index.patients, "the folders inside the class folders"
-    return recognised(index), f"{KAGGLE.name} of the package, by the files' digests"
+    return recognised_patients(index), f"{KAGGLE.name} of the package, by the files' digests"
 
 
 def read_table(path: Path, index: Index, column: str) -> Rows:
@@ -118,7 +118,9 @@ def read_lines(path: Path, column: str) -> list[tuple[int, dict[str, str]]]:
             reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
             lines = [(reader.line_num, {k: (v or "").strip() for k, v in row.items() if k}) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"Expected CSV in UTF-8 in {path}, it can't be read: {error}.") from error
+        raise ValueError(
+            f"Expected CSV in UTF-8 in {path}, it can't be read: {error}. Save it as CSV in UTF-8."
+        ) from error
     missing = [name for name in ("path", column) if name not in columns]
     if missing:
         raise ValueError(

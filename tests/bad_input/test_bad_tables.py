@@ -63,6 +63,12 @@ def test_apply_tables__no_text(index: Index, study_classes: list[list[str]], ima
         apply_tables(index, study_classes, image_folder / HEAD, None)
 
 
+def test_apply_tables__another_encoding(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"path,label\n{HEAD},glioma\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"Expected CSV in UTF-8 in .*table\.csv.*\. Save it as CSV in UTF-8\."):
+        apply_tables(index, study_classes, tmp_path / "table.csv", None)
+
+
 def test_apply_tables__class_without_images(index: Index, study_classes: list[list[str]], tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     lines = [f"{path},glioma" for path in index.paths if re.search("no_tumor", path)]

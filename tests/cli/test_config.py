@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.__main__ import VERBS
 from brain_tumor_tl.cli import config as config_module
-from brain_tumor_tl.cli.checks import BOUNDS, check, violation
+from brain_tumor_tl.cli.checks import BOUNDS, checked_settings, violation
 from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
 from brain_tumor_tl.cli.help import composed
-from brain_tumor_tl.cli.keys import Key, keys, unknown_key
+from brain_tumor_tl.cli.keys import Key, declared, unknown_key
 
 Compose = Callable[..., DictConfig]
 
-KEYS = {key.path: key for key in keys()}
+KEYS = declared()
 YAML_FILES = sorted(conf_dir().rglob("*.yaml"))
 PRIMARY = [path for path in YAML_FILES if path.parent == conf_dir()]
 HYDRAS_OWN = sorted((conf_dir() / "hydra").rglob("*.yaml"))  # its groups of launchers and sweepers
@@ -68,9 +68,9 @@ def leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Return what `check` says, line by line."""
+    """Return what `checked_settings` says, line by line."""
     with pytest.raises(ValueError) as caught:
-        check(config)
+        checked_settings(config)
     return str(caught.value).splitlines()
 
 
@@ -156,8 +156,8 @@ def test_violation__choices(key: Key) -> None:
     assert violation(key, "zzz") == f"Expected `{key.path}` to be one of {expected}, got 'zzz'."
 
 
-def test_check__the_defaults_pass(defaults: DictConfig) -> None:
-    check(defaults)
+def test_checked_settings__the_defaults_pass(defaults: DictConfig) -> None:
+    checked_settings(defaults)
 
 
 BAD_VALUES = {
@@ -213,9 +213,9 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize(("override", "match"), BAD_VALUES.values(), ids=BAD_VALUES)
-def test_check__value_out_of_range(override: str, match: str, defaults: DictConfig) -> None:
+def test_checked_settings__value_out_of_range(override: str, match: str, defaults: DictConfig) -> None:
     with pytest.raises(ValueError, match=match):
-        check(with_values(defaults, override))
+        checked_settings(with_values(defaults, override))
 
 
 GOOD_VALUES = {
@@ -242,8 +242,8 @@ GOOD_VALUES = {
 
 
 @pytest.mark.parametrize("values", GOOD_VALUES.values(), ids=GOOD_VALUES)
-def test_check__values_in_range(values: list[str], defaults: DictConfig) -> None:
-    check(with_values(defaults, *values))
+def test_checked_settings__values_in_range(values: list[str], defaults: DictConfig) -> None:
+    checked_settings(with_values(defaults, *values))
 
 
 PHANTOMS = ["data.source=phantom", "data.phantoms_per_class=150", "data.phantom_size=96"]
@@ -313,12 +313,12 @@ COMBINED = {
 
 
 @pytest.mark.parametrize(("values", "match"), COMBINED.values(), ids=COMBINED)
-def test_check__values_that_do_not_fit_together(values: list[str], match: str, defaults: DictConfig) -> None:
+def test_checked_settings__values_that_do_not_fit_together(values: list[str], match: str, defaults: DictConfig) -> None:
     with pytest.raises(ValueError, match=match):
-        check(with_values(defaults, *values))
+        checked_settings(with_values(defaults, *values))
 
 
-def test_check__all_problems_at_once(compose: Compose) -> None:
+def test_checked_settings__all_problems_at_once(compose: Compose) -> None:
     found = problems(compose("seed=-1", "data=folder", "data.batch_size=0", "trainer.profiler=fast"))
 
     assert [re.search("`(.+?)`", line).group(1) for line in found] == [  # type: ignore[union-attr]
@@ -326,14 +326,14 @@ def test_check__all_problems_at_once(compose: Compose) -> None:
     ]  # fmt: skip
 
 
-def test_check__all_combined_problems_at_once(defaults: DictConfig) -> None:
+def test_checked_settings__all_combined_problems_at_once(defaults: DictConfig) -> None:
     found = problems(with_values(defaults, "name=a/b", "trainer.max_steps=0", "loss.class_weights=even"))
 
     assert len(found) == 3
 
 
 @pytest.mark.parametrize("choice", NEEDS_ROOT)
-def test_check__no_folder_given(choice: str, compose: Compose) -> None:
+def test_checked_settings__no_folder_given(choice: str, compose: Compose) -> None:
     (problem,) = problems(compose(f"data={choice}"))
 
     assert re.match(r"`data.root` has no value: folder that .*\. Give data\.root=VALUE\.", problem)
@@ -390,7 +390,7 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose,
         name = words.pop(words.index("--config-name") + 1) if "--config-name" in words else verb
         words = [word.replace("=PATH", f"={tmp_path}") for word in words if word not in ("--config-name", "-m")]
         one_run = [word.split(",")[0] for word in words]
-        check(compose(*one_run, name=name))
+        checked_settings(compose(*one_run, name=name))
     group = path.parent.relative_to(conf_dir()).as_posix()
     used = f"--config-name {path.stem}" if path in PRIMARY else f" {group}={path.stem}"
     assert path.stem == commands[0].split(" ")[1] or used in commands[0]
@@ -400,7 +400,7 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose,
 def test_yaml__each_choice_composes(group: str, choice: str, compose: Compose) -> None:
     composed = compose(*choose(group, choice))
 
-    check(composed)
+    checked_settings(composed)
     if group in ("model", "method"):
         assert composed[group].name == choice
 
@@ -409,7 +409,7 @@ def test_yaml__each_choice_composes(group: str, choice: str, compose: Compose) -
 def test_yaml__each_primary_configuration_composes(name: str, compose: Compose) -> None:
     composed = compose(name=name, return_hydra_config=True)
 
-    check(composed)
+    checked_settings(composed)
     swept = composed.hydra.sweeper.params or {}
     for group, values in swept.items():
         assert set(values.split(",")) <= set(choices_of(group))
@@ -520,7 +520,7 @@ def test_compose__open_table_takes_any_key(table: str, compose: Compose) -> None
 
     assert OmegaConf.select(composed, table) == {"x": 1}
     assert KEYS[table].open_table
-    check(composed)
+    checked_settings(composed)
 
 
 @pytest.mark.parametrize(
@@ -534,11 +534,11 @@ def test_compose__open_table_takes_any_key(table: str, compose: Compose) -> None
     ],
     ids=["none", "word", "empty", "time-word", "time-without-days"],
 )
-def test_check__devices_and_time(override: str, match: str, defaults: DictConfig) -> None:
+def test_checked_settings__devices_and_time(override: str, match: str, defaults: DictConfig) -> None:
     with pytest.raises(ValueError, match=match):
-        check(with_values(defaults, override))
+        checked_settings(with_values(defaults, override))
 
 
 @pytest.mark.parametrize("devices", ["auto", "1", "-1", "[0,2]"])
-def test_check__devices_that_lightning_takes(devices: str, defaults: DictConfig) -> None:
-    check(with_values(defaults, f"trainer.devices={devices}"))
+def test_checked_settings__devices_that_lightning_takes(devices: str, defaults: DictConfig) -> None:
+    checked_settings(with_values(defaults, f"trainer.devices={devices}"))

@@ -15,10 +15,9 @@ from omegaconf import DictConfig
 
 from brain_tumor_tl.__main__ import main
 from brain_tumor_tl.cli import train
-from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.mistakes import mistakes
-from brain_tumor_tl.cli.overrides import make_current
 
 # Words of Hydra, OmegaConf, argparse and Python that mean nothing to a user of this package.
 FOREIGN = re.compile(
@@ -99,8 +98,7 @@ WRONG = {
 def checked(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     """A run that ends when its settings are checked, and tells its name and place."""
     try:
-        make_current(config)
-        check(config)
+        checked_settings(config)
     except (ValueError, OSError) as error:
         raise CompactHydraException(str(error)) from error
     print(f"{config.name} from {config.data.root} with {config.optimizer.options}")

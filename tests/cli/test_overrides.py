@@ -1,4 +1,4 @@
-"""Overrides: quoted texts stand for themselves, flags are told from overrides, and old names of values are accepted."""
+"""Overrides: quoted texts stand for themselves, flags are told from overrides, and old names of values are replaced."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from brain_tumor_tl.cli.checks import check
-from brain_tumor_tl.cli.command import accepted
+from brain_tumor_tl.cli.checks import checked_settings
+from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.help import composed
-from brain_tumor_tl.cli.overrides import current, make_current, note_old_name, overrides_in, parsed, quoted, quoted_text
+from brain_tumor_tl.cli.overrides import (
+    note_old_name,
+    overrides_in,
+    parsed,
+    quoted,
+    quoted_text,
+    replace_old_names,
+    upgraded,
+)
 
 TEXTS = ["plain", "it's", "back\\slash", "\\'", "end\\", "a,b=[c]", "ü ", "a\\\\'"]
 
@@ -42,23 +51,23 @@ OLD = {
 
 
 @pytest.mark.parametrize(("old", "new"), OLD.values(), ids=OLD)
-def test_current__old_name_becomes_the_new_one(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_upgraded__old_name_becomes_the_new_one(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
     note_old_name.cache_clear()
 
-    assert current(old) == new
+    assert upgraded(old) == new
     assert ("`runs` is called `series` now" in capsys.readouterr().err) == (old != new)
 
 
-def test_make_current__values_of_a_yaml_file() -> None:
+def test_replace_old_names__values_of_a_yaml_file() -> None:
     config = composed([])
     config.data.split, config.data.fold_by = "runs", "grouped"
 
-    make_current(config)
+    replace_old_names(config)
 
     assert (config.data.split, config.data.fold_by) == ("series", "grouped")
 
 
-def test_make_current__classes_as_lists_X03(tmp_path: Path) -> None:
+def test_checked_settings__classes_as_lists_X03(tmp_path: Path) -> None:
     for name in ("dog", "Cat"):
         (tmp_path / name).mkdir()
     given = {
@@ -69,24 +78,30 @@ def test_make_current__classes_as_lists_X03(tmp_path: Path) -> None:
     }
     for line, expected in given.items():
         config = composed(line.split())
-        make_current(config)
-        make_current(config)  # as it may be called again
-        check(config)
+        before = OmegaConf.to_container(config.data)
 
-        assert config.data.classes == expected
+        assert checked_settings(config)["data"]["classes"] == expected
+        assert OmegaConf.to_container(config.data) == before
 
 
-def test_make_current__classes_refused(tmp_path: Path) -> None:
+def test_checked_settings__classes_refused(tmp_path: Path) -> None:
     config = composed(["data=folder", f"data.root={tmp_path / 'absent'}"])
     with pytest.raises(FileNotFoundError, match=r"Expected a folder of images at .*absent, found nothing"):
-        make_current(config)
+        checked_settings(config)
     config = composed([])
     config.data.classes = yaml.safe_load("[no, yes]")
     with pytest.raises(ValueError, match=r"got False: YAML takes an unquoted no"):
-        make_current(config)
+        checked_settings(config)
 
 
-def test_accepted__flags_first_paths_quoted_and_names_current() -> None:
+def test_checked_line__flags_first_paths_quoted_and_names_current() -> None:
     line = ["data.root=/a (1)", "-m", "data.split=runs,random", "--config-name", "grid", "seed=1"]
 
-    assert accepted(line) == ["-m", "--config-name", "grid", "data.root='/a (1)'", "data.split=series,random", "seed=1"]
+    assert checked_line(line) == [
+        "-m",
+        "--config-name",
+        "grid",
+        "data.root='/a (1)'",
+        "data.split=series,random",
+        "seed=1",
+    ]

@@ -44,12 +44,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 class Texts(HTMLParser):
-    """Collects the text of a page and the addresses of its pictures."""
+    """Collects the text of a page, and the addresses of its pictures and links."""
 
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
         self.pictures: list[str | None] = []
+        self.links: list[str] = []
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -57,6 +58,8 @@ class Texts(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "img":
             self.pictures.append(dict(attrs)["src"])
+        if tag == "a":
+            self.links.append(str(dict(attrs)["href"]))
 
 
 def test_main__terminal(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,16 +162,21 @@ def test_main__error_is_one_message_on_stderr(
     assert "Traceback" not in output.err
 
 
-TITLE = {"title": "random split of single images", "test_images": 653, "copies_in_training": 131}
-LOOKED_UP = TITLE | {"nearest_neighbour": 0.9158}
-SPLIT_LINE = "131 of 653 test images have a copy in training; patients not known; 1-NN baseline 91.58 %"
+SPLIT = {
+    "title": "random split of single images", "test_images": 653, "copies_in_training": 131, "known_patients": 470,
+    "patients_in_training": 466, "nearest_neighbour": 0.9158,
+}  # fmt: skip
+SPLIT_LINE = (
+    "131 of 653 test images have a copy in training; 466 of the 470 with a known patient have it in training; "
+    "1-NN baseline 91.58 %"
+)
 
 
-def test_main__every_table_tells_of_the_split(
+def test_main__copies_and_patients_with_every_table(
     tmp_path: Path, put_run: PutRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for method in ("frozen", "finetune"):
-        put_run(tmp_path, f"resnet18-{method}-s0", hits=[True] * 9 + [False], protocol=LOOKED_UP)
+        put_run(tmp_path, f"resnet18-{method}-s0", hits=[True] * 9 + [False], protocol=SPLIT)
     main([str(tmp_path)])
 
     assert SPLIT_LINE in " ".join(capsys.readouterr().out.split())
@@ -180,7 +188,24 @@ def test_main__every_table_tells_of_the_split(
     with_figures = [part for part in sections if "<table" in part or "<img" in part]
     assert len(with_figures) == 7  # the last is on machines and versions
     assert all(SPLIT_LINE in part for part in with_figures[:-1])
-    assert read_csv(tmp_path / "report.csv")[0]["copies_in_training"] == "131"
+    row = read_csv(tmp_path / "report.csv")[0]
+    assert [row[key] for key in ("copies_in_training", "patients_in_training", "known_patients")] == [
+        "131", "466", "470",
+    ]  # fmt: skip
+
+
+def test_main__page_links_to_the_predictions_of_each_run(tmp_path: Path, put_run: PutRun) -> None:
+    for name, folder in (("resnet18-finetune-s0", "javascript:a"), ("resnet18-frozen-s0", "b c")):
+        put_run(tmp_path / "sweep", name, folder, hits=[True, False])
+    put_run(tmp_path / "sweep", "vgg16-frozen-s0")
+    main([str(tmp_path / "sweep"), "--html", str(tmp_path / "page.html")])
+
+    page = Texts()
+    page.feed((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "sweep/b c/predictions.csv" in page.text
+    assert [link for link in page.links if not link.startswith("#")] == [
+        "sweep/javascript%3Aa/predictions.csv", "sweep/b%20c/predictions.csv",
+    ]  # fmt: skip
 
 
 def test_main__which_runs_are_not_significantly_different(

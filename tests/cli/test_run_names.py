@@ -18,10 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.cli import train
-from brain_tumor_tl.cli.command import accepted
+from brain_tumor_tl.cli.checks import checked_settings
+from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.config import conf_dir
-from brain_tumor_tl.cli.overrides import make_current
-from brain_tumor_tl.cli.run_names import changes, is_default, origin_of, settled
+from brain_tumor_tl.cli.run_names import changes, choose_folder, is_default, origin_of
 from brain_tumor_tl.run.folder import OtherRunError
 
 README = Path(__file__).parents[2] / "README.md"
@@ -110,33 +110,33 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
 
 
-def test_settled__no_command_of_the_readme_is_refused_after_another(compose: Compose) -> None:
+def test_choose_folder__no_command_of_the_readme_is_refused_after_another(compose: Compose) -> None:
     lines = readme_lines()
     assert len(lines) > 6
     for line in lines:
-        config = compose(*accepted(shlex.split(line)))
-        folder, state = settled(Path(config.hydra.run.dir), settings_of(config), is_default(config, "name"))
+        config = compose(*checked_line(shlex.split(line)))
+        folder, state = choose_folder(Path(config.hydra.run.dir), settings_of(config), is_default(config, "name"))
         assert state == "new", line
         leave_run(config)
-        assert settled(folder, settings_of(config), free=True) == (folder, "done")
+        assert choose_folder(folder, settings_of(config), may_rename=True) == (folder, "done")
 
 
-def test_settled__beside_a_run_with_the_same_name_and_other_settings(compose: Compose) -> None:
+def test_choose_folder__beside_a_run_with_the_same_name_and_other_settings(compose: Compose) -> None:
     folder = leave_run(compose("trainer.max_epochs=9"))
     shorter, more = compose("trainer.max_epochs=2"), compose("trainer.max_epochs=20")
 
     beside = folder.with_name(f"{BASE}-max_epochs2")
-    assert settled(folder, settings_of(shorter), free=True) == (beside, "new")
-    assert settled(folder, settings_of(more), free=True) == (folder, "longer")
+    assert choose_folder(folder, settings_of(shorter), may_rename=True) == (beside, "new")
+    assert choose_folder(folder, settings_of(more), may_rename=True) == (folder, "longer")
     with pytest.raises(OtherRunError, match=r"max_epochs: 9 -> 2"):
-        settled(folder, settings_of(shorter), free=False)
+        choose_folder(folder, settings_of(shorter), may_rename=False)
 
 
-def test_settled__very_different_settings_are_told_by_a_digest(compose: Compose) -> None:
+def test_choose_folder__very_different_settings_get_a_digest(compose: Compose) -> None:
     folder = leave_run(compose())
     other = settings_of(compose("seed=1", "optimizer.lr=1", "data.image_size=64", "data.batch_size=4"))
 
-    beside, _ = settled(folder, other, free=True)
+    beside, _ = choose_folder(folder, other, may_rename=True)
 
     assert re.fullmatch(rf"{BASE}-[0-9a-f]{{8}}", beside.name)
 
@@ -186,7 +186,7 @@ def test_run__a_refused_start_leaves_nothing(line: list[str], told: str, compose
 def test_run__why_a_run_failed_is_in_its_folder(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(config: DictConfig, folder: Path) -> Any:
+    def fail(settings: dict[str, Any], folder: Path, origin: Any) -> Any:
         (folder / "config.yaml").write_text("seed: 0\n")
         raise RuntimeError("out of memory")
 
@@ -201,7 +201,7 @@ def test_run__beside_another_run(compose: Compose, tmp_path: Path, monkeypatch: 
     folder = leave_run(compose("trainer.max_epochs=9"))
     begun: list[tuple[str, Path, str]] = []
     monkeypatch.setattr(
-        train, "train", lambda config, place: begun.append((config.name, place, HydraConfig.get().run.dir))
+        train, "train", lambda settings, place, _: begun.append((settings["name"], place, HydraConfig.get().run.dir))
     )
 
     run_job(compose("trainer.max_epochs=2"))
@@ -217,19 +217,19 @@ def test_name__stays_when_the_classes_are_found(compose: Compose, tmp_path: Path
         config = compose("data=folder", "data.root=mri", *line.split())
         before = config.name
 
-        make_current(config)
+        assert checked_settings(config)["data"]["classes"] == [["a"], ["b"], *([] if line else [["c"]])]
 
         assert config.name == before
         assert ("classes" in before) == bool(changed)
         assert [key for key in origin_of(config)["changed"] if "classes" in key] == changed
 
 
-def test_settled__the_last_checkpoint_is_missing(compose: Compose) -> None:
+def test_choose_folder__the_last_checkpoint_is_missing(compose: Compose) -> None:
     folder = leave_run(compose("trainer.max_epochs=2"))
     (folder / "checkpoints" / "last.ckpt").unlink()
 
-    with pytest.raises(OtherRunError, match=r"can't go on .*max_epochs: 2 -> 4.*last\.ckpt is missing"):
-        settled(folder, settings_of(compose("trainer.max_epochs=4")), free=True)
+    with pytest.raises(OtherRunError, match=r"can't be resumed .*max_epochs: 2 -> 4.*last\.ckpt is missing"):
+        choose_folder(folder, settings_of(compose("trainer.max_epochs=4")), may_rename=True)
 
 
 def test_run__an_interrupt_of_the_imports_leaves_nothing(

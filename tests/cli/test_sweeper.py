@@ -15,7 +15,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from brain_tumor_tl.cli.checks import search_metrics, search_problems
+from brain_tumor_tl.cli.checks import named_classes, search_metrics, search_problems
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.sweeper import parameter_of
 from brain_tumor_tl.sweep.search.search_space import Parameter
@@ -121,8 +121,11 @@ def defaults() -> DictConfig:
 
 
 def test_search_problems__none(defaults: DictConfig) -> None:
-    assert list(search_problems(defaults, ["optimizer.lr", "model", "data.batch_size"])) == []
-    assert {"val/accuracy", "val/loss", "val/recall/glioma_tumor"} <= set(search_metrics(defaults))
+    assert (
+        list(search_problems(defaults, named_classes(defaults.data), ["optimizer.lr", "model", "data.batch_size"]))
+        == []
+    )
+    assert {"val/accuracy", "val/loss", "val/recall/glioma_tumor"} <= set(search_metrics(named_classes(defaults.data)))
 
 
 PROBLEMS = {
@@ -139,7 +142,7 @@ def test_search_problems__told(key: str, value: Any, searched: list[str], messag
     table, leaf = key.split(".")
     config[table][leaf] = value
 
-    (problem,) = search_problems(config, searched)
+    (problem,) = search_problems(config, named_classes(config.data), searched)
 
     assert message in problem
 

@@ -38,13 +38,15 @@ def positions(source: Batches) -> list[int]:
     return [int(position) for _, _, chunk in source for position in chunk]
 
 
-@pytest.mark.parametrize(("least", "count"), [(1, 17), (2, 16), (4, 16)])
+@pytest.mark.parametrize(("min_images", "count"), [(1, 17), (2, 16), (4, 16)])
 @pytest.mark.parametrize("in_blocks", [False, True])
-def test_iter__a_last_training_batch_of_too_few_images_is_left_out(in_blocks: bool, least: int, count: int) -> None:
-    source = shuffled(17, least=least, in_blocks=in_blocks)
+def test_iter__a_last_training_batch_of_too_few_images_is_left_out(
+    in_blocks: bool, min_images: int, count: int
+) -> None:
+    source = shuffled(17, min_images=min_images, in_blocks=in_blocks)
     assert positions(source) == positions(shuffled(17))[:count]
     assert len(source) == len(list(source)) == (1 if in_blocks else -(-count // 4))
-    assert positions(make(17, least=4)) == list(range(17))  # every image of an evaluated split counts
+    assert positions(make(17, min_images=4)) == list(range(17))  # every image of an evaluated split counts
 
 
 def test_iter__inputs_and_labels_belong_to_their_positions() -> None:

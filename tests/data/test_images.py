@@ -306,15 +306,24 @@ def test_load_images__killed_in_the_middle(
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".tmp"]
 
 
+def test_load_images__D17_flat_images_have_no_class_yet(tmp_path: Path, draw: Draw) -> None:
+    for number in range(3):
+        draw(tmp_path / "flat" / f"{number}.png", seed=number)
+    index = read_index(tmp_path / "flat", [["a"], ["b"]], by_table=True)
+
+    stored, usable = load_images(index, SIZE, tmp_path / "cache")
+
+    assert len(stored.array) == 3
+    assert usable.labels.tolist() == [-1, -1, -1]
+
+
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't take space ahead")
 def test_load_images__full_disk(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(descriptor: int, offset: int, length: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    with pytest.raises(
-        OSError, match=r"Can't write images to the cache .*No space left on device.*data\.cache_dir=PATH"
-    ):
+    with pytest.raises(OSError, match=r"Can't write images to .*cache: No space left on device.*data\.cache_dir=PATH"):
         load_images(index, SIZE, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 

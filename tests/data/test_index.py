@@ -311,6 +311,12 @@ def test_read_index__unknown_classes(image_folder: Path, study_classes: Classes,
         read_index(image_folder, study_classes)
 
 
+def test_read_index__a_mistyped_class(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, (".",), ("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"of no known class: c\. No folder is of d\. Known names are a, b, d\."):
+        read_index(tmp_path, [["a"], ["b"], ["d"]])
+
+
 def test_read_index__folders_of_no_class_are_left_out_D03(tmp_path: Path, draw: Draw) -> None:
     fill(draw, tmp_path, (".",), ("yes", "no"))
     fill(draw, tmp_path, ("Br35H-Mask-RCNN",), ("TRAIN", "VAL"))
@@ -412,8 +418,17 @@ def test_named_classes__of_the_folders(holders: Sequence[str], tmp_path: Path, d
 
 def test_named_classes__one_folder(tmp_path: Path, draw: Draw) -> None:
     fill(draw, tmp_path, (".",), ("dog",))
-    with pytest.raises(ValueError, match=r"Expected a folder for each class in .*dog, found no folder"):
+    with pytest.raises(ValueError, match=r"Expected a folder for each class below .*, found dog\."):
         named_classes(None, tmp_path)
+
+
+def test_read_index__a_folder_around_the_classes_has_the_name_of_one(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path / "tumor", (".",), ("healthy", "tumor"))
+
+    classes = named_classes(None, tmp_path)
+
+    assert classes == [["healthy"], ["tumor"]]
+    assert read_index(tmp_path, classes).root == tmp_path / "tumor"
 
 
 def test_named_classes__no_data_set(tmp_path: Path) -> None:

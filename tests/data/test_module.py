@@ -225,7 +225,7 @@ def test_describe_split__intensity_and_folders_of_no_class(tmp_path: Path) -> No
     assert described["folders_left_out"] == ["pred"]
     assert dict(data.remarks()) == {
         "Intensity": "6 of 6 images have more than 8 bits; in all of them 0 to 6138 became 0 to 255",
-        "Left out": "pred: beside the class folders, of no class",
+        "Left out": "pred, which are folders of no class",
     }
     assert data.pixels[[0, 2], 0, 31, 31].tolist() == [42, 212]  # 1023 and 5 x 1023 of 6 x 1023
 

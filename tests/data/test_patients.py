@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from brain_tumor_tl.data.index import Index, read_index
-from brain_tumor_tl.data.patients import DIGITS, KAGGLE, make_patients
+from brain_tumor_tl.data.patients import DIGITS, KAGGLE, Patients, make_patients
 from brain_tumor_tl.data.table import apply_tables
 from brain_tumor_tl.files import read_csv
 
@@ -86,6 +86,12 @@ def test_make_patients__scans_of_one_patient() -> None:
     assert merged is not None
     assert merged.numbers.tolist() == [0, 0, 1, 2, -1, 3]
     assert "5 ids, of which those that differ only in a last letter are one patient: 4 patients" in merged.source
+
+
+def test_describe__how_many_are_known() -> None:
+    patients = Patients(np.array([4, -1, -1, 4, -1]), "p.csv")
+
+    assert patients.describe(np.array([0, 2])) == "known for 2 of 5 images, 1 of the 2 test images, from p.csv"
 
 
 def test_make_patients__none() -> None:

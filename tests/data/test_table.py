@@ -115,15 +115,7 @@ def test_classes_or_labels__D17_the_table_names_the_classes(draw: Callable[..., 
 
     assert classes_or_labels(None, tmp_path / "flat", table) == [["cat"], ["Dog"]]
     assert classes_or_labels(["b", "a"], tmp_path / "flat", table) == [["b"], ["a"]]
-
-
-def test_apply_tables__patients_of_folders(draw: Callable[..., Path], tmp_path: Path) -> None:
-    for number, name in enumerate(("a/p/1.png", "a/q/2.png", "b/p/3.png", "b/q/4.png", "b/5.png")):
-        draw(tmp_path / "set" / name, seed=number)
-    classes = [["a"], ["b"]]
-
-    _, patients = apply_tables(read_index(tmp_path / "set", classes), classes, None, "auto")
-
-    assert patients is not None
-    assert patients.numbers.tolist() == [0, 1, -1, 0, 1]
-    assert patients.source == "the folders inside the class folders"
+    draw(tmp_path / "around" / "images" / "1.png")
+    assert classes_or_labels(None, tmp_path / "around", table) == [["cat"], ["Dog"]]
+    draw(tmp_path / "around" / "others" / "1.png")
+    assert classes_or_labels(None, tmp_path / "around", table) == [["images"], ["others"]]

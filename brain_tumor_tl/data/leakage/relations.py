@@ -18,7 +18,7 @@ from brain_tumor_tl.cache import CacheEntry, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.leakage.copies import find_copies
 from brain_tumor_tl.data.leakage.file_info import load_file_info
-from brain_tumor_tl.data.splits.groups import Indices, alone, groups_of, joined, named_groups
+from brain_tumor_tl.data.splits.groups import Indices, groups_of, joined, named_groups, singletons
 from brain_tumor_tl.data.splits.series import find_series
 
 QUICK_SCAN_VERSION = 1  # part of the cache's key: raise it when the result of a quick scan changes
@@ -69,7 +69,7 @@ class Relations:
             ValueError: The copies are not computed, or no patient is known.
         """
         if by == "random":
-            return alone(len(self.paths))
+            return singletons(len(self.paths))
         if by == "patients" and self.patients is None:
             raise ValueError(
                 f"Expected to know the patients of some images for a split by patients, got none for {len(self.paths)} "
@@ -91,13 +91,17 @@ class Relations:
             by: What the split keeps together; with "series" and "patients" the groups hold series of images of unknown
                 patients too.
         """
-        copies = self.identical if self.copies is None else self.copies
-        known = [] if copies is None else [copies]
+        known = [] if self.known_copies is None else [self.known_copies]
         if by in ("series", "patients"):
             known += self.by_patient
         elif self.patients is not None:
             known.append(groups_of(self.patients))
         return joined(len(self.paths), *known) if known else None
+
+    @property
+    def known_copies(self) -> Indices | None:
+        """Groups of copies, or of identical images alone where near copies were not searched for."""
+        return self.identical if self.copies is None else self.copies
 
     def require_copies(self) -> Indices:
         """Return the groups of copies.

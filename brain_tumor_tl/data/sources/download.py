@@ -18,9 +18,9 @@ from typing import IO
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brain_tumor_tl.cache import file_digest, locked
+from brain_tumor_tl.cache import create_once, file_digest
 from brain_tumor_tl.data.layout import is_clutter, printable
-from brain_tumor_tl.files import read_csv, replacing
+from brain_tumor_tl.files import read_csv
 
 TIMEOUT_S = 30.0  # without a byte from the server
 MAX_BYTES = 2 * 1024**3  # of the archive, and of all that it holds; the data set has 0.1 GiB
@@ -51,23 +51,14 @@ def fetch(root: Path, url: str) -> None:
         ValueError: The download is not a zip archive, or not of the pinned data set.
         OSError: `root` can't be written to.
     """
-    root = root.expanduser()
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with locked(root.with_name(root.name + ".lock")):
-            if root.exists():
-                return
-            with replacing(root, exclusive=True) as folder, tempfile.TemporaryFile(dir=root.parent) as archive:
-                download(url, archive)
-                unpack(archive, folder, url)
-                check_files(folder, url)
-    except ConnectionError:
-        raise
-    except OSError as error:
-        raise OSError(
-            f"Can't write the data set to {root.parent}: {error.strerror or error}. "
-            "Give a writable folder with enough space, data.cache_dir=PATH."
-        ) from error
+
+    def write(folder: Path) -> None:
+        with tempfile.TemporaryFile(dir=folder.parent) as archive:
+            download(url, archive)
+            unpack(archive, folder, url)
+            check_files(folder, url)
+
+    create_once(root, "the data set", write)
 
 
 def download(url: str, file: IO[bytes]) -> None:

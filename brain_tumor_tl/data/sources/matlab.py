@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from brain_tumor_tl.files import replacing, write_csv
+from brain_tumor_tl.cache import create_once
+from brain_tumor_tl.files import write_csv
 
 FOLDERS = {1: "meningioma_tumor", 2: "glioma_tumor", 3: "pituitary_tumor"}  # by `cjdata.label`, as in the set's README
 PATIENTS_FILE = "patients.csv"
@@ -32,7 +33,7 @@ def convert(folder: Path, root: Path) -> None:
 
     Args:
         folder: Holds the .mat files, at any depth.
-        root: Folder of the images, written completely or not at all.
+        root: Folder of the images, written completely or not at all, unless it exists; other processes wait.
 
     Raises:
         FileNotFoundError: There are no slices.
@@ -43,15 +44,18 @@ def convert(folder: Path, root: Path) -> None:
     repeated = sorted(name for name, count in Counter(path.stem for path in files).items() if count > 1)
     if repeated:
         raise ValueError(f"Expected each name once below {folder}, got several of {', '.join(repeated[:5])}.")
-    with replacing(root, exclusive=True) as temporary:
+
+    def write(target: Path) -> None:
         rows = []
         for path in track(files, f"Converting {len(files)} files", transient=True):
             found = read_slice(path)
             name = f"{FOLDERS[found.label]}/{path.stem}.png"
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(found.pixels).save(temporary / name)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(found.pixels).save(target / name)
             rows.append({"path": name, "patient": found.patient})
-        write_csv(temporary / PATIENTS_FILE, rows)
+        write_csv(target / PATIENTS_FILE, rows)
+
+    create_once(root, "the converted images", write)
 
 
 def find_slices(folder: Path) -> list[Path]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from brain_tumor_tl.cache import locked
-from brain_tumor_tl.files import replacing, write_text
+from brain_tumor_tl.cache import create_once
+from brain_tumor_tl.files import write_text
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")  # in the order of the labels
 BRAIN = 0.88  # share of the head's radius that is inside the skull
@@ -58,21 +58,17 @@ def write_phantoms(root: Path, per_class: int, size: int, seed: int) -> None:
     """
     if per_class < 1:
         raise ValueError(f"Expected `per_class` of at least 1, got {per_class}.")
-    root = root.expanduser()
-    if root.exists():
-        return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with locked(root.with_name(root.name + ".lock")):
-        if root.exists():
-            return
-        with replacing(root, exclusive=True) as folder:
-            images, count = product(CLASSES, range(per_class)), len(CLASSES) * per_class
-            for kind, i in track(images, "Drawing images", count, transient=True):
-                rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
-                (folder / kind).mkdir(parents=True, exist_ok=True)
-                image = Image.fromarray(draw_head(kind, size, rng))
-                image.save(folder / kind / f"synthetic-{kind}-{i + 1:04d}.png")
-            write_text(folder / NOTICE_FILE, NOTICE.format(per_class, size, seed))
+
+    def write(folder: Path) -> None:
+        images, count = product(CLASSES, range(per_class)), len(CLASSES) * per_class
+        for kind, i in track(images, "Drawing images", count, transient=True):
+            rng = RandomState(PCG64([seed, CLASSES.index(kind), i]))  # NumPy has frozen its streams (NEP 19)
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(draw_head(kind, size, rng))
+            image.save(folder / kind / f"synthetic-{kind}-{i + 1:04d}.png")
+        write_text(folder / NOTICE_FILE, NOTICE.format(per_class, size, seed))
+
+    create_once(root, "synthetic images", write)
 
 
 def draw_head(kind: str, size: int, rng: RandomState) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 def numbered(groups: Indices) -> Indices:
     """Return the same groups numbered 0, 1, 2 ... in the order of their first members.
 
-    Random draws from such numbers depend only on which images stand together, not on how the groups were found.
+    Random draws from such numbers depend only on which images are together, not on how the groups were found.
 
     Args:
         groups: Any number for each image, `(N,)`; images with the same number are a group.
@@ -64,7 +64,7 @@ def root_of(parent: list[int], member: int) -> int:
     return member
 
 
-def alone(count: int) -> Indices:
+def singletons(count: int) -> Indices:
     """Return groups of one image each, `(count,)`."""
     return np.arange(count, dtype=np.int64)
 

@@ -50,6 +50,9 @@ class Protocol:
         fold_by: What stays together in a fold, one of `FOLDS_BY`.
         drop_conflicts: Whether copies with different labels are left out.
         unknown_patients: What a split by patients does with images of unknown patients, one of `UNKNOWN_PATIENTS`.
+
+    Raises:
+        ValueError: A value is not one of its choices.
     """
 
     split: str = "random"
@@ -61,6 +64,11 @@ class Protocol:
     fold_by: str = "grouped"
     drop_conflicts: bool = False
     unknown_patients: str = "group"
+
+    def __post_init__(self) -> None:
+        for key, choices in (("split", SPLITS), ("fold_by", FOLDS_BY), ("unknown_patients", UNKNOWN_PATIENTS)):
+            if (value := getattr(self, key)) not in choices:
+                raise ValueError(f"Expected `data.{key}` to be one of {', '.join(choices)}, got {value!r}.")
 
     @property
     def by(self) -> str:
@@ -173,9 +181,8 @@ def split_of(protocol: Protocol, labels: Indices, groups: Indices, official: lis
         case "official" | "official_clean":
             clean = protocol.split == "official_clean"
             return official_split(labels, groups, official, seed, val, stratify, clean)
-        case "kfold":
+        case _:
             return fold_split(labels, groups, seed, protocol.fold, protocol.folds, val, stratify)
-    raise ValueError(f"Expected `data.split` to be one of {', '.join(SPLITS)}, got {protocol.split!r}.")
 
 
 def shuffled(labels: Indices, split: Split, seed: int) -> Indices:

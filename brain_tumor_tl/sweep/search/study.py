@@ -148,7 +148,7 @@ class Study:
         ends = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         counts = {word: len(self.trials(state)) for word, state in {**ends, running: TrialState.RUNNING}.items()}
         started = [trial for trial in self.trials() if trial.state != TrialState.WAITING]
-        counts["failed"] -= sum(AGAIN in trial.user_attrs for trial in started)  # failed trials that were repeated no longer count
+        counts["failed"] -= sum(AGAIN in trial.user_attrs for trial in started)  # those that were repeated don't count
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "none"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_convert__pixels_classes_and_patients(folder: Path, tmp_path: Path) -> N
     pixels = np.asarray(Image.open(root / "glioma_tumor" / "5.png"))
     assert np.array_equal(pixels, np.arange(35).reshape(5, 7) * 450)
     assert not (tmp_path / "png.tmp").exists()
+
+
+def test_convert__once_for_several_at_a_time(folder: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: convert(folder, tmp_path / "png"), range(3)))
+
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mat", "png", "png.lock"]
 
 
 def test_convert__no_files(tmp_path: Path) -> None:

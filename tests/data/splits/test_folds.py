@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.folds import assign_folds, fold_split
-from brain_tumor_tl.data.splits.groups import alone, groups_with_several
+from brain_tumor_tl.data.splits.groups import groups_with_several, singletons
 
 images = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=6, max_size=80)
 
@@ -40,7 +40,7 @@ def test_fold_split__each_image_is_tested_once(
 def test_fold_split__folds_of_single_images_are_of_one_size(stratify: bool) -> None:
     labels = np.repeat(np.arange(4), (500, 901, 937, 926))
 
-    tests = [fold_split(labels, alone(3264), 0, fold, 5, stratify=stratify).test for fold in range(5)]
+    tests = [fold_split(labels, singletons(3264), 0, fold, 5, stratify=stratify).test for fold in range(5)]
 
     assert sorted(map(len, tests)) == [652, 653, 653, 653, 653]
     counts = np.array([np.bincount(labels[test]) for test in tests])
@@ -67,7 +67,7 @@ def test_fold_split__groups_balance_like_scikit_learn() -> None:
 
 
 def test_fold_split__validation_differs_by_fold() -> None:
-    splits = [fold_split(np.zeros(50, dtype=np.int64), alone(50), 0, fold, 5, 0.2) for fold in range(5)]
+    splits = [fold_split(np.zeros(50, dtype=np.int64), singletons(50), 0, fold, 5, 0.2) for fold in range(5)]
 
     assert [len(split.val) for split in splits] == [10] * 5
     assert len({tuple(split.val) for split in splits}) == 5
@@ -82,7 +82,7 @@ def test_fold_split__same_on_any_machine() -> None:
 
 
 def test_fold_split__seeds_differ() -> None:
-    first, second = (fold_split(np.zeros(50, dtype=np.int64), alone(50), seed, 0, 5).test for seed in (0, 1))
+    first, second = (fold_split(np.zeros(50, dtype=np.int64), singletons(50), seed, 0, 5).test for seed in (0, 1))
 
     assert first.tolist() != second.tolist()
 
@@ -90,7 +90,7 @@ def test_fold_split__seeds_differ() -> None:
 @pytest.mark.parametrize("fold", [-1, 5])
 def test_fold_split__no_such_fold(fold: int) -> None:
     with pytest.raises(ValueError, match=rf"`data\.fold` from 0 to 4 for data\.folds=5, got {fold}"):
-        fold_split(np.zeros(50, dtype=np.int64), alone(50), 0, fold, 5)
+        fold_split(np.zeros(50, dtype=np.int64), singletons(50), 0, fold, 5)
 
 
 def test_fold_split__fewer_groups_than_folds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.grouped import group_counts, grouped_split, pick_groups, targets
-from brain_tumor_tl.data.splits.groups import Indices, alone, groups_with_several
+from brain_tumor_tl.data.splits.groups import Indices, groups_with_several, singletons
 from brain_tumor_tl.data.splits.random import random_split
 from brain_tumor_tl.data.splits.split import Split
 
@@ -80,7 +80,7 @@ def test_grouped_split__every_class_if_it_has_the_groups(rows: list[tuple[int, i
 def test_grouped_split__groups_of_one_are_split_at_random(values: list[int], seed: int) -> None:
     labels = np.array(values)
 
-    ours = grouped_split(labels, alone(len(labels)), seed, 0.2, 0.1)
+    ours = grouped_split(labels, singletons(len(labels)), seed, 0.2, 0.1)
 
     assert ours.names() == random_split(labels, seed, 0.2, 0.1).names()
 

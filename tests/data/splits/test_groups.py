@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from brain_tumor_tl.data.splits.groups import (
     Indices,
-    alone,
     groups_with_several,
     joined,
     named_groups,
     numbered,
+    singletons,
 )
 
 some_groups = st.lists(st.integers(-3, 12), min_size=1, max_size=40)
@@ -56,7 +56,7 @@ def test_joined__chain_across_relations() -> None:
 
 
 def test_joined__no_relation_is_everyone_alone() -> None:
-    assert joined(3).tolist() == alone(3).tolist() == [0, 1, 2]
+    assert joined(3).tolist() == singletons(3).tolist() == [0, 1, 2]
 
 
 def test_joined__one_number_for_each_image() -> None:

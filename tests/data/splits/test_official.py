@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brain_tumor_tl.data.splits.groups import Indices, alone, groups_with_several
+from brain_tumor_tl.data.splits.groups import Indices, groups_with_several, singletons
 from brain_tumor_tl.data.splits.official import official_split
 from brain_tumor_tl.data.splits.split import Split
 
@@ -53,7 +53,7 @@ def test_official_split__validation_from_training_by_group(clean: bool) -> None:
 def test_official_split__validation_of_its_own() -> None:
     official = ["train"] * 10 + ["val"] * 2 + ["test"] * 8
 
-    split = split_by_folders(alone(20), official, val=0.5)
+    split = split_by_folders(singletons(20), official, val=0.5)
 
     assert split.val.tolist() == [10, 11]
 
@@ -78,6 +78,6 @@ REFUSED = {
 
 @pytest.mark.parametrize(("official", "val", "clean", "expected"), REFUSED.values(), ids=REFUSED)
 def test_official_split__refused(official: list[str], val: float, clean: bool, expected: str) -> None:
-    groups = np.zeros(20, dtype=np.int64) if clean else alone(20)
+    groups = np.zeros(20, dtype=np.int64) if clean else singletons(20)
     with pytest.raises(ValueError, match=expected):
         split_by_folders(groups, official, val=val, clean=clean)

@@ -15,7 +15,7 @@ from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.leakage.copies import find_copies
 from brain_tumor_tl.data.leakage.file_info import load_file_info
 from brain_tumor_tl.data.leakage.relations import Relations
-from brain_tumor_tl.data.splits.groups import alone, groups_with_several
+from brain_tumor_tl.data.splits.groups import groups_with_several, singletons
 from brain_tumor_tl.data.splits.official import official_split
 from brain_tumor_tl.data.splits.protocol import (
     FOLDS_BY,
@@ -48,7 +48,7 @@ PATIENTS = np.where(np.arange(COUNT) % 4 == 0, -1, np.arange(COUNT) // 5)  # a q
 def relations_of(**known: Any) -> Relations:
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32), dtype=np.uint8)
     pictures[1::2] = pictures[::2]  # every second one looks like the one before
-    given = {"identical": alone(COUNT), "copies": COPIES, "thumbnails": pictures}
+    given = {"identical": singletons(COUNT), "copies": COPIES, "thumbnails": pictures}
     return Relations(index_of().paths, **(given | known))
 
 
@@ -74,7 +74,8 @@ def test_divide__random_is_the_studys() -> None:
 def test_divide__official_needs_no_copies() -> None:
     split = divide(Protocol("official"), index_of(), Relations(index_of().paths), 0)
 
-    assert split.names() == official_split(LABELS, alone(COUNT), list(index_of().official), 0, 0, False, False).names()
+    expected = official_split(LABELS, singletons(COUNT), list(index_of().official), 0, 0, False, False)
+    assert split.names() == expected.names()
 
 
 @pytest.mark.parametrize("by", FOLDS_BY)
@@ -193,7 +194,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("given_values", "expected"), REFUSED.values(), ids=REFUSED)
 def test_divide__patients_that_can_not_be_kept_apart(given_values: dict[str, Any], expected: str) -> None:
     values = {"split": "patients"} | given_values
-    relations = relations_of(patients=values.pop("patients"), copies=alone(COUNT), identical=alone(COUNT))
+    relations = relations_of(patients=values.pop("patients"), copies=singletons(COUNT), identical=singletons(COUNT))
 
     with pytest.raises(ValueError, match=expected):
         divide(Protocol(**values), index_of(), relations, 0)
@@ -254,13 +255,14 @@ def test_divide__class_that_is_not_trained() -> None:
         divide(Protocol("official"), index_of(labels), relations_of(), 0)
 
 
-def test_divide__unknown_split() -> None:
-    with pytest.raises(ValueError, match=r"one of random, grouped, .* got 'scanner'"):
-        divide(Protocol("scanner"), index_of(), relations_of(), 0)
+@pytest.mark.parametrize("key", ["split", "fold_by", "unknown_patients"])
+def test_protocol__unknown_choice(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"`data\.{key}` to be one of \w+, \w+, .*, got 'scanner'"):
+        Protocol(**{key: "scanner"})  # type: ignore[arg-type]  # each is a str
 
 
 def test_describe_split__of_a_random_split() -> None:
-    index, relations = index_of(), relations_of(identical=np.arange(COUNT) // 2, patients=alone(COUNT))
+    index, relations = index_of(), relations_of(identical=np.arange(COUNT) // 2, patients=singletons(COUNT))
     split = divide(Protocol(), index, relations, 2)
 
     found = describe_split(Protocol(), split, index, relations)
