@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from brain_tumor_tl.model.weights import TrainedHead, first_line, load_state_file, take_trained_head
@@ -219,20 +219,14 @@ def feature_count(name: str, backbone: nn.Module, image_size: int) -> int:
     Raises:
         ValueError: The network does not take images of that size.
     """
-    state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
-    images = torch.empty(2, 3, image_size, image_size, device="meta")
-    training = backbone.training
     try:
-        with torch.no_grad():
-            features = torch.func.functional_call(backbone.eval(), state, (images,))
+        features = forward_without_values(backbone, 2, image_size, training=False)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         least = next(iter(models.get_model_weights(name))).meta.get("min_size", (224, 224))[0]
         raise ValueError(
             f"{name} does not take images of {image_size} x {image_size} pixels: {first_line(error)} "
             f"Its weights require {least} pixels or more: data.image_size={least}."
         ) from error
-    finally:
-        backbone.train(training)
     return int(features.shape[1])
 
 
@@ -241,19 +235,25 @@ def trains_on_one_image(backbone: nn.Module, image_size: int) -> bool:
 
     Where a map has shrunk to 1 x 1, one image gives BatchNorm a single value, which has no variance.
     """
-    state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
-    training = backbone.training
     try:
-        with torch.no_grad():
-            image = torch.empty(1, 3, image_size, image_size, device="meta")
-            torch.func.functional_call(backbone.train(), state, (image,))
+        forward_without_values(backbone, 1, image_size, training=True)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         return False
-    finally:
-        backbone.train(training)
     return True
+
+
+def forward_without_values(backbone: nn.Module, images: int, image_size: int, training: bool) -> Tensor:
+    """Return features of the right shape, computing none, from a network that stays in its mode."""
+    state = {k: v.to("meta") for k, v in [*backbone.named_parameters(), *backbone.named_buffers()]}
+    mode, empty = backbone.training, torch.empty(images, 3, image_size, image_size, device="meta")
+    try:
+        with torch.no_grad():
+            features: Tensor = torch.func.functional_call(backbone.train(training), state, (empty,))
+    finally:
+        backbone.train(mode)
+    return features
 
 
 def state_digest(module: nn.Module) -> str:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.lightning_internals import count_steps
-from brain_tumor_tl.model.metrics import Outputs, build_metrics, of_all_processes, scalars
+from brain_tumor_tl.model.metrics import Outputs, build_metrics, gather_outputs, scalars
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.steps import Blocks, Stepper
 from brain_tumor_tl.model.weights import require_backbone
@@ -232,7 +232,7 @@ class TumorClassifier(L.LightningModule):
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
         if stage not in self._outputs:
-            self._outputs[stage] = of_all_processes(self._seen[stage])
+            self._outputs[stage] = gather_outputs(self._seen[stage])
         return self._outputs[stage]
 
     def summarize(self, stage: str) -> dict[str, float]:

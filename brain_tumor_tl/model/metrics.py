@@ -52,7 +52,7 @@ def scalars(computed: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str,
     return named
 
 
-def of_all_processes(batches: Sequence[Outputs]) -> Outputs:
+def gather_outputs(batches: Sequence[Outputs]) -> Outputs:
     """Return the outputs of all batches of all processes of a run, in the order of their ranks."""
     logits, labels, positions = (torch.cat(values) for values in zip(*batches, strict=True))
     if torch.distributed.is_available() and torch.distributed.is_initialized():

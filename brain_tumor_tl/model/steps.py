@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 log = logging.getLogger("brain_tumor_tl")
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
+WITHOUT_GRAPHS = "Training steps can't be a CUDA graph and run one by one: {}."
 WARM_UP = 3  # real steps before a CUDA graph is captured, as PyTorch's notes on CUDA graphs advise
 
 
@@ -55,12 +56,15 @@ class Stepper:
     ) -> None:
         self.forward, self.loss, self.optimizer, self.after_step = forward, loss, optimizer, after_step
         self.batch_size, self.prepare = blocks.batch_size, blocks.prepare
-        on_gpu = optimizer.param_groups[0]["params"][0].device.type == "cuda"
-        self.graphs = blocks.graphs if on_gpu and can_be_captured(optimizer) else False
+        self.graphs = blocks.graphs
         self._warmed = 0
         self._graph: GraphedStep | None = None
         self._captured: list[dict[str, Any]] = []
         self._side: torch.cuda.Stream | None = None
+        if optimizer.param_groups[0]["params"][0].device.type != "cuda":
+            self.graphs = False
+        elif self.graphs and not can_be_captured(optimizer):
+            self._stop_graphs(f"{type(optimizer).__name__} with these options reads its settings on the processor")
         if self.graphs:
             make_capturable(optimizer)
 
@@ -122,7 +126,7 @@ class Stepper:
             return None
 
     def _stop_graphs(self, reason: str) -> None:
-        log.warning(f"Training steps can't be a CUDA graph and run one by one: {reason}.")
+        log.warning(WITHOUT_GRAPHS.format(reason))
         self.graphs, self._graph = False, None
 
 

@@ -177,7 +177,7 @@ def require_backbone(state: Iterable[str], source: str) -> None:
 
 
 def take_trained_head(head: nn.Module, trained: TrainedHead, classes: list[str], source: str | None) -> None:
-    """Load the head of a checkpoint if it is for the same classes in the same order, and tell the user either way."""
+    """Load the head of a checkpoint if it is for the same classes in the same order, and log what was done."""
     sizes = {len(values) for values in trained.state.values()}
     if trained.classes == classes:
         head.load_state_dict(trained.state)

@@ -7,21 +7,23 @@ from typing import Any
 
 from torch import nn
 
+from brain_tumor_tl.console import log
+from brain_tumor_tl.data.batches import images_used
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.model.backbone import trains_on_one_image
-from brain_tumor_tl.model.steps import Blocks
+from brain_tumor_tl.model.steps import WITHOUT_GRAPHS, Blocks
 from brain_tumor_tl.run.factory import Compute
 
 Settings = Mapping[str, Any]
 GPU_MONITORED = 256  # images that a GPU evaluates together
 
 
-def least_images(settings: Settings, backbone: nn.Module, images: int, devices: int) -> int:
+def images_needed(settings: Settings, backbone: nn.Module, images: int, devices: int) -> int:
     """Return how many images a training batch needs, over all devices; a last batch with fewer is to be left out.
 
     Args:
         settings: The run's.
-        backbone: Without its weights' values this tells whether BatchNorm layers could train on one image.
+        backbone: Its layers, without their values, show whether BatchNorm layers could train on one image.
         images: In the training split.
         devices: That a batch is divided among.
 
@@ -29,15 +31,15 @@ def least_images(settings: Settings, backbone: nn.Module, images: int, devices: 
         ValueError: No batch would be left, or a batch has one image for a device and the network can't train on it.
     """
     data, size = settings["data"], settings["data"]["batch_size"]
-    least = size if data["drop_last"] is True else devices
-    last = rest if (rest := images % size) >= least else min(size, images)  # images in the smallest batch
-    if images < least:
+    min_images = size if data["drop_last"] is True else devices
+    last = images_used(images, size, min_images) % size or min(size, images)  # images in the smallest batch
+    if images < min_images:
         raise ValueError(
             f"The training split has {images} images, which gives no batch of data.batch_size={size} images. Give a "
             "smaller data.batch_size, or data.drop_last=auto."
         )
     if last >= 2 * devices or settings["method"]["freeze"] or trains_on_one_image(backbone, data["image_size"]):
-        return least
+        return min_images
     if data["drop_last"] == "auto" and min(size, images) >= 2 * devices:
         return 2 * devices
     raise ValueError(
@@ -49,7 +51,7 @@ def least_images(settings: Settings, backbone: nn.Module, images: int, devices: 
 
 
 def make_blocks(
-    settings: Settings, compute: Compute, data: TumorData, world_size: int, least: int = 1
+    settings: Settings, compute: Compute, data: TumorData, world_size: int, min_images: int = 1
 ) -> Blocks | None:
     """Return how to train on many batches at a time; None if steps are long, or something must happen at each step.
 
@@ -58,16 +60,17 @@ def make_blocks(
         compute: What it computes on.
         data: After `setup`.
         world_size: Number of processes.
-        least: Images that a training batch needs.
+        min_images: Images that a training batch needs.
     """
     t, batch_size = settings["trainer"], settings["data"]["batch_size"]
-    short = compute.caches_features or compute.accelerator == "cuda"
     whole = t["max_steps"] == -1 and t["limit_train_batches"] is None and t["accumulate_grad_batches"] == 1
     plain = t["gradient_clip_val"] is None and not t["detect_anomaly"] and compute.precision != "16-mixed"
-    if not (short and whole and plain and world_size == 1):
+    gpu, possible = compute.accelerator == "cuda", whole and plain and world_size == 1
+    if t["cuda_graphs"] is True and not (gpu and possible):
+        log.warning(WITHOUT_GRAPHS.format("that takes one GPU, whole epochs, and no trainer setting for each step"))
+    if not possible or not (gpu or compute.caches_features):
         return None
-    whole_batches, rest = divmod(len(data.split.train), batch_size)
-    steps = whole_batches + (0 < rest >= least)
+    steps = -(-images_used(len(data.split.train), batch_size, min_images) // batch_size)
     return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, t["cuda_graphs"])
 
 

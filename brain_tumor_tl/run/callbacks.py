@@ -23,9 +23,10 @@ from brain_tumor_tl.console import console, log
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
 from brain_tumor_tl.run.checkpoints import epochs_in
+from brain_tumor_tl.run.record import as_typed
 
 FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
-TOLD_SECONDS = 5  # between two lines where there is no progress bar
+LINE_SECONDS = 5  # between two lines where there is no progress bar
 SAMPLE_SECONDS = 0.5  # between two readings of the running loss; each makes a GPU wait
 
 
@@ -149,7 +150,7 @@ class ProgressBar(L.Callback):
         self._task: Any = None
         self._images = 0  # of the epoch so far, on all devices
         self._began = self._sampled = 0.0
-        self._told = -math.inf  # when an epoch's line was last written
+        self._written = -math.inf  # when an epoch's line was last written
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
@@ -189,11 +190,11 @@ class ProgressBar(L.Callback):
             return
         row = self.recorder.rows[-1]
         splits = [split for split in ("train", self.recorder.monitored) if f"{split}/loss" in row]
-        told = [f"{split} loss {row[f'{split}/loss']:.3f} accuracy {row[f'{split}/accuracy']:.2%}" for split in splits]
+        figures = [f"{name} loss {row[f'{name}/loss']:.3f} accuracy {row[f'{name}/accuracy']:.2%}" for name in splits]
         speed = f"{row['images_per_second/train']:,.0f} images/s"
-        due = row["epoch"] == trainer.max_epochs or time.monotonic() - self._told > TOLD_SECONDS
-        self._told = time.monotonic() if due else self._told
-        line = "  ".join([f"Epoch {row['epoch']}/{trainer.max_epochs}", speed, *told])
+        due = row["epoch"] == trainer.max_epochs or time.monotonic() - self._written > LINE_SECONDS
+        self._written = time.monotonic() if due else self._written
+        line = "  ".join([f"Epoch {row['epoch']}/{trainer.max_epochs}", speed, *figures])
         log.log(logging.INFO if due else logging.DEBUG, line)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -202,7 +203,7 @@ class ProgressBar(L.Callback):
             self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the error stands below it."""
+        """Close the bar, so that the error is printed below it."""
         self.on_train_end(trainer, pl_module)
 
 
@@ -223,22 +224,10 @@ def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: M
     metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
     logger.log_metrics({name: value for name, value in metrics.items() if value is not None}, step=results["epochs"])
     numbers = (int, float)
-    told = {key: value if type(value) in numbers else readable(value) for key, value in settings.items()}
-    _, start, end = hparams(told, {})  # type: ignore[no-untyped-call]  # torch's own
-    writer = logger.experiment._get_file_writer()
+    values = {key: value if type(value) in numbers else as_typed(value) for key, value in settings.items()}
+    _, start, end = hparams(values, {})  # type: ignore[no-untyped-call]  # torch's own
     for summary in (start, end):
-        writer.add_summary(summary)
-
-
-def readable(value: Any) -> str:
-    """Return a setting's value as it is written in YAML and on the command line.
-
-    >>> readable(None), readable(True), readable([["a", "b"], 1])
-    ('null', 'true', '[[a,b],1]')
-    """
-    if isinstance(value, list):
-        return f"[{','.join(map(readable, value))}]"
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+        logger.experiment.file_writer.add_summary(summary)  # which a scalar has opened, see above
 
 
 def has_finite_weights(module: L.LightningModule) -> bool:

@@ -53,13 +53,13 @@ class Checkpoints(Checkpoint):
         """Take the best value of a checkpoint.
 
         Raises:
-            ValueError: The epoch was cut short, so a run that goes on would not be the same as a longer one.
+            ValueError: The epoch was cut short, so a resumed run would not be the same as a longer one.
         """
         if not state_dict.get("whole", True):
             raise ValueError(
                 f"The run in {self.last_path.parents[1]} ended within an epoch, by trainer.max_steps or max_time, and "
-                "can't go on from there. Give the longer run a name of its own, name=NAME, or train anew in its place "
-                "with force=true."
+                "can't be resumed from there. Give the longer run a name of its own, name=NAME, or train anew in its "
+                "place with force=true."
             )
         self.best = state_dict["best"]
 
@@ -77,10 +77,12 @@ class Checkpoints(Checkpoint):
         expected = {f"{part}.{key}": v for part, module in network.items() for key, v in module.state_dict().items()}
         found = {key: value for key, value in last["state_dict"].items() if key != "class_weights"}
         if any(key not in expected or value.shape != expected[key].shape for key, value in found.items()):
-            raise self._lost(self.last_path, "it holds another network")
+            raise self._cannot_resume(self.last_path, "it holds another network")
         if needs_best and last["callbacks"][self.state_key]["best"] > -math.inf:
             if not self.best_path.is_file():
-                raise self._lost(self.best_path, "it is gone, and the weights of the best epoch so far with it")
+                raise self._cannot_resume(
+                    self.best_path, "it is gone, and the weights of the best epoch so far with it"
+                )
             self._read(self.best_path)
         return rows_in(last)
 
@@ -88,16 +90,16 @@ class Checkpoints(Checkpoint):
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises whatever it comes upon
-            raise self._lost(path, "it is damaged" if path.stat().st_size else "it is empty") from error
+            raise self._cannot_resume(path, "it is damaged" if path.stat().st_size else "it is empty") from error
         if not isinstance(content, dict) or not content.keys() >= {"state_dict", *parts}:
-            raise self._lost(path, "it is no checkpoint of a run")
+            raise self._cannot_resume(path, "it is no checkpoint of a run")
         return content
 
-    def _lost(self, path: Path, why: str) -> ValueError:
+    def _cannot_resume(self, path: Path, why: str) -> ValueError:
         others = [name for name in ("last.ckpt", "best.ckpt") if (path.parent / name).is_file() and name != path.name]
         return ValueError(
-            f"The run can't go on from {path}: {why}. {' and '.join(['metrics.csv', *others])} of the run are as they "
-            "were. Put the file back if you have a copy, or train anew in its place with force=true."
+            f"The run can't be resumed from {path}: {why}. {' and '.join(['metrics.csv', *others])} of the run are as "
+            "they were. Put the file back if you have a copy, or train anew in its place with force=true."
         )
 
     def on_train_batch_end(

@@ -19,6 +19,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from torch import Tensor
 
 from brain_tumor_tl.data.augment import Augmentation
+from brain_tumor_tl.data.layout import existing_root
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.splits.protocol import Protocol
 from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
@@ -42,18 +43,18 @@ INTENDED = (  # warnings about what is meant to be
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 PROFILE = "profile"  # the profilers' files: fit-profile.txt, test-profile.txt
 # What the Trainer takes from the settings as it is.
-OF_THE_TRAINER = (
+TRAINER_KEYS = (
     "num_nodes", "strategy", "max_epochs", "max_steps", "max_time", "limit_train_batches", "limit_val_batches",
     "limit_test_batches", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
     "check_val_every_n_epoch", "sync_batchnorm", "deterministic", "detect_anomaly",
 )  # fmt: skip
 
 # What the data module takes from the settings as it is, and as a path.
-OF_THE_DATA = (
+DATA_KEYS = (
     "classes", "image_size", "batch_size", "normalize", "patients", "merge_scans", "find_copies", "shuffle_labels",
     "on_bad_file", "intensity",
 )  # fmt: skip
-PATHS = ("root", "cache_dir", "labels")
+DATA_PATHS = ("root", "cache_dir", "labels")
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,17 @@ def provide(data: Settings) -> None:
 
 
 def make_data(data: Settings, seed: int, channels_last: bool) -> TumorData:
-    """Make the data module; nothing is read yet."""
-    paths: dict[str, Any] = {name: data[name] and Path(data[name]).expanduser() for name in PATHS}
+    """Make the data module; nothing is read yet, but a folder that no source fills must be there.
+
+    Raises:
+        FileNotFoundError: It is not. This is known before any weights are downloaded.
+    """
+    if data["source"] == "folder":
+        existing_root(data["root"])
+    paths: dict[str, Any] = {name: data[name] and Path(data[name]).expanduser() for name in DATA_PATHS}
     return TumorData(
         **paths,
-        **{name: data[name] for name in OF_THE_DATA},
+        **{name: data[name] for name in DATA_KEYS},
         protocol=Protocol(**{field.name: data[field.name] for field in fields(Protocol)}),
         augmentation=Augmentation(**data["augment"]),
         seed=seed,
@@ -132,8 +139,13 @@ def make_data(data: Settings, seed: int, channels_last: bool) -> TumorData:
     )
 
 
-def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
+def make_network(settings: Settings, monitored: str, channels_last: bool) -> tuple[Cut, int]:
     """Build the network, reading or downloading its weights; return it and its number of features.
+
+    Args:
+        settings: The run's.
+        monitored: The split evaluated after each epoch, which a scheduler may go by.
+        channels_last: Whether its weights are laid out with channels last.
 
     Raises:
         ValueError: The network, its weights, options or image size, the optimizer or the scheduler don't exist or fit.
@@ -141,7 +153,6 @@ def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
     model, optimizer = settings["model"], settings["optimizer"]
     s = settings["scheduler"]
     scheduler = s["name"], s["options"], s["interval"], s["monitor"]
-    monitored = "val" if settings["data"]["val_fraction"] > 0 else "test"
     check_learning(optimizer["name"], optimizer["lr"], optimizer["options"], *scheduler, monitored)
     classes = [names[0] for names in settings["data"]["classes"]]
     network = build_network(model["name"], classes, model["weights"], model["options"])
@@ -154,7 +165,7 @@ def make_network(settings: Settings, channels_last: bool) -> tuple[Cut, int]:
 def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks | None) -> TumorClassifier:
     """Make the module that trains a network on the data's training split."""
     model, optimizer, scheduler, loss = (settings[name] for name in ("model", "optimizer", "scheduler", "loss"))
-    classes = [names[0] for names in settings["data"]["classes"]]
+    classes = data.index.classes
     return TumorClassifier(
         model["name"],
         classes,
@@ -219,7 +230,7 @@ def make_trainer(
         devices=1 if trainer["devices"] == "auto" and in_process_multirun() else trainer["devices"],
         precision=compute.precision,  # type: ignore[arg-type]  # one of Lightning's names, by the schema
         benchmark=unless_deterministic(trainer["benchmark"], trainer["deterministic"]),
-        **{name: trainer[name] for name in OF_THE_TRAINER},
+        **{name: trainer[name] for name in TRAINER_KEYS},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
         callbacks=[recorder, checkpoints, *bar],
         logger=TensorBoardLogger(

@@ -11,15 +11,15 @@ from typing import Any, Literal
 import yaml
 
 from brain_tumor_tl.files import read_json, write_text
-from brain_tumor_tl.reporting.discover import FAILURE, upgrade_settings
+from brain_tumor_tl.reporting.discover import FAILURE, INSIDE_A_RUN
+from brain_tumor_tl.reporting.schema_1 import upgrade_settings
 
-OF_A_RUN = (
+RUN_FILES = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
     "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
     "validate-profile.txt", "test-profile.txt",
 )  # fmt: skip
-MOST_TOLD = 5  # differences in an error
-FOLDERS_OF_A_RUN = ("checkpoints", "tensorboard")
+MAX_DIFFERENCES = 5  # in an error
 State = Literal["new", "cut", "longer", "done"]
 
 # Keys and tables of keys that none of a run's numbers depends on.
@@ -39,15 +39,15 @@ class OtherRunError(FileExistsError):
     Args:
         folder: The folder.
         differences: The settings that differ, as `differences` returns them, or why they aren't known.
-        cut_off: Whether the run in the folder could go on with these settings if its last checkpoint were there.
+        cut_off: Whether the run in the folder could be resumed with these settings if its last checkpoint were there.
     """
 
     def __init__(self, folder: Path, differences: Mapping[str, str], cut_off: bool = False) -> None:
         self.keys, self.cut_off = tuple(differences), cut_off
-        told = ", ".join(list(differences.values())[:MOST_TOLD])
-        lost = f"holds a run that can't go on ({told}), since its checkpoints/last.ckpt is missing"
+        shown = ", ".join(list(differences.values())[:MAX_DIFFERENCES])
+        lost = f"holds a run that can't be resumed ({shown}), since its checkpoints/last.ckpt is missing"
         super().__init__(
-            f"The folder {folder} {lost if cut_off else f'holds a run with other settings ({told})'}. "
+            f"The folder {folder} {lost if cut_off else f'holds a run with other settings ({shown})'}. "
             "Nothing was changed. "
             "Give this run another name, name=NAME, or train anew in its place with force=true."
         )
@@ -62,8 +62,8 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         force: Whether to train anew in any case.
 
     Returns:
-        "new" to start, "cut" to resume from `checkpoints/last.ckpt`, "longer" to go on from it to more epochs or steps
-        than the run in the folder was to have, "done" if its results are there.
+        "new" to start, "cut" to resume from `checkpoints/last.ckpt`, "longer" to continue from it to more epochs or
+        steps than the run in the folder was to have, "done" if its results are there.
 
     Raises:
         OtherRunError: The folder holds a run with other settings.
@@ -77,7 +77,7 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         return "new"
     begun = read_settings(folder / "config.yaml")
     changed = {"": "its config.yaml can't be read"} if begun is None else differences(begun, config)
-    if results.is_file():  # while a run goes on to more epochs, these are still those of the shorter one
+    if results.is_file():  # while a run continues to more epochs, these are still those of the shorter one
         finished = read_settings(results) or begun
         if finished is not None and not differences(finished, config):
             return "done"
@@ -153,9 +153,9 @@ def clear(folder: Path) -> None:
 
     `train.log` stays, since the run that is about to start writes to it, and so do files that no run writes.
     """
-    for name in OF_A_RUN:
+    for name in RUN_FILES:
         (folder / name).unlink(missing_ok=True)
-    for name in FOLDERS_OF_A_RUN:
+    for name in INSIDE_A_RUN:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -90,7 +90,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     """Return Lightning's precision, choosing it where `precision` is "auto".
 
     Raises:
-        ValueError: float16 on a CPU, where Lightning computes in bfloat16 whatever it is told.
+        ValueError: float16 on a CPU, where Lightning computes in bfloat16 whatever is set.
     """
     if precision == "16-mixed" and accelerator == "cpu":
         raise ValueError(
@@ -119,7 +119,7 @@ def resolve_channels_last(setting: bool | str, precision: str, accelerator: str)
 
 
 def keep_freed_memory() -> bool:
-    """Make this process keep freed memory for later allocations; tell whether the C library can.
+    """Make this process keep freed memory for later allocations; return whether the C library can.
 
     glibc maps each block above 32 MB anew and returns it when it is freed, and the system clears each of its pages at
     the first use. A training step on a processor frees and allocates gigabytes: half a million page faults in each step

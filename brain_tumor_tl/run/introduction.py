@@ -1,4 +1,4 @@
-"""Introduction: what a run tells of its data, network, device and split before it trains."""
+"""Introduction: what a run prints about its data, network, device and split before it trains."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brain_tumor_tl.data.batches import images_used
 from brain_tumor_tl.run import hardware
 from brain_tumor_tl.run.folder import flat
+from brain_tumor_tl.run.record import as_typed
 
 if TYPE_CHECKING:
     from brain_tumor_tl.run.training_run import TrainingRun
 
 
 def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
-    """Yield what is printed of data, cache, network, device and split of the run."""
+    """Yield what is printed about a run: titles and texts."""
     folder = run.folder.relative_to(Path.cwd()) if run.folder.is_relative_to(Path.cwd()) else run.folder
     yield "Run", f"{folder}; its config.yaml has every setting (-v prints them)"
     yield "Settings", changes(run) or "the defaults"
-    images, index = run.data.images, run.data.index
+    decoded, index = run.data.images, run.data.index
     source = "SYNTHETIC phantoms (they prove nothing about MRI)" if run.synthetic else "images"
     counts = ", ".join(f"{count} {name}" for name, count in run.counts.items() if count)
     yield "Data", f"{len(index)} {source} from {index.root}: {counts}"
-    how = "made in" if images.built else "opened from"
-    size, least = run.settings["data"]["batch_size"], run.least
-    if (rest := run.counts["train"] % size) and rest < least:
-        yield "Batches", f"of {size} images; the last of each epoch, of {rest}, is left out (data.drop_last)"
-    if run.counts["train"] < size:
-        yield "Batches", f"one of {rest} images, since data.batch_size={size} is more than the training split has"
-    yield "Cache", f"{images.megabytes():.0f} MB of decoded images {how} {images.path}"
+    how = "made in" if decoded.built else "opened from"
+    size, images = run.settings["data"]["batch_size"], run.counts["train"]
+    if left_out := images - images_used(images, size, run.min_images):
+        yield "Batches", f"of {size} images; the last of each epoch, of {left_out}, is left out (data.drop_last)"
+    if images < size:
+        yield "Batches", f"one of {images} images, since data.batch_size={size} is more than the training split has"
+    yield "Cache", f"{decoded.megabytes():.0f} MB of decoded images {how} {decoded.path}"
     yield from run.data.remarks()
     total = sum(p.numel() for p in run.model.parameters())
     trainable = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
@@ -47,9 +49,4 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
 def changes(run: TrainingRun) -> str:
     """Return the choices and keys that differ from the defaults, as they are typed; empty if there are none."""
     values = {**flat(run.settings), **run.origin.get("choices", {})}
-    return " ".join(f"{key}={shown(values.get(key))}" for key in run.origin.get("changed", ()))
-
-
-def shown(value: object) -> object:
-    """Return a value as it is typed."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return " ".join(f"{key}={as_typed(values.get(key))}" for key in run.origin.get("changed", ()))

@@ -1,24 +1,79 @@
-"""Record: the values of a run's files, from plain values."""
+"""Record: the contents of a run's files."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
+from brain_tumor_tl.reporting.study import row_for
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.run.training_run import TrainingRun
 
 PACKAGES = (
     "brain_tumor_tl", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "pillow",
 )  # fmt: skip
+
+
+def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contents of `results.json` but for `intervals` and `probabilities`.
+
+    Args:
+        run: It has been tested.
+        test_seconds: The time that the test took.
+        features: What is known of the cached features.
+    """
+    settings, rows, data = run.settings, run.recorder.rows, run.data
+    summary, matrix, classes = run.model.summarize("test"), run.model.confusion["test"], run.model.classes
+    model, method = settings["model"]["name"], settings["method"]["name"]
+    best, epoch = best_epoch(rows, data.monitored)
+    limits = [settings["trainer"][f"limit_{name}_batches"] for name in ("train", "val", "test")]
+    seconds = {name: mean_of(rows, f"seconds/{name}") for name in ("train", "test")}
+    return {
+        "schema": SCHEMA,
+        "name": settings["name"],
+        "model": model,
+        "method": method,
+        "seed": settings["seed"],
+        "accuracy": summary["accuracy"],
+        "best_accuracy": best,
+        "best_epoch": epoch,
+        "epochs": len(rows),
+        **{name: summary[name] for name in ("balanced_accuracy", "macro_f1", "loss")},
+        "classes_in_means": [name for name, row in zip(classes, matrix, strict=True) if sum(row)],
+        "per_class": per_class(summary, classes, matrix),
+        "confusion_matrix": matrix,
+        "classes": classes,
+        "seconds_per_epoch": {**seconds, "test": seconds["test"] or test_seconds},
+        "seconds_total": run.recorder.seconds_before + time.time() - run.started,
+        "features": features,
+        "protocol": protocol(
+            {**data.describe_split(), "nearest_neighbour": data.nearest_neighbour()},
+            run.counts,
+            data.monitored,
+            data.protocol.stratified,
+            synthetic=run.synthetic,
+            limited=any(limit is not None for limit in limits),
+            evaluated=best is not None,
+        ),
+        "study": row_for(model, method),
+        **run.origin,
+        "config": settings,
+        "environment": run.environment(),
+    }
 
 
 def prediction_columns(classes: Sequence[str]) -> list[str]:
@@ -170,3 +225,14 @@ def git_commit(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
+
+
+def as_typed(value: Any) -> str:
+    """Return a setting's value as it is written in YAML and on the command line.
+
+    >>> as_typed(None), as_typed(True), as_typed([["a", "b"], 1])
+    ('null', 'true', '[[a,b],1]')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

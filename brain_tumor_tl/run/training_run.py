@@ -29,9 +29,7 @@ from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
-from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.predictions import read_units
-from brain_tumor_tl.reporting.study import row_for
 from brain_tumor_tl.run import batching, factory, hardware, record
 from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
@@ -68,16 +66,16 @@ class TrainingRun:
         self.settings, self.folder, self.resume, self.started = settings, folder, resume, time.time()
         self.origin = dict(origin or {})
         self.compute = factory.set_up_compute(settings["trainer"], settings["method"], settings["data"]["augment"])
+        self.data = factory.make_data(settings["data"], settings["seed"], self.compute.channels_last)
         # The seed's random numbers go to the network's weights, then the new head's: nothing may draw any in between.
         L.seed_everything(settings["seed"], verbose=False)
-        network, self.width = factory.make_network(settings, self.compute.channels_last)
+        network, self.width = factory.make_network(settings, self.data.monitored, self.compute.channels_last)
         weights_digest = state_digest(network.backbone)
         factory.provide(settings["data"])
-        self.data = factory.make_data(settings["data"], settings["seed"], self.compute.channels_last)
         self.data.setup()
         self.synthetic = (self.data.index.root / NOTICE_FILE).is_file()
         self.counts = {name: len(getattr(self.data.split, name)) for name in ("train", "val", "test")}
-        classes, monitored = [names[0] for names in settings["data"]["classes"]], self.data.monitored
+        classes, monitored = list(self.data.index.classes), self.data.monitored
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
         self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", settings["method"]["freeze"])
@@ -87,8 +85,8 @@ class TrainingRun:
         self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
         devices = self.trainer.world_size
-        self.least = batching.least_images(settings, network.backbone, self.counts["train"], devices)
-        self.blocks = batching.make_blocks(settings, self.compute, self.data, devices, self.least)
+        self.min_images = batching.images_needed(settings, network.backbone, self.counts["train"], devices)
+        self.blocks = batching.make_blocks(settings, self.compute, self.data, devices, self.min_images)
         self.model = factory.make_model(settings, network, self.data, self.blocks)
         self.digests = {
             "config": config_digest(settings),
@@ -101,8 +99,8 @@ class TrainingRun:
         """Fit, test, and write the run's folder; `results.json` comes last. Return its contents."""
         if self.trainer.is_global_zero:
             self.describe()
-        kept, features = self.kept_features() if self.compute.caches_features else (None, {"cached": False})
-        training, monitored, test = self.sources(kept)
+        features, about = self.cached_features() if self.compute.caches_features else (None, {"cached": False})
+        training, monitored, test = self.sources(features)
         last = self.checkpoints.last_path
         if self.resume:
             log.info(f"Resume    from {last}")
@@ -119,7 +117,7 @@ class TrainingRun:
                 self.trainer.validate(self.model, monitored, verbose=False)
         except SystemExit as end:  # how Lightning passes on an interrupt, after it has closed loggers and processes
             raise KeyboardInterrupt from end
-        return self.finish(test_seconds, features) if self.trainer.is_global_zero else {}
+        return self.finish(test_seconds, about) if self.trainer.is_global_zero else {}
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and print what it will do."""
@@ -135,15 +133,15 @@ class TrainingRun:
             log.warning(f"{len(rows)} file(s) left out, listed in {self.folder / 'bad_files.csv'}")
         for logger in self.tensorboards():
             logger.experiment.add_text("config", f"```yaml\n{text}```")
-        for name, told in introduction(self):
-            log.info(f"{name:<10}{told}")
+        for title, sentence in introduction(self):
+            log.info(f"{title:<10}{sentence}")
 
     def environment(self) -> dict[str, Any]:
         """Return the contents of `environment.json`."""
         device = {"device": hardware.device_name(self.device), "threads": torch.get_num_threads()}
         return {**record.environment(), **device, **vars(self.compute), "digests": self.digests}
 
-    def kept_features(self) -> tuple[Tensor, dict[str, Any]]:
+    def cached_features(self) -> tuple[Tensor, dict[str, Any]]:
         """Return the frozen backbone's features of all images, and `features` of `results.json`."""
         started, compute, model = time.perf_counter(), self.compute, self.settings["model"]
         key = digest_of(
@@ -168,26 +166,26 @@ class TrainingRun:
         log.info(f"Features  {how} in {seconds:.1f} s, {found.megabytes():.0f} MB in {found.path}")
         return torch.from_numpy(found.array), {"cached": True, "computed_now": found.built, "seconds": seconds}
 
-    def sources(self, kept: Tensor | None) -> tuple[Batches, Batches, Batches]:
+    def sources(self, features: Tensor | None) -> tuple[Batches, Batches, Batches]:
         """Return the training, the monitored and the test split as the Trainer gets them.
 
         Args:
-            kept: Features of all images, to train on in their place; None for images, augmented in training.
+            features: Those of all images, to train on in their place; None for images, augmented in training.
         """
         data, split = self.data, self.data.split
-        prepare, augment = (data.normalize, data.prepare_training) if kept is None else (None, None)
-        inputs = resident(data.pixels if kept is None else kept, self.device)
-        everything = data.batches(inputs, self.trainer, prepare, from_disk=kept is None)
-        many = batching.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
+        prepare, augment = (data.normalize, data.prepare_training) if features is None else (None, None)
+        inputs = resident(data.pixels if features is None else features, self.device)
+        everything = data.batches(inputs, self.trainer, prepare, from_disk=features is None)
+        size = batching.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
         training = everything.of(
             split.train,
             prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images
             epoch=lambda: int(self.trainer.current_epoch),
             in_blocks=self.blocks is not None,
-            least=self.least,
+            min_images=self.min_images,
         )
-        monitored = everything.of(getattr(split, data.monitored), batch_size=many)
-        return training, monitored, everything.of(split.test, batch_size=many)
+        monitored = everything.of(getattr(split, data.monitored), batch_size=size)
+        return training, monitored, everything.of(split.test, batch_size=size)
 
     def complete_checkpoints(self) -> None:
         """Add the frozen backbone to the checkpoints, which leave it out during training."""
@@ -202,12 +200,12 @@ class TrainingRun:
             content = torch.load(self.checkpoints.best_path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(content["state_dict"])
 
-    def finish(self, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, test_seconds: float, about_features: Mapping[str, Any]) -> dict[str, Any]:
         """Write predictions, figures, TensorBoard's final values and `results.json`; return the contents of the last.
 
         Args:
             test_seconds: The time that the test took.
-            features: `features` of `results.json`.
+            about_features: `features` of `results.json`.
         """
         monitored, classes = self.data.monitored, self.model.classes
         logits, labels, positions = self.outputs("test")
@@ -216,7 +214,7 @@ class TrainingRun:
         if trial := self.origin.get("trial"):
             trial["value"] = record.best_value(self.recorder.rows, trial["metric"])
         results = {
-            **self.results(test_seconds, features),
+            **record.results(self, test_seconds, about_features),
             "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
             "probabilities": run_probabilities(logits, labels, classes, validation),
         }
@@ -243,46 +241,6 @@ class TrainingRun:
         """Return the run's TensorBoard logs."""
         return [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
-    def results(self, test_seconds: float, features: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the contents of `results.json` but for `intervals` and `probabilities`."""
-        settings, rows, summary = self.settings, self.recorder.rows, self.model.summarize("test")
-        model, method, matrix = settings["model"]["name"], settings["method"]["name"], self.model.confusion["test"]
-        best, epoch = record.best_epoch(rows, self.data.monitored)
-        limits = [settings["trainer"][f"limit_{name}_batches"] for name in ("train", "val", "test")]
-        seconds = {name: record.mean_of(rows, f"seconds/{name}") for name in ("train", "test")}
-        return {
-            "schema": SCHEMA,
-            "name": settings["name"],
-            "model": model,
-            "method": method,
-            "seed": settings["seed"],
-            "accuracy": summary["accuracy"],
-            "best_accuracy": best,
-            "best_epoch": epoch,
-            "epochs": len(rows),
-            **{name: summary[name] for name in ("balanced_accuracy", "macro_f1", "loss")},
-            "classes_in_means": [name for name, row in zip(self.model.classes, matrix, strict=True) if sum(row)],
-            "per_class": record.per_class(summary, self.model.classes, matrix),
-            "confusion_matrix": matrix,
-            "classes": self.model.classes,
-            "seconds_per_epoch": {**seconds, "test": seconds["test"] or test_seconds},
-            "seconds_total": self.recorder.seconds_before + time.time() - self.started,
-            "features": features,
-            "protocol": record.protocol(
-                {**self.data.describe_split(), "nearest_neighbour": self.data.nearest_neighbour()},
-                self.counts,
-                self.data.monitored,
-                self.data.protocol.stratified,
-                synthetic=self.synthetic,
-                limited=any(limit is not None for limit in limits),
-                evaluated=best is not None,
-            ),
-            "study": row_for(model, method),
-            **self.origin,
-            "config": settings,
-            "environment": self.environment(),
-        }
-
 
 def check_same_inputs(path: Path, digests: Mapping[str, str]) -> None:
     """Raise a ValueError if an interrupted run would resume with other images, another split or other weights.
@@ -295,6 +253,6 @@ def check_same_inputs(path: Path, digests: Mapping[str, str]) -> None:
     changed = [name for name in ("data", "split", "weights") if before.get(name, digests[name]) != digests[name]]
     if changed:
         raise ValueError(
-            f"The run in {path.parent} can't go on, since its {' and '.join(changed)} changed. "
+            f"The run in {path.parent} can't be resumed, since its {' and '.join(changed)} changed. "
             "Restore what it began with, or train anew with force=true."
         )

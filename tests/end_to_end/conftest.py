@@ -9,8 +9,9 @@ from typing import Any
 import hydra
 import pytest
 
-from brain_tumor_tl.cli.checks import check
+from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.config import conf_dir
+from brain_tumor_tl.cli.run_names import origin_of
 from brain_tumor_tl.cli.train import train
 from brain_tumor_tl.data.sources.phantom import write_phantoms
 
@@ -58,9 +59,8 @@ def run_train(small_job: list[str]) -> Train:
     def run(folder: Path, *overrides: str) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra.compose("train", [*small_job, *overrides])
-        check(config)
         folder.mkdir(parents=True, exist_ok=True)
-        return train(config, folder)
+        return train(checked_settings(config), folder, origin_of(config))
 
     return run
 

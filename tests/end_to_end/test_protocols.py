@@ -23,7 +23,7 @@ def test_train__folds_join(run_train: Train, tmp_path: Path) -> None:
     joined = join_folds([(run, read_csv(tmp_path / str(fold) / "predictions.csv")) for run, fold in runs])
 
     assert len(joined.rows) == 48
-    assert joined.by_fold == pytest.approx([run["accuracy"] for run, _ in runs])
+    assert joined.accuracy == pytest.approx(sum(run["accuracy"] for run, _ in runs) / 2)
     assert all(run["name"].startswith(f"shufflenet_v2_x0_5-frozen-s0-random-f{fold}-") for run, fold in runs)
     assert {row["fold"] for row in read_csv(tmp_path / "1" / "split.csv")} == {"1"}
 

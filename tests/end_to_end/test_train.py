@@ -223,18 +223,27 @@ def test_train__same_seed_same_bits(method: str, run_train: Train, trained: Trai
     assert figures(first) != figures(tmp_path / "other")
 
 
+EPOCHS = "trainer.max_epochs={}"
+PLATEAU = (  # no epoch is better by ten times, so the rate is cut after the third, when it is counted across the resume
+    "scheduler.name=ReduceLROnPlateau", "+scheduler.options.patience=2", "+scheduler.options.threshold=10",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "overrides",
+    ("rates", "overrides"),
     [
-        ("method=frozen",),
-        ("method=finetune", "model.name=mnasnet0_5", "recipe=onecycle", "data.batch_size=8", "trainer.max_epochs=3"),
+        (1, ("method=frozen",)),
+        (3, ("method=finetune", "model.name=mnasnet0_5", "recipe=onecycle", "data.batch_size=8", EPOCHS.format(3))),
+        (2, ("method=frozen", "data.val_fraction=0.2", *PLATEAU, EPOCHS.format(4))),
     ],
-    ids=["frozen", "finetune-with-dropout-and-schedule"],
+    ids=["frozen", "finetune-with-dropout-and-schedule", "plateau"],
 )
 def test_train__resumed_run_ends_as_an_uninterrupted_one(
-    overrides: tuple[str, ...], run_train: Train, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    rates: int, overrides: tuple[str, ...], run_train: Train, trained: Trained, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     whole = trained(*overrides)
+    assert len({row["learning_rate"] for row in figures(whole)}) == rates
     real = EpochRecorder.on_train_epoch_start
 
     def cut(self: EpochRecorder, trainer: Any, pl_module: Any) -> None:
@@ -376,7 +385,7 @@ def test_train__cut_run_refuses_other_images(
     (tmp_path / "run" / "results.json").unlink()
     changed = next(root.rglob("*.png"))
     Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed)
-    with pytest.raises(ValueError, match=r"can't go on, since its data changed.*force=true"):
+    with pytest.raises(ValueError, match=r"can't be resumed, since its data changed.*force=true"):
         run_train(tmp_path / "run", "method=frozen", f"data.root={root}", "trainer.max_epochs=1")
 
 

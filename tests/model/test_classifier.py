@@ -21,7 +21,7 @@ from torchvision import models
 
 from brain_tumor_tl.model.backbone import build_network
 from brain_tumor_tl.model.classifier import TumorClassifier
-from brain_tumor_tl.model.metrics import of_all_processes
+from brain_tumor_tl.model.metrics import gather_outputs
 from brain_tumor_tl.model.optim import HEADLINES
 from brain_tumor_tl.model.steps import Blocks, make_capturable
 
@@ -409,7 +409,7 @@ def test_init__a_network_built_before_is_taken_as_it_is() -> None:
     assert "network" not in model.hparams
 
 
-def test_of_all_processes__shares_of_any_size_come_together(tmp_path: Path) -> None:
+def test_gather_outputs__shares_of_any_size_come_together(tmp_path: Path) -> None:
     """Two processes hold 3 and 2 images; each gets all five, in the order of ranks."""
     context = multiprocessing.get_context("fork")  # to start Python and import torch would take most of the time
     processes = [context.Process(target=gather_and_check, args=(rank, str(tmp_path / "store"))) for rank in (0, 1)]
@@ -423,7 +423,7 @@ def test_of_all_processes__shares_of_any_size_come_together(tmp_path: Path) -> N
 def gather_and_check(rank: int, store: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     mine = torch.arange(3) if rank == 0 else torch.arange(3, 5)
-    logits, labels, positions = of_all_processes([(mine[:, None].float(), 10 * mine, mine)])
+    logits, labels, positions = gather_outputs([(mine[:, None].float(), 10 * mine, mine)])
     assert logits.tolist() == [[0.0], [1.0], [2.0], [3.0], [4.0]]
     assert (labels.tolist(), positions.tolist()) == ([0, 10, 20, 30, 40], [0, 1, 2, 3, 4])
     torch.distributed.destroy_process_group()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -117,6 +118,17 @@ def test_make_capturable__schedulers_still_move_the_rate() -> None:
         other.step()
         assert optimizer.param_groups[0]["lr"] is held
         assert float(held) == pytest.approx(expected.param_groups[0]["lr"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "warned"), [("SGD", True), ("Adam", False)])
+def test_init__an_optimizer_that_no_graph_can_hold_is_told(
+    name: str, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("brain_tumor_tl.model.steps.make_capturable", Mock())
+    optimizer = getattr(torch.optim, name)(network().parameters(), lr=0.1)
+    optimizer.param_groups[0]["params"] = [Mock(device=torch.device("cuda"))]
+    assert stepper(network(), optimizer, graphs=True).graphs is not warned
+    assert ("can't be a CUDA graph and run one by one: SGD with these options" in caplog.text) == warned
 
 
 @pytest.mark.gpu

@@ -1,19 +1,49 @@
-"""A network of one weight and a Trainer for it, with what the callbacks expect of a module."""
+"""Settings of a run, its log, and a network of one weight with a Trainer for the callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from brain_tumor_tl.cli.help import composed
+from brain_tumor_tl.console import log, run_log
+
 Fit = Callable[..., L.Trainer]
+
+
+@pytest.fixture(scope="session")
+def composed_settings() -> dict[str, Any]:
+    config = composed(["method=frozen", "data=phantom", "trainer=cpu"])
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+
+
+@pytest.fixture
+def settings(composed_settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a frozen run on a processor, which a test may change."""
+    return copy.deepcopy(composed_settings)
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What goes to the run's log."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    with run_log(None, quiet=True):
+        log.addHandler(handler)
+        yield found
+    log.removeHandler(handler)
 
 
 class TinyModule(L.LightningModule):

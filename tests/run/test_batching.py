@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from torch import nn
 
-from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.model.backbone import build
 from brain_tumor_tl.run import batching
 from brain_tumor_tl.run.factory import Compute
@@ -19,19 +17,6 @@ from brain_tumor_tl.run.factory import Compute
 CPU = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
 CACHED = Compute("cpu", "32-true", True, False, caches_features=True, fuses_norms=True)
 GPU = Compute("cuda", "bf16-mixed", True, False, caches_features=False, fuses_norms=False)
-
-
-@pytest.fixture(scope="module")
-def composed_settings() -> dict[str, Any]:
-    config = composed(["method=frozen", "data=phantom", "trainer=cpu"])
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-
-
-@pytest.fixture
-def settings(composed_settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a frozen run on a processor, which a test may change."""
-    return copy.deepcopy(composed_settings)
-
 
 SIZES = {
     "processor": (CPU, {}, 32),
@@ -81,8 +66,27 @@ def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
     assert (features.graphs, images.graphs) == (False, False)  # unless asked for
     assert batching.make_blocks(settings, CPU, data, world_size=1) is None
     assert batching.make_blocks(settings, GPU, data, world_size=2) is None
-    in_16_bits = Compute("cuda", "16-mixed", True, False, caches_features=False, fuses_norms=False)
+    in_16_bits = replace(GPU, precision="16-mixed")
     assert batching.make_blocks(settings, in_16_bits, data, world_size=1) is None  # its scaler looks at each step
+
+
+WITHOUT_GRAPHS: dict[str, tuple[Compute, dict[str, Any], bool]] = {
+    "processor": (CACHED, {}, True),
+    "clipping": (GPU, {"gradient_clip_val": 0.5}, True),
+    "gpu": (GPU, {}, False),
+    "auto": (CACHED, {"cuda_graphs": "auto"}, False),
+}
+
+
+@pytest.mark.parametrize(("compute", "flags", "warned"), WITHOUT_GRAPHS.values(), ids=WITHOUT_GRAPHS)
+def test_make_blocks__cuda_graphs_that_can_not_be_are_no_silent_fallback(
+    compute: Compute, flags: dict[str, Any], warned: bool, settings: dict[str, Any], messages: list[str]
+) -> None:
+    settings["trainer"] |= {"cuda_graphs": True} | flags
+    data = Mock()
+    data.split.train = np.arange(100)
+    batching.make_blocks(settings, compute, data, world_size=1)
+    assert any("can't be a CUDA graph and run one by one: that takes one GPU" in text for text in messages) == warned
 
 
 def small_resnet() -> nn.Module:
@@ -104,10 +108,12 @@ LEAST: dict[str, tuple[dict[str, Any], int, int, int]] = {  # data, images, devi
 
 
 @pytest.mark.parametrize(("data", "images", "devices", "expected"), LEAST.values(), ids=LEAST)
-def test_least_images(data: dict[str, Any], images: int, devices: int, expected: int, settings: dict[str, Any]) -> None:
+def test_images_needed(
+    data: dict[str, Any], images: int, devices: int, expected: int, settings: dict[str, Any]
+) -> None:
     settings["data"] |= {"image_size": 32, "drop_last": "auto"} | data
     settings["method"]["freeze"] = False
-    assert batching.least_images(settings, small_resnet(), images, devices) == expected
+    assert batching.images_needed(settings, small_resnet(), images, devices) == expected
 
 
 NO_BATCH: dict[str, tuple[dict[str, Any], int, int, str]] = {
@@ -126,23 +132,23 @@ NO_BATCH: dict[str, tuple[dict[str, Any], int, int, str]] = {
 
 
 @pytest.mark.parametrize(("data", "images", "devices", "match"), NO_BATCH.values(), ids=NO_BATCH)
-def test_least_images__no_batch_to_train_on(
+def test_images_needed__no_batch_to_train_on(
     data: dict[str, Any], images: int, devices: int, match: str, settings: dict[str, Any]
 ) -> None:
     settings["data"] |= {"image_size": 32, "drop_last": "auto"} | data
     settings["method"]["freeze"] = False
     with pytest.raises(ValueError, match=match):
-        batching.least_images(settings, small_resnet(), images, devices)
+        batching.images_needed(settings, small_resnet(), images, devices)
 
 
-def test_least_images__a_frozen_backbone_trains_on_one(settings: dict[str, Any]) -> None:
+def test_images_needed__a_frozen_backbone_trains_on_one(settings: dict[str, Any]) -> None:
     settings["data"] |= {"image_size": 32, "batch_size": 5, "drop_last": "auto"}
-    assert batching.least_images(settings, small_resnet(), 26, 1) == 1
+    assert batching.images_needed(settings, small_resnet(), 26, 1) == 1
 
 
 def test_make_blocks__without_the_batch_that_is_left_out(settings: dict[str, Any]) -> None:
     settings["data"]["batch_size"] = 5
     data = Mock()
     data.split.train = np.arange(26)
-    steps = [batching.make_blocks(settings, GPU, data, 1, least).steps for least in (1, 2, 5)]  # type: ignore[union-attr]
+    steps = [batching.make_blocks(settings, GPU, data, 1, min_images).steps for min_images in (1, 2, 5)]  # type: ignore[union-attr]
     assert steps == [6, 5, 5]

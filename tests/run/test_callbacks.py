@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.data import DataLoader, TensorDataset
 
-from brain_tumor_tl.console import log, run_log
 from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
 from brain_tumor_tl.run import callbacks
@@ -160,19 +158,26 @@ def test_epoch_recorder__no_figure_of_an_epoch_without_evaluation(
 
 
 def test_epoch_recorder__no_figure_without_a_matrix(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise AssertionError("a figure is drawn")
+    drawn: list[Any] = []
+    monkeypatch.setattr("brain_tumor_tl.run.callbacks.confusion_figure", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr("brain_tumor_tl.run.callbacks.pixels", lambda figure: np.zeros((1, 1, 3), np.uint8))
+    loggers = {"logger": TensorBoardLogger(tmp_path, name="", version="tensorboard"), "log_every_n_steps": 1}
 
-    monkeypatch.setattr("brain_tumor_tl.run.callbacks.confusion_figure", fail)
+    fit(recorder(tmp_path, confusion_every=0), epochs=2, **loggers)
+    fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0, **loggers)
+    assert drawn == []
+    fit(recorder(tmp_path, confusion_every=2), epochs=3, **loggers)
+    assert len(drawn) == 1
 
-    fit(recorder(tmp_path, confusion_every=0), epochs=2)
-    fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0)
 
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_now__waits_for_a_gpu_to_finish(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: 12.5)
 
-def test_now__goes_forward() -> None:
-    before = now(torch.device("cpu"))
-
-    assert now(torch.device("cpu")) >= before
+    assert now(torch.device(kind)) == 12.5
+    assert waited == ([torch.device("cuda")] if kind == "cuda" else [])
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc on this system")
@@ -192,7 +197,6 @@ def test_memory_megabytes__gpu() -> None:
     block = torch.empty(10_000_000, dtype=torch.uint8, device=device)
 
     assert memory_megabytes(device) >= block.numel() / 1e6
-    assert now(device) > 0
 
 
 def test_state_dict__a_resumed_run_remembers_the_time_and_rows_of_its_first_leg(tmp_path: Path) -> None:
@@ -328,18 +332,6 @@ def progress(folder: Path) -> list[L.Callback]:
     """Return a recorder of `TinyModule` and the progress bar that shows its rows."""
     rows = recorder(folder)
     return [rows, ProgressBar(rows)]
-
-
-@pytest.fixture
-def messages() -> Iterator[list[str]]:
-    """What goes to the run's log."""
-    found: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    with run_log(None, quiet=True):
-        log.addHandler(handler)
-        yield found
-    log.removeHandler(handler)
 
 
 @pytest.fixture

@@ -139,7 +139,9 @@ def test_epochs_saved__a_damaged_file_is_named_and_what_is_safe(
     path = resumed.last_path.with_name(name)
     other = "best.ckpt" if name == "last.ckpt" else "last.ckpt"
     damage(path)
-    with pytest.raises(ValueError, match=rf"can't go on from .*{name}: {why}\. metrics\.csv and {other} .*force=true"):
+    with pytest.raises(
+        ValueError, match=rf"can't be resumed from .*{name}: {why}\. metrics\.csv and {other} .*force=true"
+    ):
         resumed.epochs_saved(network(), needs_best=True)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -17,7 +16,6 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from sklearn.utils.class_weight import compute_class_weight
 
-from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.run import factory, hardware
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
 from brain_tumor_tl.run.checkpoints import Checkpoints
@@ -25,21 +23,6 @@ from brain_tumor_tl.run.factory import Compute
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SLURM = "hydra_plugins.brain_tumor_tl_slurm.SlurmLauncher"
-CPU = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
-CACHED = Compute("cpu", "32-true", True, False, caches_features=True, fuses_norms=True)
-GPU = Compute("cuda", "bf16-mixed", True, False, caches_features=False, fuses_norms=False)
-
-
-@pytest.fixture(scope="module")
-def composed_settings() -> dict[str, Any]:
-    config = composed(["method=frozen", "data=phantom", "trainer=cpu"])
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-
-
-@pytest.fixture
-def settings(composed_settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a frozen run on a processor, which a test may change."""
-    return copy.deepcopy(composed_settings)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +39,8 @@ def configure(mode: RunMode, launcher: str) -> None:
 def make_trainer(settings: dict[str, Any], folder: Path) -> Any:
     recorder = EpochRecorder(folder, "val", ["a", "b"], 0)
     checkpoints = Checkpoints(folder / "checkpoints", "val/accuracy", frozen=True)
-    return factory.make_trainer(settings["trainer"], CPU, folder, recorder, checkpoints)
+    compute = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
+    return factory.make_trainer(settings["trainer"], compute, folder, recorder, checkpoints)
 
 
 CASES = {
@@ -169,7 +153,15 @@ def test_make_network__what_does_not_fit_fails_here(
     settings["model"] |= {"name": "vgg11", "weights": None} if key[1] == "image_size" else {"weights": None}
     settings[key[0]][key[1]] = value
     with pytest.raises(ValueError, match=match):
-        factory.make_network(settings, channels_last=False)
+        factory.make_network(settings, "val", channels_last=False)
+
+
+def test_make_data__the_folder_must_be_there_if_nothing_fills_it_D22(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A run makes its data module before it downloads weights."""
+    data = settings["data"] | {"root": str(tmp_path / "typo")}
+    with pytest.raises(FileNotFoundError, match=r"Expected a folder of images at .*typo, found nothing"):
+        factory.make_data(data | {"source": "folder"}, seed=0, channels_last=False)
+    factory.make_data(data | {"source": "phantom"}, seed=0, channels_last=False)
 
 
 def test_provide__draws_phantoms_once(settings: dict[str, Any], tmp_path: Path) -> None:

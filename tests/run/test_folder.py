@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from brain_tumor_tl.cli.help import composed
-from brain_tumor_tl.cli.keys import keys
+from brain_tumor_tl.cli.keys import declared
 from brain_tumor_tl.reporting.discover import FAILURE
 from brain_tumor_tl.run.folder import (
     WITHOUT_EFFECT,
@@ -32,7 +32,7 @@ from brain_tumor_tl.run.folder import (
 Settings = dict[str, Any]
 MakeRun = Callable[..., Path]
 
-WITH_EFFECT = [key.path for key in keys() if has_effect(key.path)]
+WITH_EFFECT = [path for path in declared() if has_effect(path)]
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +196,9 @@ def test_config_digest__differs_with_effect(path: str, settings: Settings) -> No
 
 
 def test_config_digest__every_key_is_one_or_the_other() -> None:
-    declared = {key.path for key in keys()}
-    tables = {path.rpartition(".")[0] for path in declared}
+    tables = {path.rpartition(".")[0] for path in declared()}
 
-    assert set(WITHOUT_EFFECT) <= declared | tables
+    assert set(WITHOUT_EFFECT) <= set(declared()) | tables
     assert len(WITH_EFFECT) > 40
     assert not set(WITH_EFFECT) & set(WITHOUT_EFFECT)
 
@@ -376,7 +375,7 @@ def test_note_failure__why_a_run_failed(make_run: MakeRun, settings: Settings) -
 
 
 def test_flat__agrees_with_the_schema(settings: Settings) -> None:
-    assert set(flat(settings)) == {key.path for key in keys()}
+    assert set(flat(settings)) == set(declared())
     assert flat(yaml.safe_load("a: {b: {}, c: [1]}\nd: 2")) == {"a.b": {}, "a.c": [1], "d": 2}
 
 

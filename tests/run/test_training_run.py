@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from brain_tumor_tl.console import log, run_log
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.run.callbacks import EpochRecorder
 from brain_tumor_tl.run.checkpoints import Checkpoints
@@ -27,18 +28,6 @@ def settings(finished_runs: dict[str, Path]) -> Settings:
     """The settings of a finished frozen run, whose images and features are cached; a test may change them."""
     loaded: Settings = yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text())
     return copy.deepcopy(loaded)
-
-
-@pytest.fixture
-def messages() -> Iterator[list[str]]:
-    """What goes to the run's log."""
-    found: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    with run_log(None, quiet=True):
-        log.addHandler(handler)
-        yield found
-    log.removeHandler(handler)
 
 
 def test_train__a_resume_takes_back_what_tensorboard_has_of_later_epochs_E01(
@@ -79,7 +68,7 @@ def test_init__a_damaged_checkpoint_is_named_before_any_work_T10(
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    with pytest.raises(ValueError, match=r"can't go on from .*last\.ckpt: it is damaged\. .*force=true"):
+    with pytest.raises(ValueError, match=r"can't be resumed from .*last\.ckpt: it is damaged\. .*force=true"):
         TrainingRun(settings, tmp_path / "run", resume=True)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
@@ -98,7 +87,7 @@ def test_train__a_last_batch_of_one_image_is_left_out_and_told_P8(
     settings["data"] |= {"image_size": 32, "val_fraction": 0.0, "batch_size": 50}
     settings["trainer"]["max_epochs"] = 1
     run = TrainingRun(settings, tmp_path)
-    assert (run.counts["train"], run.least) == (51, 2)
+    assert (run.counts["train"], run.min_images) == (51, 2)
 
     run.train()
 
@@ -123,3 +112,29 @@ def test_train__stops_at_a_loss_that_is_not_finite(settings: Settings, tmp_path:
     with pytest.raises(ValueError, match=r"The loss is not a finite number since epoch \d.*lower optimizer\.lr"):
         TrainingRun(settings, tmp_path).train()
     assert not (tmp_path / "results.json").exists()
+
+
+KEYS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "tf32": lambda patch: patch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32),
+    "deterministic": lambda patch: patch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True),
+    "torch": lambda patch: patch.setattr(torch, "__version__", "0.0"),
+    "unchanged": lambda patch: None,
+}
+
+
+@pytest.mark.parametrize("change", KEYS)
+def test_cached_features__the_key_holds_all_that_changes_their_bits(
+    change: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def opened(backbone: Any, batches: Any, shape: tuple[int, int], *, key: str, **_: Any) -> Any:
+        keys.append(key)
+        return Mock(array=np.zeros(shape, np.float32), built=False, **{"megabytes.return_value": 0.0})
+
+    monkeypatch.setattr("brain_tumor_tl.run.training_run.load_features", opened)
+    run = TrainingRun(settings, tmp_path)
+    run.cached_features()
+    KEYS[change](monkeypatch)
+    run.cached_features()
+    assert (keys[0] == keys[1]) == (change == "unchanged")
