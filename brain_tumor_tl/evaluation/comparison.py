@@ -129,8 +129,8 @@ def compare_with_best(
         level: 0.95 allows any false difference in at most 5 % of tables.
 
     Returns:
-        By name: `accuracy`, `best` for each run of the highest accuracy, the corrected `p_value` against the best (None
-        for the first of the best), and `tied_with_best` if the difference is not significant.
+        By name: `accuracy`, the corrected `p_value` against the best (None for the first of the highest accuracy), and
+        `tied_with_best` if the difference is not significant.
 
     Raises:
         ValueError: The runs are not on the same images.
@@ -145,7 +145,6 @@ def compare_with_best(
         p_value = p_values.get(frozenset((name, best)))  # None for the best itself
         table[name] = {
             "accuracy": accuracy[name],
-            "best": accuracy[name] == accuracy[best],
             "p_value": p_value,
             "tied_with_best": p_value is None or p_value > 1 - level,
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import stdev
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
@@ -18,15 +17,11 @@ class Joined:
     Attributes:
         rows: A row of `predictions.csv` for each image, with its `fold`, sorted by path.
         accuracy: Share of all images that were predicted correctly.
-        by_fold: Accuracy of each fold.
-        std: Sample standard deviation of `by_fold`. Folds share training images, so it is no standard error.
         nearest_neighbour: Mean of the folds' 1-NN baselines, None if one of them is not known.
     """
 
     rows: tuple[Mapping[str, Any], ...]
     accuracy: float
-    by_fold: tuple[float, ...]
-    std: float
     nearest_neighbour: float | None
 
 
@@ -46,14 +41,10 @@ def join_folds(runs: Sequence[tuple[Mapping[str, Any], Rows]]) -> Joined:
     repeated = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
     if repeated:
         raise ValueError(f"Expected each image in one fold, {len(repeated)} are in several, such as {repeated[0]}.")
-    correct = [[int(row["correct"]) for row in predictions] for _, predictions in ordered]
-    by_fold = tuple(sum(fold) / len(fold) for fold in correct)
     baselines = [run["protocol"].get("nearest_neighbour") for run, _ in runs]
     return Joined(
         tuple(sorted(rows, key=lambda row: str(row["path"]))),
-        sum(map(sum, correct)) / len(rows),
-        by_fold,
-        stdev(by_fold) if len(by_fold) > 1 else 0.0,
+        sum(int(row["correct"]) for row in rows) / len(rows),
         None if None in baselines else sum(baselines) / len(baselines),
     )
 

@@ -1,4 +1,4 @@
-"""Suspects: images whose label is contradicted by models that were not trained on them, ranked to be looked at.
+"""Suspects: images whose label is contradicted by models that were not trained on them, ranked for review.
 
 The ranking is that of confident learning (Northcutt et al. 2021, doi:10.1613/jair.1.12125): the margin between the
 label's probability and that of the most probable other class. It orders images for a reader; it counts no errors, since

@@ -36,7 +36,7 @@ def checklist_table(results: Mapping[str, Any], runs: int = 1) -> Table:
 
     Args:
         results: Content of its `results.json`.
-        runs: Number of runs that it stands for.
+        runs: Number of runs in its group.
 
     Raises:
         ValueError: `results.json` lacks a key that an answer needs.
@@ -59,7 +59,7 @@ def checklist_table(results: Mapping[str, Any], runs: int = 1) -> Table:
 
 
 def derived(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what answers need beside the keys of `results.json`."""
+    """Return what answers need in addition to the keys of `results.json`."""
     matrix, protocol = results["confusion_matrix"], results["protocol"]
     total = sum(map(sum, matrix))
     interval, unit = recommended(results.get("intervals") or {})

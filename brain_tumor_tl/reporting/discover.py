@@ -11,22 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor_tl.files import read_json
+from brain_tumor_tl.reporting.schema_1 import upgrade_results
 
-SCHEMA = 2  # of results.json; raise it when a key changes its name or meaning, and upgrade older files in `upgrade`
-SCHEMA_1_NAMES = {
-    "watched": "monitored",
-    "groups_on_two_sides": "groups_in_several_splits",
-    "patients_on_two_sides": "patients_in_several_splits",
-}
-# Settings that schema 1 lacked, with the values that stand for what its runs did; none changes a run's numbers.
-SCHEMA_1_LACKED: dict[str, dict[str, Any]] = {
-    "data": {
-        "patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto", "drop_last": "auto",
-    },
-    "scheduler": {"monitor": None},
-    "trainer": {"cuda_graphs": False},
-}  # fmt: skip
-SCHEMA_1_DEFAULTS = (("patients", None), ("cuda_graphs", "auto"))  # replaced by those above; no GPU has run a graph yet
+SCHEMA = (
+    2  # of results.json; raise it when a key changes its name or meaning, and upgrade older files as schema_1.py does
+)
 SWEEP_FILE = "sweep.json"
 FAILURE = "error.txt"  # why a run failed, in its folder
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
@@ -55,7 +44,7 @@ class Unfinished:
     Attributes:
         name: Its name.
         state: `waiting`, `running`, `cut`, `failed`, `skipped`, `interrupted`, `pruned`, `missing`, `unreadable`,
-            or `cut or running` if neither a sweep nor a lock tells which.
+            or `cut or running` if neither a sweep nor a lock shows which.
         folder: Its folder.
         reason: What went wrong, if known.
         epochs: Number of completed epochs.
@@ -175,8 +164,8 @@ def current_state(folder: Path, job: Job) -> str:
 def unfinished_run(folder: Path, job: Job, state: str, problem: str) -> Unfinished:
     """Return a run without usable results, with what its sweep and its folder say about it."""
     status = job.get("exit_status")
-    told = folder / FAILURE
-    why = " ".join(told.read_text(encoding="utf-8").split()) if told.is_file() and state == "failed" else ""
+    failure = folder / FAILURE
+    why = " ".join(failure.read_text(encoding="utf-8").split()) if failure.is_file() and state == "failed" else ""
     reason = str(job.get("reason") or why or (f"exit status {status}" if status else ""))
     metrics = folder / "metrics.csv"
     epochs = max(metrics.read_bytes().count(b"\n") - 1, 0) if metrics.is_file() else 0
@@ -200,38 +189,7 @@ def read_results(path: Path) -> dict[str, Any]:
     wrong += [f"protocol.{key}" for key in ("synthetic", "text") if key not in (results.get("protocol") or {})]
     if wrong:
         raise ValueError(f"results.json lacks {', '.join(wrong)}")
-    return upgrade(results) if results["schema"] == 1 else results
-
-
-def upgrade(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results of schema 1 in schema 2, which renamed keys of `protocol` and `runs` of file numbers to `series`.
-
-    Its settings get the keys that it lacked, so that its runs can stand in one group with new ones.
-
-    >>> upgrade({"protocol": {"watched": "val", "split": "runs", "title": "k-fold split of whole runs"}})["protocol"]
-    {'monitored': 'val', 'split': 'series', 'title': 'k-fold split of whole series'}
-    """
-    protocol = {SCHEMA_1_NAMES.get(key, key): value for key, value in results["protocol"].items()}
-    if "title" in protocol:
-        protocol["title"] = protocol["title"].replace("runs", "series")
-    config = upgrade_settings(results.get("config") or {})
-    return {**results, "schema": SCHEMA, "protocol": runs_to_series(protocol), "config": config}
-
-
-def upgrade_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run of schema 1 with the keys that it lacked, in today's words."""
-    config = dict(config)
-    if "data" in config:
-        config["data"] = runs_to_series(config["data"])
-    for table, lacked in SCHEMA_1_LACKED.items():
-        given = (config.get(table) or {}).items()
-        config[table] = lacked | {key: value for key, value in given if (key, value) not in SCHEMA_1_DEFAULTS}
-    return config
-
-
-def runs_to_series(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the value `runs`, of `split` and `fold_by`, replaced by `series`."""
-    return {key: "series" if value == "runs" else value for key, value in settings.items()}
+    return {**upgrade_results(results), "schema": SCHEMA} if results["schema"] == 1 else results
 
 
 def last_lines(path: Path | None, count: int = 15) -> str:

@@ -123,7 +123,7 @@ def content(report: Report) -> dict[str, Any]:
         return found
     results = [run.results for group in groups for run in group.runs]
     return found | {
-        "findings": [best(groups), *conclusion(groups)],
+        "findings": [highest_accuracy(groups), *conclusion(groups)],
         "splits": summarize_splits(results),
         "compared": any(group.study for group in groups),
         "leaderboard": leaderboard(groups),
@@ -135,15 +135,16 @@ def content(report: Report) -> dict[str, Any]:
         "comparison_method": TEST_NOTE,
         "comparisons": [(comparison_line(each), comparison_table(each)) for each in report.comparisons],
         "classes": class_tables(groups),
+        "predictions": prediction_files(report),
         "protocols": list(dict.fromkeys(each["protocol"]["text"] for each in results)),
         "environment": environment_table([each.get("environment") or {} for each in results]),
         "citation": CITATION,
     }
 
 
-def best(groups: Sequence[RunGroup]) -> str:
+def highest_accuracy(groups: Sequence[RunGroup]) -> str:
     """Return a sentence on the group with the highest accuracy."""
-    first = max(groups, key=lambda group: group.accuracy.mean if group.accuracy else 0.0)
+    first = max(groups, key=lambda group: group.accuracy.mean)
     settings = f" with {first.label}" if first.label else ""
     runs = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
     if first.folds:
@@ -152,6 +153,12 @@ def best(groups: Sequence[RunGroup]) -> str:
         runs = f" (95 % interval {between(first.interval[0])})"
     accuracy = with_std(first.accuracy)
     return f"Highest accuracy on the test split: {first.model}, {first.method}{settings}: {accuracy} %{runs}."
+
+
+def prediction_files(report: Report) -> list[str]:
+    """Return the paths of the `predictions.csv` of all runs, relative to the report's base."""
+    paths = [run.folder / "predictions.csv" for group in report.groups for run in group.runs]
+    return [Path(report.relative(path)).as_posix() for path in paths if path.is_file()]
 
 
 def environment_table(environments: Sequence[dict[str, Any]]) -> Table:

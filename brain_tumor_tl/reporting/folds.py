@@ -1,4 +1,4 @@
-"""Folds: join the finished folds of a cross-validation from their folders, or tell why they can't be joined."""
+"""Folds: join the finished folds of a cross-validation from their folders, or say why they can't be joined."""
 
 from __future__ import annotations
 

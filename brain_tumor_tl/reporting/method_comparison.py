@@ -86,12 +86,19 @@ def conclusion(groups: Sequence[RunGroup]) -> list[str]:
     better = [one.ours[0] for one in decided]
     counts = ", ".join(f"{method} for {better.count(method)}" for method in dict.fromkeys(better))
     what = "pairs of network and settings" if any(one.label for one in decided) else "networks"
-    sentences = [f"Better method, of {len(decided)} {what} with both finished: {counts}."]
-    compared = [(one.model, one.ours[0], one.study[0]) for one in decided if one.study[0]]
-    other = [f"{model} ({study} there, {ours} here)" for model, ours, study in compared if ours != study]
-    if compared:
-        agree = f"The study agrees for {len(compared) - len(other)} of {len(compared)}"
-        sentences.append(f"{agree}{'; it differs for ' if other else ''}{', '.join(other)}.")
+    several = f"Better method of {len(decided)} {what}: {counts}."
+    name = ", ".join(filter(None, (decided[0].model, decided[0].label)))
+    sentences = [several if len(decided) > 1 else f"Better method for {name}: {better[0]}.", *study_sentence(decided)]
     if any(len(group.runs) == 1 for one in decided for group in one.groups.values()):
-        sentences.append("Single runs can't tell a small lead from chance; more seeds can.")
+        sentences.append("Single runs can't show whether a small lead is more than chance; several seeds can.")
     return sentences
+
+
+def study_sentence(decided: Sequence[Comparison]) -> list[str]:
+    """Return in one sentence where the better method is the study's too; none if the study has none of the networks."""
+    compared = [(one.model, one.ours[0], one.study[0]) for one in decided if one.study[0]]
+    differing = [f"{model} ({study} there, {ours} here)" for model, ours, study in compared if ours != study]
+    agreeing = len(compared) - len(differing)
+    parts = [f"agrees for {agreeing} of {len(compared)}"] if len(compared) > 1 else ["agrees"] * agreeing
+    parts += [f"differs for {', '.join(differing)}"] if differing else []
+    return [f"The study {'; it '.join(parts)}."] if parts else []

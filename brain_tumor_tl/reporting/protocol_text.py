@@ -11,7 +11,7 @@ PATIENTS = ("patients_in_training", "known_patients")
 
 
 def describe_protocol(protocol: Protocol) -> str:
-    """Return the sentences that are shown beside every result on a split."""
+    """Return the sentences on a split that every result on it is shown with."""
     title = str(protocol["title"])
     sentences = [f"{title[:1].upper()}{title[1:]}.", describe_copies(protocol), describe_groups(protocol)]
     missing = protocol.get("missing_classes") or {}
@@ -108,7 +108,7 @@ def summarize_kind(protocols: Sequence[Protocol]) -> str:
         parts = [f"{near or identical} of {total} test images have {kind}"]
     trained, known = (span([one.get(key) for one in protocols]) for key in PATIENTS)
     of_known = f"{trained} of the {known} with a known patient have it in training"
-    parts.append("patients not known" if known is None else of_known)
+    parts.append("patients not known" if known in (None, "0") else of_known)
     accuracy = span([one.get("nearest_neighbour") for one in protocols], lambda fraction: f"{100 * fraction:.2f}")
     missing = {name for one in protocols for name in (one.get("missing_classes") or {}).get("test", [])}
     parts += [f"1-NN baseline {accuracy} %"] if accuracy else []

@@ -14,7 +14,10 @@ from brain_tumor_tl.reporting.trials import by_search
 METRICS = (
     "epochs", "accuracy", "best_accuracy", "best_epoch", "balanced_accuracy", "macro_f1", "loss", "seconds_total",
 )  # fmt: skip
-PROTOCOL = ("test_images", "identical_in_training", "copies_in_training", "copies_searched", "nearest_neighbour")
+PROTOCOL = (
+    "test_images", "identical_in_training", "copies_in_training", "copies_searched", "patients_in_training",
+    "known_patients", "nearest_neighbour",
+)  # fmt: skip
 
 
 def csv_rows(report: Report) -> list[dict[str, Any]]:

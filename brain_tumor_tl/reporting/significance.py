@@ -157,7 +157,9 @@ def comparison_line(compared: ComparisonSet) -> str:
     split = best.run.results["protocol"].get("split", "unknown")
     setting = f"{split} split, seed {', '.join(compared.seeds)}, {compared.images} images"
     line = f"{setting}: best {best.name} ({percent(best.accuracy)} %), "
+    if len(others) == 1:
+        return f"{line}{'not significantly different from' if tied else 'better than'} {others[0].name} (5 %)"
     if not tied:
-        return f"{line}better than {'the other' if len(others) == 1 else f'all {len(others)} others'} (Holm, 5 %)"
+        return f"{line}better than all {len(others)} others (Holm, 5 %)"
     names = ", ".join(tied[:FEW]) + (f" and {len(tied) - FEW} more" if len(tied) > FEW else "")
     return f"{line}not significantly different from {len(tied)} of {len(others)} others (Holm, 5 %): {names}"

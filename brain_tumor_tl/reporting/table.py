@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 EMPTY = ("", "-")
-NUMBER = re.compile(r"[-+−±]?\d[\d.,]*%?(\s*(±|\+-|to|-)\s*[\d.,]+%?)?(\s+\([^)]*\))?")
+NUMBER = re.compile(r"[-+−±]?\d[\d.,]*%?(/\d+)?(\s*(±|\+-|to|-)\s*[\d.,]+%?)?(\s+\([^)]*\)|\s+folds)?")
 
 
 @dataclass(frozen=True)

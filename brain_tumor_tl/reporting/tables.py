@@ -89,7 +89,7 @@ def unfinished_lines(runs: Sequence[Unfinished], shown: Callable[[Path], str], r
     Args:
         runs: Runs without results, by state.
         shown: Returns a path as it is to be shown.
-        reasons: Whether to tell the reasons.
+        reasons: Whether to include the reasons.
     """
     lines = []
     for state in dict.fromkeys(run.state for run in runs):

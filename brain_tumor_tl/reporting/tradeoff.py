@@ -48,7 +48,7 @@ def points(groups: Sequence[RunGroup]) -> list[Point]:
     for group in groups:
         panel = group.method if crowded else titles[id(group)]
         accuracy, seconds = group.accuracy, group.spread(seconds_per_epoch)
-        if accuracy and seconds and seconds.mean > 0:
+        if seconds and seconds.mean > 0:
             std = 100 * (accuracy.std or 0)
             found.append(Point(group.model, panel, seconds.mean, 100 * accuracy.mean, std, False))
         if row := group.study:

@@ -1,4 +1,4 @@
-"""Trials: the runs of a search, told by the validation figure that it goes by; only the chosen one's test counts."""
+"""Trials: the runs of a search by their validation metric; only the chosen one's test results are reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def by_search(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def value_of(run: Run) -> Any:
-    """Return what a search goes by; None if the trial has no finite value."""
+    """Return a trial's value of the metric that its search optimises, None if it is not finite."""
     return run.results["trial"]["value"]
 
 
@@ -43,5 +43,5 @@ def trial_table(trials: Sequence[Run]) -> Table:
     metric = trials[0].results["trial"]["metric"]
     values = [None if value_of(run) is None else f"{value_of(run):.4f}" for run in trials]
     rows = [(run.results["name"], run.results["epochs"], value) for run, value in zip(trials, values, strict=True)]
-    note = "The search goes by the validation split. Only its first run's test figures are shown."
+    note = "The search ranks its trials on the validation split. Only the first one's test results are shown."
     return make_table(f"Trials of a search by {metric}, the best first", ("trial", "epochs", metric), rows, (note,))

@@ -27,7 +27,7 @@ def folded(make_results: MakeResults, accuracies: dict[int, float]) -> RunGroup:
 
 def test_fold_table__complete(make_results: MakeResults) -> None:
     group = folded(make_results, {2: 0.7, 0: 0.9, 1: 0.8})
-    joined = Joined(({},) * 30, 0.81, (0.9, 0.8, 0.7), 0.1, 0.5)
+    joined = Joined(({},) * 30, 0.81, 0.5)
     table = fold_table([replace(group, folds=Folds(3, (), joined, [0.7, 0.9], "group"))])
 
     assert table is not None

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run
 from brain_tumor_tl.reporting.method_comparison import best_method, conclusion, method_table
@@ -44,9 +46,20 @@ def test_conclusion__names_where_the_study_differs(make_results: MakeResults) ->
         )
     )  # fmt: skip
 
-    assert first == "Better method, of 2 networks with both finished: finetune for 2."
+    assert first == "Better method of 2 networks: finetune for 2."
     assert second == "The study agrees for 1 of 2; it differs for vgg16 (frozen there, finetune here)."
-    assert third.startswith("Single runs can't tell")
+    assert third.startswith("Single runs can't show")
+
+
+@pytest.mark.parametrize(
+    ("model", "study"),
+    [("resnet18", "The study agrees."), ("vgg16", "The study differs for vgg16 (frozen there, finetune here).")],
+    ids=["agrees", "differs"],
+)
+def test_conclusion__of_one_network(model: str, study: str, make_results: MakeResults) -> None:
+    pair = (make_results(f"{model}-{method}-s0", accuracy) for method, accuracy in (("frozen", 0.7), ("finetune", 0.8)))
+
+    assert conclusion(groups_of(*pair))[:2] == [f"Better method for {model}: finetune.", study]
 
 
 def test_conclusion__synthetic_images_say_nothing_of_the_study(make_results: MakeResults) -> None:

@@ -107,6 +107,7 @@ def test_summarize_kind__patients() -> None:
     runs = [PROTOCOL | KNOWN | {"patients_in_training": trained} for trained in (320, 323)]
 
     assert "; 320 to 323 of the 327 with a known patient have it in training; " in summarize_kind(runs)
+    assert "; patients not known; " in summarize_kind([PROTOCOL | {"known_patients": 0, "patients_in_training": 0}])
 
 
 @pytest.mark.parametrize("half", [KNOWN, {"patients_in_several_splits": 0}], ids=["now", "older file"])

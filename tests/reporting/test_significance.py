@@ -68,7 +68,15 @@ def test_comparison_line__the_best_alone(tmp_path: Path, put_run: PutRun) -> Non
     put_run(tmp_path, "vgg16-finetune-s0", hits=BEST)
     (compared,), _ = comparison_sets(groups_in(tmp_path))
 
-    assert comparison_line(compared).endswith("best vgg16 finetune (95.00 %), better than the other (Holm, 5 %)")
+    assert comparison_line(compared).endswith("best vgg16 finetune (95.00 %), better than vgg16 frozen (5 %)")
+
+
+def test_comparison_line__one_other_run_is_named(tmp_path: Path, put_run: PutRun) -> None:
+    put_run(tmp_path, "vgg16-frozen-s0", hits=NEAR)
+    put_run(tmp_path, "vgg16-finetune-s0", hits=BEST)
+    (compared,), _ = comparison_sets(groups_in(tmp_path))
+
+    assert comparison_line(compared).endswith("(95.00 %), not significantly different from vgg16 frozen (5 %)")
 
 
 def test_comparison_sets__another_seed_has_other_images(tmp_path: Path, put_run: PutRun) -> None:

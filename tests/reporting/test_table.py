@@ -55,7 +55,7 @@ def test_make_table__any_values() -> None:
     ("cells", "expected"),
     [
         (["1", "2.5"], True), (["-0.5%", "-"], True), (["97.86 +- 0.4", ""], True), (["1,234"], True),
-        (["95.0 (93.1 to 96.9)"], True), (["87.85 to 92.39"], True),
+        (["95.0 (93.1 to 96.9)"], True), (["87.85 to 92.39"], True), (["5 folds", "4/5 folds", "4/5", "1"], True),
         (["1.2 s"], False), (["v1"], False), ([], False), (["-"], False),
     ],
 )  # fmt: skip

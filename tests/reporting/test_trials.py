@@ -1,4 +1,4 @@
-"""Trials: a search is told by its validation figure, and of its test figures by the chosen trial's alone."""
+"""Trials: a search is listed by its validation metric, with the test results of the chosen trial alone."""
 
 from __future__ import annotations
 
