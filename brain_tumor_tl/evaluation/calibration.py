@@ -146,11 +146,30 @@ def run_probabilities(
             The temperature is fitted on them; `calibrated` has the metrics that change with it. Both are None if there
             is none, and `no_temperature` says why.
     """
-    probabilities = softmax(logits)
-    result = {**run_ranking(labels, probabilities, classes), **quality(labels, probabilities)}
     try:
         temperature = fit_temperature(*(validation or ((), np.zeros(0, dtype=np.int64))))
     except NoTemperature as reason:
-        return {**result, "temperature": None, "no_temperature": str(reason), "calibrated": None}
-    calibrated = quality(labels, softmax(logits, temperature))
-    return {**result, "temperature": temperature, "no_temperature": None, "calibrated": calibrated}
+        return probability_metrics(logits, labels, classes, None, str(reason))
+    return probability_metrics(logits, labels, classes, temperature)
+
+
+def probability_metrics(
+    logits: ArrayLike, labels: Labels, classes: Sequence[str], temperature: float | None, reason: str | None = None
+) -> dict[str, Any]:
+    """Return what `run_probabilities` does, with a temperature that is known.
+
+    Args:
+        logits: `(N, K)`, or log probabilities.
+        labels: True class of each image, `(N,)`.
+        classes: Name of each class.
+        temperature: None if there is none.
+        reason: Why there is none.
+    """
+    probabilities = softmax(logits)
+    return {
+        **run_ranking(labels, probabilities, classes),
+        **quality(labels, probabilities),
+        "temperature": temperature,
+        "no_temperature": reason,
+        "calibrated": None if temperature is None else quality(labels, softmax(logits, temperature)),
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torchmetrics.classification as tm
 from torch import Tensor
-from torchmetrics import MetricCollection
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 
@@ -22,6 +23,9 @@ def build_metrics(classes: int) -> MetricCollection:
     Args:
         classes: Number of classes.
     """
+    import torchmetrics.classification as tm  # takes a second, and evaluations of finished runs do without
+    from torchmetrics import MetricCollection
+
     return MetricCollection({"confusion_matrix": tm.MulticlassConfusionMatrix(classes, sync_on_compute=False)})
 
 

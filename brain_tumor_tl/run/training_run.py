@@ -30,6 +30,7 @@ from brain_tumor_tl.model.features import load_features
 from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.predictions import read_units
+from brain_tumor_tl.reporting.results import prediction_columns, prediction_rows
 from brain_tumor_tl.run import batching, factory, hardware, record
 from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
@@ -218,8 +219,8 @@ class TrainingRun:
             "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
             "probabilities": run_probabilities(logits, labels, classes, validation),
         }
-        rows = record.prediction_rows(paths, classes, probabilities, labels)
-        files.write_csv(self.folder / "predictions.csv", rows, record.prediction_columns(classes))
+        rows = prediction_rows(paths, classes, probabilities, labels)
+        files.write_csv(self.folder / "predictions.csv", rows, prediction_columns(classes))
         plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
         if not trial:
             self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
