@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "names"},
     "cli": {"run", "sweep", "reporting", "data", "cache", "console", "files", "names"},
     "run": {"reporting", "evaluation", "data", "model", "cache", "console", "files"},
+    "inference": {"data", "model", "reporting", "run"},
     "sweep": {"cache", "console", "files"},
     "reporting": {"evaluation", "files"},
     "evaluation": set(),
@@ -96,6 +97,7 @@ RULES = {
     "reporting-reads-files-alone": ({"reporting"}, {"run", "sweep", "model", "data"}),
     "evaluation-takes-arrays-alone": ({"evaluation"}, set(ALLOWED)),
     "model-and-data-meet-in-run": ({"model", "data"}, {"model", "data", "evaluation", "reporting", "sweep", "run"}),
+    "only-the-command-line-uses-finished-runs": (set(ALLOWED) - {"cli"}, {"inference"}),
     "leaves-import-nothing": ({"files", "console", "names"}, set(ALLOWED)),
 }
 
@@ -139,6 +141,13 @@ def test_read_table__reads_what_as_text_writes() -> None:
 )
 def test_imported_units__kinds_of_import(source: str, units: set[str]) -> None:
     assert imported_units(source) == units
+
+
+def test_imports__inference_takes_of_run_the_hardware_alone() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in FILES if unit_of(path) == "inference"]
+    found = {name for source in sources for name in re.findall(r"brain_tumor_tl\.run\b.*", source)}
+
+    assert found == {"brain_tumor_tl.run import hardware"}
 
 
 LIGHTNING = ("run/", "data/module.py", "model/classifier.py", "model/lightning_internals.py")
@@ -210,6 +219,19 @@ def test_import__command_line_and_reports_bring_no_torch() -> None:
 
     assert len(modules) > 50
     assert (result.stdout, result.stderr) == ("", "")
+
+
+NOT_FOR_INFERENCE = ("lightning", "torchmetrics", "matplotlib")
+
+
+def test_import__inference_brings_torch_alone() -> None:
+    files = [path for path in FILES if unit_of(path) == "inference" and path.stem != "__init__"]
+    script = f"import sys, {', '.join(f'brain_tumor_tl.inference.{path.stem}' for path in files)}\n"
+    script += f"print([name for name in ('torchvision', *{NOT_FOR_INFERENCE}) if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert len(files) >= 2
+    assert (result.stdout.strip(), result.stderr) == ("['torchvision']", "")
 
 
 def test_import__public_names() -> None:

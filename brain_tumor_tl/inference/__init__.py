@@ -1,0 +1,1 @@
+"""Inference: finished runs, used: opened from their folders, applied to new images, checked and exported."""

@@ -1,0 +1,65 @@
+"""Network: a run's backbone and head from its checkpoint, fast enough for a single prediction."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brain_tumor_tl.model.backbone import Cut, build_network
+from brain_tumor_tl.model.weights import below, first_line, require_backbone
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a run's checkpoint, its tensors memory-mapped.
+
+    Raises:
+        ValueError: It is absent, damaged or has the head alone.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"Expected the weights of the run in {path}, there is no such file. Put it back if you have a copy, or "
+            "train the run anew with force=true."
+        )
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"Expected the weights of a run in {path}, it can't be read: {first_line(error)}") from error
+    if not isinstance(content, dict) or not content.keys() >= {"state_dict", "hyper_parameters"}:
+        raise ValueError(f"Expected a checkpoint of brain-tumor-tl train in {path}, it holds something else.")
+    require_backbone(content["state_dict"], str(path))
+    return content
+
+
+def rebuild(checkpoint: Mapping[str, Any]) -> Cut:
+    """Return the network of a checkpoint, in eval mode and without gradients.
+
+    Its layers are made without values, which takes a tenth of drawing random ones; a network that torchvision can't
+    make so, as RegNet, gets random weights first.
+
+    Args:
+        checkpoint: What `read_checkpoint` returns.
+    """
+    settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    arguments = settings["name"], settings["classes"], settings["weights"], settings["options"]
+    try:
+        with torch.device("meta"):
+            network = filled(build_network(*arguments, load_weights=False), state)
+        if any(value.is_meta for part in network[:2] for value in (*part.parameters(), *part.buffers())):
+            raise NotImplementedError("a buffer that no checkpoint has")
+    except NotImplementedError:
+        network = filled(build_network(*arguments, load_weights=False), state)
+    for part in (network.backbone, network.head):
+        part.requires_grad_(False).eval()
+    return network
+
+
+def filled(network: Cut, state: Mapping[str, Tensor]) -> Cut:
+    """Give a network the tensors of a checkpoint's state dict; return it."""
+    for name, part in (("backbone", network.backbone), ("head", network.head)):
+        part.load_state_dict(below(f"{name}.", state), assign=True)
+    return network

@@ -1,0 +1,145 @@
+"""TrainedRun: one finished run, opened from its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from brain_tumor_tl.data.decode import Pixels, decode_image
+from brain_tumor_tl.data.normalize import Normalization
+from brain_tumor_tl.inference.network import read_checkpoint, rebuild
+from brain_tumor_tl.reporting.discover import read_results
+from brain_tumor_tl.run import hardware
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.data.intensity import Intensity
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How files become a network's input, as a checkpoint keeps it.
+
+    Attributes:
+        image_size: Height and width in pixels.
+        normalize: "unit" or "imagenet"; see `Normalization`.
+        intensity: The rule for images of more than 8 bits, and the window that it found in the data set.
+        channels: 1 if all images of the data set are grey, else 3.
+        channels_last: Whether images were laid out with channels last.
+    """
+
+    image_size: int
+    normalize: str
+    intensity: Intensity
+    channels: int
+    channels_last: bool
+
+
+class TrainedRun:
+    """One finished run, ready to predict.
+
+    Args:
+        folder: The run's folder.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto" for that of the run's settings, "bf16-mixed", "16-mixed" or "32-true".
+
+    Attributes:
+        folder: The run's folder.
+        name: Its name.
+        classes: Name of each class.
+        results: The content of results.json; `results["config"]` has the run's settings.
+        preprocessing: How files become the network's input.
+        temperature: What logits are divided by for calibrated probabilities; None if the run has none.
+        device: Where the network is.
+        precision: What the backbone computes in.
+        backbone: Images `(B, 3, H, W)` to features `(B, D)`, in eval mode, without gradients.
+        head: Features `(B, D)` to logits `(B, K)`, in float32.
+
+    Raises:
+        ValueError: The folder has no finished run, or its weights are absent, damaged or incomplete.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, folder: str | Path, device: str = "auto", precision: str = "auto") -> None:
+        self.folder = Path(folder)
+        self.results: Mapping[str, Any] = finished_results(self.folder)
+        checkpoint = read_checkpoint(self.folder / "checkpoints" / weights_file(self.results))
+        self.name, self.classes = str(self.results["name"]), tuple(checkpoint["hyper_parameters"]["classes"])
+        self.preprocessing = preprocessing_of(checkpoint["hyper_parameters"], self.results)
+        self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
+        self.device = torch.device(hardware.resolve_accelerator(device))
+        self.precision = hardware.resolve_precision(precision, self.device.type)
+        self.channels_last = hardware.resolve_channels_last("auto", self.precision, self.device.type)
+        self.normalize = Normalization(self.preprocessing.normalize, self.channels_last)
+        network = rebuild(checkpoint)
+        self.backbone = network.backbone.to(self.device, memory_format=self.normalize.layout)
+        self.head = network.head.to(self.device)
+
+    def decode(self, path: Path) -> Pixels:
+        """Decode one file as in training; uint8 `(C, size, size)`, with one channel only if it is grey."""
+        return decode_image(path, self.preprocessing.image_size, self.preprocessing.intensity["window"])
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Return decoded images, uint8 `(B, C, H, W)`, as the network's input, float32 `(B, 3, H, W)` on its device."""
+        return self.normalize(pixels.to(self.device))
+
+    def compute(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features `(B, D)` and logits `(B, K)`, float32, of decoded images, uint8 `(B, C, H, W)`."""
+        with torch.inference_mode():
+            with hardware.autocast(self.device, self.precision):
+                features = self.backbone(self.inputs(pixels)).float()
+            return features, self.head(features)
+
+    def probabilities(self, logits: Tensor) -> NDArray[np.float32]:
+        """Return probabilities `(B, K)` of logits, calibrated if the run has a temperature."""
+        values: NDArray[np.float32] = (logits / (self.temperature or 1.0)).softmax(1).cpu().numpy()
+        return values
+
+
+def finished_results(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's results.json.
+
+    Raises:
+        ValueError: There is no such folder, or no finished run in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"Expected the folder of a finished run, {folder} is no folder.")
+    if (folder / "results.json").is_file():
+        return read_results(folder / "results.json")
+    if (folder / "config.yaml").is_file():
+        raise ValueError(
+            f"The run in {folder} is unfinished, since it has no results.json. Resume it first: start it again with "
+            "the same settings."
+        )
+    raise ValueError(f"Expected the folder of a finished run, {folder} has no results.json. Give the run's own folder.")
+
+
+def weights_file(results: Mapping[str, Any]) -> str:
+    """Return the checkpoint whose weights a run's accuracy is of.
+
+    >>> weights_file({"protocol": {"accuracy_of": "best validation epoch"}})
+    'best.ckpt'
+    """
+    return "best.ckpt" if results["protocol"]["accuracy_of"] == "best validation epoch" else "last.ckpt"
+
+
+def preprocessing_of(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Preprocessing:
+    """Return how a run's files became the network's input.
+
+    Args:
+        settings: The checkpoint's hyperparameters; those of older versions have no `preprocessing`.
+        results: The content of results.json.
+    """
+    if found := settings.get("preprocessing"):
+        return Preprocessing(**found)
+    data = results["config"]["data"]
+    unknown: Intensity = {"rule": "file", "window": None, "deep": None, "percentiles": None}
+    return Preprocessing(data["image_size"], data["normalize"], unknown, 3, True)
