@@ -11,13 +11,13 @@ import numpy as np
 from brain_tumor_tl.cache import CacheEntry, Mapped, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.decode import DECODER, Pixels, Window, decode_image
 from brain_tumor_tl.data.index import BadFilesError, Index
-from brain_tumor_tl.data.intensity import find_intensity
+from brain_tumor_tl.data.intensity import Intensity, find_intensity
 from brain_tumor_tl.data.reader import read_each
 from brain_tumor_tl.files import replacing
 
 
 def load_images(
-    index: Index, size: int, cache_dir: Path, on_bad_file: str = "error", intensity: str = "auto"
+    index: Index, size: int, cache_dir: Path, on_bad_file: str = "error", intensity: str | Intensity = "auto"
 ) -> tuple[CacheEntry, Index]:
     """Decode all images of an index, or open them from the cache.
 
@@ -26,7 +26,8 @@ def load_images(
         size: Height and width in pixels to resize to.
         cache_dir: Folder of the decoded images.
         on_bad_file: "error", or "skip" to leave out bad files.
-        intensity: The rule for images of more than 8 bits; see `find_intensity`.
+        intensity: The rule for images of more than 8 bits, see `find_intensity`; or what it found in another data set,
+            to decode these images as those.
 
     Returns:
         The N images that can be used, uint8 `(N, C, size, size)` with C = 1 if every image is grey, else 3, with
@@ -36,7 +37,8 @@ def load_images(
         BadFilesError: Files can't be used and `on_bad_file` is "error"; it names them all.
         ValueError: A class would have no images without its bad files.
     """
-    key = digest_of("images", DECODER, size, intensity, index.digests)
+    rule = intensity if isinstance(intensity, str) else ["window", intensity["window"]]
+    key = digest_of("images", DECODER, size, rule, index.digests)
 
     def without(bad: Sequence[tuple[int, str]]) -> Index:
         usable = index.without([(index.paths[i], reason) for i, reason in bad])
@@ -45,7 +47,7 @@ def load_images(
         return usable
 
     def build(path: Path) -> dict[str, Any]:
-        found = find_intensity(index, intensity)
+        found = find_intensity(index, intensity) if isinstance(intensity, str) else intensity
         bad = decode_all(index, size, path, found["window"])
         without(bad)  # an entry is kept only if it can be used
         return {"bad": bad, "intensity": found}

@@ -118,7 +118,9 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: bool = False) -> Index:
+def read_index(
+    root: str | Path, classes: Sequence[Sequence[str]], by_table: bool = False, every_class: bool = True
+) -> Index:
     """Find the images below `root` in any of the known layouts, and compute their digests.
 
     The layouts are `Training|Testing/<class>/`, `train|test/<class>/` and `<class>/`, in `root` or in the only
@@ -129,10 +131,12 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: boo
         classes: Each class's name, followed by other folder names that stand for it.
         by_table: Whether a table gives the classes, so that there need be no class folders; without any, all images
             below `root` are found and have the label -1.
+        every_class: Whether each class must have images; otherwise folders of no known class are left out, as those of
+            another data set than the run was trained on.
 
     Raises:
         FileNotFoundError: `root` is not a folder.
-        ValueError: The layout is not known, a folder is of no known class, or a class has no images.
+        ValueError: The layout is not known, a folder is of no known class, a class has no images, or none has.
     """
     base, aliases = existing_root(root), class_aliases(classes)
     left_out: list[str] = []
@@ -141,8 +145,8 @@ def read_index(root: str | Path, classes: Sequence[Sequence[str]], by_table: boo
         found = [(path, -1, "", "") for path in images_below(base)]
     else:
         base = find_base(base, aliases)
-        folders, left_out = class_folders(base, aliases, names)
-        check_classes(base, folders, names)
+        folders, left_out = class_folders(base, aliases, names, every_class)
+        check_classes(base, folders, names, every_class)
         found = [file for folder in folders for file in files_of_class(base, folder)]
     paths, labels, official, patients = zip(*sorted(found, key=lambda file: os.fsencode(file[0])), strict=True)
     with ThreadPoolExecutor() as pool:

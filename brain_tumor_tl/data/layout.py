@@ -219,17 +219,20 @@ def find_base(root: Path, aliases: dict[str, int]) -> Path:
     raise ValueError(printable(message))
 
 
-def class_folders(base: Path, aliases: dict[str, int], names: Sequence[str]) -> tuple[list[ClassFolder], list[str]]:
+def class_folders(
+    base: Path, aliases: dict[str, int], names: Sequence[str], every_class: bool = True
+) -> tuple[list[ClassFolder], list[str]]:
     """Return the class folders of a data set, and the names of the other folders next to them.
 
     Args:
         base: The folder that holds them, or those of official splits.
         aliases: Label of each folder name.
         names: Name of each class.
+        every_class: Whether each class must have a folder.
 
     Raises:
-        ValueError: A folder is of no known class where a class is missing, or class folders are next to the folders of
-            official splits.
+        ValueError: A folder is of no known class where a class that must have one is missing, or class folders are next
+            to the folders of official splits.
     """
     splits = split_folders(base)
     holders = [(folder, SPLIT_FOLDERS[plain(folder.name)]) for folder in splits] or [(base, "")]
@@ -242,7 +245,7 @@ def class_folders(base: Path, aliases: dict[str, int], names: Sequence[str]) -> 
             ClassFolder(path, aliases[plain(path.name)], official) for path in inner if plain(path.name) in aliases
         ]
         others = [path for path in inner if plain(path.name) not in aliases]
-        complete = {folder.label for folder in known} == set(aliases.values())
+        complete = not every_class or {folder.label for folder in known} == set(aliases.values())
         folders += known
         (left_out if complete else unknown).extend(path.relative_to(base).as_posix() for path in others)
     if unknown:
@@ -264,8 +267,10 @@ def class_folders(base: Path, aliases: dict[str, int], names: Sequence[str]) -> 
     return folders, left_out
 
 
-def check_classes(base: Path, folders: Sequence[ClassFolder], names: Sequence[str]) -> None:
-    """Raise a ValueError if a class has no folder or a class folder has no files."""
+def check_classes(base: Path, folders: Sequence[ClassFolder], names: Sequence[str], every_class: bool = True) -> None:
+    """Raise a ValueError if a class has no folder or no files; without `every_class`, if no class has files."""
+    if not every_class and any(files_in(folder.path) for folder in folders):
+        return
     empty = [folder.path.relative_to(base).as_posix() for folder in folders if not files_in(folder.path)]
     if empty:
         raise ValueError(

@@ -26,7 +26,7 @@ from brain_tumor_tl.evaluation.calibration import run_probabilities
 from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.model.backbone import state_digest
-from brain_tumor_tl.model.features import load_features
+from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
 from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.predictions import read_units
@@ -37,9 +37,6 @@ from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.folder import config_digest, settings_with_effect
 from brain_tumor_tl.run.introduction import introduction
 
-# Images in a batch of the feature pass. On a processor small batches stay in its cache: MobileNetV2 in bf16 on 2 cores
-# did 112 images/s in batches of 16, 90 in 32, 84 in 64 (2026-11-23). A GPU wants large ones.
-CPU_CHUNK, GPU_CHUNK = 16, 256
 # What wrong settings, files or installations raise; their messages are enough for a user.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
 
@@ -145,12 +142,8 @@ class TrainingRun:
     def cached_features(self) -> tuple[Tensor, dict[str, Any]]:
         """Return the frozen backbone's features of all images, and `features` of `results.json`."""
         started, compute, model = time.perf_counter(), self.compute, self.settings["model"]
-        key = digest_of(
-            self.data.images.path.name, self.settings["data"]["normalize"], model["name"], model["options"],
-            self.digests["weights"], compute.precision, compute.channels_last, compute.accelerator, torch.__version__,
-            torch.backends.cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled(),
-            *(["fused 1"] if compute.fuses_norms else []),
-        )  # fmt: skip
+        decoded, normalize = self.data.images.path.name, self.settings["data"]["normalize"]
+        key = features_key(decoded, normalize, model, self.digests["weights"], vars(compute))
         size = CPU_CHUNK if self.device.type == "cpu" else GPU_CHUNK
         images = self.data.batches(self.data.pixels, self.trainer, self.data.normalize, from_disk=True)
         found = load_features(

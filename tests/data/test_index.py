@@ -329,6 +329,20 @@ def test_read_index__folders_of_no_class_are_left_out_D03(tmp_path: Path, draw: 
     assert index.without([]).left_out == index.left_out
 
 
+def test_read_index__another_data_set_may_lack_classes_and_have_others(tmp_path: Path, draw: Draw) -> None:
+    fill(draw, tmp_path, (".",), ("b", "z"))
+    (tmp_path / "a").mkdir()
+
+    index = read_index(tmp_path, [["a"], ["b"], ["c"]], every_class=False)
+
+    assert (index.classes, index.missing_classes()) == (("a", "b", "c"), ["a", "c"])
+    assert (set(index.labels.tolist()), index.left_out) == ({1}, ("z",))
+    for path in (tmp_path / "b").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"Expected images in every class folder of .*, found none in a, b"):
+        read_index(tmp_path, [["a"], ["b"], ["c"]], every_class=False)
+
+
 @pytest.mark.parametrize(
     ("around", "splits"),
     [

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brain_tumor_tl.model.features import compute_into, load_features
+from brain_tumor_tl.model.features import compute_into, features_key, load_features
 
 
 class Mean(nn.Module):
@@ -73,3 +73,19 @@ def test_load_features__damage_is_found_and_mended(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="damaged"):
         assert np.array_equal(load(tmp_path), first)
     assert np.array_equal(load(tmp_path), first)
+
+
+def test_features_key__depends_on_everything() -> None:
+    model = {"name": "resnet18", "options": {}, "weights": "ignored"}
+    compute = {"precision": "32-true", "channels_last": True, "accelerator": "cpu", "fuses_norms": True}
+    key = features_key("images-a", "unit", model, "digest", compute)
+
+    assert features_key("images-a", "unit", {**model, "weights": "elsewhere"}, "digest", compute) == key
+    others = [
+        features_key("images-b", "unit", model, "digest", compute),
+        features_key("images-a", "imagenet", model, "digest", compute),
+        features_key("images-a", "unit", {**model, "options": {"a": 1}}, "digest", compute),
+        features_key("images-a", "unit", model, "another", compute),
+        *(features_key("images-a", "unit", model, "digest", {**compute, name: False}) for name in compute),
+    ]
+    assert len({key, *others}) == 9

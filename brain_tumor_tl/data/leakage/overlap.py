@@ -65,20 +65,25 @@ def overlap(
     }
 
 
-def shared_images(ours: FileInfo, theirs: FileInfo, pairs: Sequence[Pair]) -> list[Shared]:
+def shared_images(
+    ours: FileInfo, theirs: FileInfo, pairs: Sequence[Pair], among: Indices | None = None
+) -> list[Shared]:
     """Return the images of the second set with a copy in the first, in the order of the second.
 
     Args:
         ours: The first set.
         theirs: The second set.
         pairs: Near copies between them; each names only the first image of identical pixels.
+        among: Positions of the images of the first set that count, ascending, such as those of a training split; None
+            for all.
     """
-    pixels = theirs.column("pixels")
+    pixels, known = theirs.column("pixels"), ours.column("pixels")
+    positions = range(len(known)) if among is None else among.tolist()
     by_file, by_pixels = (
-        {digest: position for position, digest in reversed(list(enumerate(digests)))}
-        for digests in (ours.index.digests, ours.column("pixels"))
+        {digests[position]: position for position in reversed(positions)} for digests in (ours.index.digests, known)
     )
-    near = {pixels[pair.second]: pair for pair in sorted(pairs, key=lambda pair: pair.detail)}  # the closest one stays
+    counted = (pair._replace(first=by_pixels[known[pair.first]]) for pair in pairs if known[pair.first] in by_pixels)
+    near = {pixels[pair.second]: pair for pair in sorted(counted, key=lambda pair: pair.detail)}  # the closest stays
     found = []
     for position, (file, digest) in enumerate(zip(theirs.index.digests, pixels, strict=True)):
         if file in by_file:

@@ -39,6 +39,16 @@ def test_shared_images__the_strictest_kind_and_the_closest_pair() -> None:
     ]  # fmt: skip
 
 
+def test_shared_images__among_some_of_the_first_set() -> None:
+    ours = info_of({"f0": "p0", "f1": "p0", "f2": "p2", "f3": "p3"})
+    theirs = info_of({"f0": "p0", "x": "p0", "f2": "p2", "near": "q"})
+    pairs = [Pair(0, 3, 0, 0.96, 1.0, 1.0), Pair(2, 3, 0, 0.99, 1.0, 1.0)]
+
+    found = shared_images(ours, theirs, pairs, among=np.array([1, 3]))
+
+    assert found == [Shared(1, 0, KINDS[1]), Shared(1, 1, KINDS[1]), Shared(1, 3, KINDS[2], 0, 0.96)]
+
+
 def test_near_pairs__many_copies_in_the_second_set_hide_none() -> None:
     head = Image.fromarray(draw_head("glioma_tumor", THUMBNAIL, RandomState(PCG64(1))))
     images = [np.asarray(head)]
