@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "names"},
     "cli": {"run", "sweep", "reporting", "data", "cache", "console", "files", "names"},
     "run": {"reporting", "evaluation", "data", "model", "cache", "console", "files"},
-    "inference": {"data", "model", "reporting", "run"},
+    "inference": {"data", "evaluation", "model", "reporting", "run"},
     "sweep": {"cache", "console", "files"},
     "reporting": {"evaluation", "files"},
     "evaluation": set(),
