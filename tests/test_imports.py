@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"run", "sweep", "reporting", "data", "cache", "console", "files", "names"},
     "run": {"reporting", "evaluation", "data", "model", "cache", "console", "files"},
     "inference": {"data", "evaluation", "model", "reporting", "run"},
+    "serve": {"reporting"},
     "sweep": {"cache", "console", "files"},
     "reporting": {"evaluation", "files"},
     "evaluation": set(),

@@ -1,0 +1,66 @@
+"""Page: a run, and what it says about a picture, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from brain_tumor_tl.reporting.page import Picture, render
+from brain_tumor_tl.reporting.tables import run_table
+from brain_tumor_tl.serve.answer import Answer
+from brain_tumor_tl.serve.upload import FIELD, LIMIT
+
+Results = Mapping[str, Any]
+WIDTH = 320  # of a picture, in CSS pixels
+MOST = 12  # classes whose probability is shown, the largest first
+
+
+def page(results: Results, name: str = "", answer: Answer | None = None, problem: str = "") -> str:
+    """Return the page.
+
+    Args:
+        results: Content of the run's results.json.
+        name: Name of the picture's file; empty if there is none.
+        answer: What the run says about it.
+        problem: Why there is no answer.
+    """
+    return render(
+        "serve.html.j2",
+        title=f"Try {results['model']}, {results['method']}",
+        subtitle=f"Run {results['name']}; classes {', '.join(results['classes'])}",
+        synthetic=results["protocol"]["synthetic"],
+        quality=run_table(results) if "per_class" in results else None,
+        protocol=results["protocol"]["text"],
+        temperature=(results.get("probabilities") or {}).get("temperature"),
+        name=name,
+        answer=answer,
+        ranked=ranked(answer.probabilities)[:MOST] if answer else [],
+        pictures=pictures(answer) if answer else [],
+        problem=problem,
+        field=FIELD,
+        limit=LIMIT,
+    )
+
+
+def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:
+    """Return class, probability and its text, the most probable first."""
+    pairs = sorted(probabilities.items(), key=lambda pair: -pair[1])
+    return [(name, probability, in_percent(probability)) for name, probability in pairs]
+
+
+def in_percent(probability: float) -> str:
+    """Return a probability in percent, which is never rounded to certainty.
+
+    >>> [in_percent(value) for value in (0.5, 0.99951, 0.0003)]
+    ['50.0 %', '> 99.9 %', '< 0.1 %']
+    """
+    if probability > 0.9994:
+        return "> 99.9 %"
+    return "< 0.1 %" if probability < 0.0006 else f"{100 * probability:.1f} %"
+
+
+def pictures(answer: Answer) -> list[Picture]:
+    """Return the picture and its maps, that of the most probable class first."""
+    seen = Picture(answer.picture, "the picture", "The picture as the network gets it", WIDTH)
+    names = [name for name, _, _ in ranked(answer.probabilities) if name in answer.maps]
+    return [seen, *(Picture(answer.maps[name], f"Grad-CAM of {name}", f"Grad-CAM: {name}", WIDTH) for name in names)]
