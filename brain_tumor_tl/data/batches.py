@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 Prepare = Callable[[Tensor], Tensor]
 
 BLOCK, BLOCK_FROM_DISK = 128, 8  # batches in a block: of inputs in memory, and of inputs that are read from disk
+GPU_MONITORED = 256  # images that a GPU evaluates together
 DEVICE_SHARE = 0.5  # of a GPU's free memory that the inputs may take; the network needs the rest
 
 
@@ -126,6 +127,25 @@ def images_used(images: int, batch_size: int, min_images: int) -> int:
     """
     rest = images % batch_size
     return images - (rest if rest < min_images else 0)
+
+
+def monitored_batch_size(trainer: Mapping[str, Any], batch_size: int, images: int, cached: bool, gpu: bool) -> int:
+    """Return how many images are evaluated together; no result depends on it but by rounding, only the speed.
+
+    All features at once, or enough images to keep a GPU busy; the user's batch size if batches are counted.
+
+    Args:
+        trainer: Its settings, which may count batches.
+        batch_size: The user's.
+        images: In the data set.
+        cached: Whether cached features take the place of images.
+        gpu: Whether a GPU computes.
+    """
+    if any(trainer[f"limit_{split}_batches"] is not None for split in ("val", "test")):
+        return batch_size
+    if cached:
+        return max(images, 1)
+    return max(batch_size, GPU_MONITORED) if gpu else batch_size
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Batching: how many images are taken together, in a training step, a block of steps and an evaluation."""
+"""Batching: how many images are taken together, in a training step and in a block of steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from brain_tumor_tl.model.steps import WITHOUT_GRAPHS, Blocks
 from brain_tumor_tl.run.factory import Compute
 
 Settings = Mapping[str, Any]
-GPU_MONITORED = 256  # images that a GPU evaluates together
 
 
 def images_needed(settings: Settings, backbone: nn.Module, images: int, devices: int) -> int:
@@ -72,16 +71,3 @@ def make_blocks(
         return None
     steps = -(-images_used(len(data.split.train), batch_size, min_images) // batch_size)
     return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, t["cuda_graphs"])
-
-
-def monitored_batch_size(trainer: Settings, batch_size: int, compute: Compute, images: int) -> int:
-    """Return how many images to evaluate at a time; no result depends on it, only the speed.
-
-    All features at once, or enough images to keep a GPU busy; the user's batch size if batches are counted.
-    """
-    counted = any(trainer[f"limit_{split}_batches"] is not None for split in ("val", "test"))
-    if counted:
-        return batch_size
-    if compute.caches_features:
-        return max(images, 1)
-    return max(batch_size, GPU_MONITORED) if compute.accelerator == "cuda" else batch_size

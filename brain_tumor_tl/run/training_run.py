@@ -19,7 +19,7 @@ from torch import Tensor
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.console import log
-from brain_tumor_tl.data.batches import Batches, resident
+from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.evaluation.calibration import run_probabilities
@@ -36,6 +36,7 @@ from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.folder import config_digest, settings_with_effect
 from brain_tumor_tl.run.introduction import introduction
+from brain_tumor_tl.run.reference import write_reference
 
 # What wrong settings, files or installations raise; their messages are enough for a user.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
@@ -115,7 +116,10 @@ class TrainingRun:
                 self.trainer.validate(self.model, monitored, verbose=False)
         except SystemExit as end:  # how Lightning passes on an interrupt, after it has closed loggers and processes
             raise KeyboardInterrupt from end
-        return self.finish(test_seconds, about) if self.trainer.is_global_zero else {}
+        if not self.trainer.is_global_zero:
+            return {}
+        write_reference(self, features)
+        return self.finish(test_seconds, about)
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and print what it will do."""
@@ -170,7 +174,8 @@ class TrainingRun:
         prepare, augment = (data.normalize, data.prepare_training) if features is None else (None, None)
         inputs = resident(data.pixels if features is None else features, self.device)
         everything = data.batches(inputs, self.trainer, prepare, from_disk=features is None)
-        size = batching.monitored_batch_size(self.settings["trainer"], data.batch_size, self.compute, len(data.index))
+        cached, gpu = features is not None, self.compute.accelerator == "cuda"
+        size = monitored_batch_size(self.settings["trainer"], data.batch_size, len(data.index), cached, gpu)
         training = everything.of(
             split.train,
             prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images

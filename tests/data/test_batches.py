@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from brain_tumor_tl.data import batches
-from brain_tumor_tl.data.batches import Batches, ahead, resident
+from brain_tumor_tl.data.batches import Batches, ahead, monitored_batch_size, resident
 
 CPU = torch.device("cpu")
 
@@ -213,3 +213,20 @@ def test_iter__batches_are_on_the_gpu(on_gpu: bool) -> None:
         assert inputs.device == labels.device == chunk.device == device
         assert torch.equal(chunk.cpu(), expected[2])
         assert torch.equal(inputs.cpu(), images[expected[2]])
+
+
+SIZES = {
+    "processor": (False, False, {}, 32),
+    "gpu": (False, True, {}, 256),
+    "features": (True, False, {}, 1000),
+    "counted": (True, False, {"limit_val_batches": 2}, 32),
+    "counted on a gpu": (False, True, {"limit_test_batches": 0.5}, 32),
+}
+
+
+@pytest.mark.parametrize(("cached", "gpu", "limits", "expected"), SIZES.values(), ids=SIZES)
+def test_monitored_batch_size__of_images_and_features(
+    cached: bool, gpu: bool, limits: dict[str, float], expected: int
+) -> None:
+    trainer = {"limit_val_batches": None, "limit_test_batches": None} | limits
+    assert monitored_batch_size(trainer, 32, 1000, cached, gpu) == expected

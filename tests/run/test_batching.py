@@ -18,22 +18,6 @@ CPU = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=
 CACHED = Compute("cpu", "32-true", True, False, caches_features=True, fuses_norms=True)
 GPU = Compute("cuda", "bf16-mixed", True, False, caches_features=False, fuses_norms=False)
 
-SIZES = {
-    "processor": (CPU, {}, 32),
-    "gpu": (GPU, {}, 256),
-    "features": (CACHED, {}, 1000),
-    "counted": (CACHED, {"limit_val_batches": 2}, 32),
-    "counted-on-gpu": (GPU, {"limit_test_batches": 0.5}, 32),
-}
-
-
-@pytest.mark.parametrize(("compute", "limits", "expected"), SIZES.values(), ids=SIZES)
-def test_monitored_batch_size(
-    compute: Compute, limits: dict[str, Any], expected: int, settings: dict[str, Any]
-) -> None:
-    assert batching.monitored_batch_size(settings["trainer"] | limits, 32, compute, 1000) == expected
-
-
 AT_EACH_STEP = {
     "max-steps": {"max_steps": 5},
     "limit": {"limit_train_batches": 2},
