@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
 from brain_tumor_tl.reporting.aggregate import group_runs
@@ -56,17 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are sentences like those of the other verbs, without a usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2 and one line."""
-        self.exit(2, f"error: {message}; `brain-tumor-tl report --help` explains it.\n")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the parsed line; in `--checklist FOLDER` the folder is one of runs, not a file to write."""
-    parser = Parser("brain-tumor-tl report", add_help=False, allow_abbrev=False)  # help_pages/report.txt is its help
+    parser = Parser("report")
     parser.add_argument("folders", nargs="*", type=Path)
     for kind in EVERY_FILE:
         parser.add_argument(f"--{kind}", type=Path)
