@@ -16,6 +16,7 @@ from brain_tumor_tl.reporting.aggregate import group_runs
 from brain_tumor_tl.reporting.checklist import checklist_table
 from brain_tumor_tl.reporting.discover import discover_runs
 from brain_tumor_tl.reporting.document import Report, as_html, as_markdown
+from brain_tumor_tl.reporting.evaluations import evaluation_table, find_evaluations
 from brain_tumor_tl.reporting.folds import fold_of
 from brain_tumor_tl.reporting.method_comparison import conclusion
 from brain_tumor_tl.reporting.report_csv import csv_rows
@@ -114,8 +115,10 @@ def make_report(folders: Sequence[Path], base: Path) -> Report:
     groups, repeated = group_runs(without_others(discovered.runs), settings_of)
     names = ", ".join(folder.resolve().name for folder in folders)
     comparisons, uncompared = comparison_sets(groups)
-    suspects = find_suspects(groups)
-    return Report(f"Report of {names}", discovered, groups, repeated, base, comparisons, uncompared, suspects)
+    suspects, evaluations = find_suspects(groups), find_evaluations(discovered.runs)
+    return Report(
+        f"Report of {names}", discovered, groups, repeated, base, comparisons, uncompared, suspects, *evaluations
+    )
 
 
 def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +147,10 @@ def show(report: Report, reasons: bool = True) -> None:
         console.print(run_table(runs[0].results))
     if report.groups:
         console.print(summary_table(report.groups))
+    if report.evaluations:
+        console.print(evaluation_table(report.evaluations, narrow=True))
+    for line in report.unevaluated:
+        say(line)
     for line in conclusion(report.groups):
         console.print(line, highlight=False, markup=False)
     for compared in report.comparisons:

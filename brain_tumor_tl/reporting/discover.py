@@ -21,7 +21,9 @@ FAILURE = "error.txt"  # why a run failed, in its folder
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
 LOCK = "run.lock"  # a run holds it from before its first file to its end
 STARTING = 60  # seconds that a job may take from its start to the run's lock; imports are slow
-INSIDE_A_RUN = ("checkpoints", "tensorboard")
+REFERENCE = "reference.npz"  # what a run keeps of its training images, by which others are told to be unlike them
+EVALUATIONS = "evaluations"  # what `evaluate` found of a run, a folder each
+INSIDE_A_RUN = ("checkpoints", "tensorboard", EVALUATIONS)
 REQUIRED: dict[str, type | tuple[type, ...]] = {
     "name": str, "model": str, "method": str, "seed": int, "epochs": int, "accuracy": (int, float),
     "seconds_per_epoch": dict, "protocol": dict,

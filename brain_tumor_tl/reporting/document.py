@@ -14,6 +14,7 @@ import numpy as np
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.classes import class_tables, classes_of, matrices, summed
 from brain_tumor_tl.reporting.discover import Discovered, Run, Unfinished, last_lines
+from brain_tumor_tl.reporting.evaluations import Found, evaluation_table
 from brain_tumor_tl.reporting.fold_table import fold_table
 from brain_tumor_tl.reporting.leaderboard import between, leaderboard, notes, with_std
 from brain_tumor_tl.reporting.method_comparison import conclusion, method_table
@@ -44,6 +45,8 @@ class Report:
         comparisons: Significance tests between runs with the same test images.
         uncompared: Reasons why runs are not compared.
         suspects: Labels to review, of each data set with complete cross-validations.
+        evaluations: What `evaluate` found of the finished runs.
+        unevaluated: Reasons why evaluations are not shown.
     """
 
     title: str
@@ -54,6 +57,8 @@ class Report:
     comparisons: Sequence[ComparisonSet] = ()
     uncompared: Sequence[str] = ()
     suspects: Sequence[Suspects] = ()
+    evaluations: Sequence[Found] = ()
+    unevaluated: Sequence[str] = ()
 
     @property
     def unfinished(self) -> list[Unfinished]:
@@ -128,6 +133,7 @@ def content(report: Report) -> dict[str, Any]:
         "compared": any(group.study for group in groups),
         "leaderboard": leaderboard(groups),
         "notes": notes(groups),
+        "evaluations": evaluation_table(report.evaluations) if report.evaluations else None,
         "folds": fold_table(groups),
         "suspects": [suspect_table(each) for each in report.suspects],
         "suspects_note": NOTE,

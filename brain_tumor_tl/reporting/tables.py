@@ -17,13 +17,14 @@ MOST = 30  # classes that a run's table lists
 RESUMES = {"cut": "; interrupted, and the same command resumes after the last saved epoch"}  # what a state means
 
 
-def run_table(results: Mapping[str, Any]) -> Table:
+def run_table(results: Mapping[str, Any], images: str = "test split") -> Table:
     """Return precision, recall and F1 of each class of one run in percent, with the run's other metrics below.
 
     Of more than `MOST` classes it has those with the lowest F1.
 
     Args:
         results: Content of the run's `results.json`.
+        images: What it was evaluated on, for the title.
     """
     note = " on SYNTHETIC images" if results["protocol"]["synthetic"] else ""
     intervals = (results.get("intervals") or {}).get("per_class", {})
@@ -38,7 +39,7 @@ def run_table(results: Mapping[str, Any]) -> Table:
         )
     headers = ["class", "precision", "recall", *(["95 %"] if intervals else []), "F1", "images"]
     fewer = f", the {MOST} classes of {len(found)} with the lowest F1" if len(found) > MOST else ""
-    title = f"{results['name']}: test split{note}, percent{fewer}"
+    title = f"{results['name']}: {images}{note}, percent{fewer}"
     return make_table(title, headers, rows, metric_lines(results))
 
 

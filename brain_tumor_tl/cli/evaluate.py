@@ -1,0 +1,137 @@
+"""Evaluate: finished runs on their own test split again, or on another data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+
+from brain_tumor_tl.cli.command import checked_line
+from brain_tumor_tl.cli.overrides import parsed
+from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.console import console, log, run_log
+from brain_tumor_tl.data.layout import existing_root
+from brain_tumor_tl.reporting.discover import EVALUATIONS
+from brain_tumor_tl.reporting.evaluations import (
+    check_place,
+    comparison_sentence,
+    run_names,
+    save_evaluation,
+    sentences,
+)
+from brain_tumor_tl.reporting.tables import run_table
+
+KEYS = ("root", "labels", "classes", "patients", "merge_scans", "on_bad_file", "cache_dir")  # of `data`
+OWN = "own-test"  # name of the evaluation of the run's own test split
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate the runs that the line names; return the exit status."""
+    options = parse(arguments)
+    with run_log(None):
+        try:
+            evaluate(options, options.data)
+        except (ValueError, OSError, ImportError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            return 130  # 128 + SIGINT, as in shells
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed line: `runs`, `data`, the keys of `data` without their table, and the flags."""
+    parser = Parser("evaluate")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--name")
+    parser.add_argument("--keep-copies", action="store_true")
+    parser.add_argument("--unchecked", action="store_true")
+    parser.add_argument("--trained-on", type=Path)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    options = parser.parse_intermixed_args(arguments)
+    overrides = [word for word in options.words if word.startswith(("data.", "data="))]
+    options.runs = [Path(word).expanduser() for word in options.words if word not in overrides]
+    if not options.runs:
+        parser.error("expected the folder of a finished run, such as outputs/runs/NAME, got none")
+    options.data = keys_of(parser, overrides)
+    if options.name is not None and (Path(options.name).name != options.name or options.name in (".", "..")):
+        parser.error(f"expected --name to be the name of a folder, got {options.name!r}")
+    if options.data.get("root") is None and (options.keep_copies or options.unchecked or options.trained_on):
+        parser.error("--keep-copies, --unchecked and --trained-on are for another data set: give data.root=PATH")
+    return options
+
+
+def keys_of(parser: Parser, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values of keys of `data`; exit with 2 if one is wrong, or is the run's own to say."""
+    values = {}
+    for override in checked_line(overrides):
+        key = override.partition("=")[0].lstrip("+").removeprefix("data.")
+        if key not in KEYS:
+            known = ", ".join(f"data.{name}" for name in KEYS)
+            parser.error(f"the run has its own {override.partition('=')[0]}; expected of data {known}")
+        try:
+            values[key] = parsed(override).value()
+        except HydraException as error:
+            parser.error(f"can't read {override}: {error}")
+    return values
+
+
+def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
+    """Evaluate runs, write the evaluation to the folder of the first, and print it.
+
+    Raises:
+        ValueError: A run isn't finished, or the images don't fit.
+        OSError: Images are absent, or a folder can't be written to.
+    """
+    source = source_of(data)
+    name = options.name or default_name(options, source["root"])
+    place = options.runs[0] / EVALUATIONS / name
+    if source["root"]:
+        check_place(place, source["root"])
+    from brain_tumor_tl.inference.evaluate import evaluate as found_by  # imports torch
+    from brain_tumor_tl.inference.other_set import Source
+    from brain_tumor_tl.inference.own_test import open_as_trained
+    from brain_tumor_tl.run import record
+
+    runs = [open_as_trained(folder, options.device) for folder in options.runs]
+    for run in runs:
+        of = f"weights of the {run.results['protocol']['accuracy_of']}"
+        log.info(f"{'Run':<10}{run.name}: {of}, {run.precision} on {run.device}")
+    cache = Path(data.get("cache_dir") or runs[0].results["config"]["data"]["cache_dir"]).expanduser()
+    flags = {key: getattr(options, key) for key in ("trained_on", "keep_copies", "unchecked")}
+    found = found_by(runs, Source(**source), cache, **flags)
+    if (own := found.results["data_set"]["own"]) and not options.name:  # its images are at another place now
+        name = default_name(options, None)
+        place = options.runs[0] / EVALUATIONS / name
+    results = {"schema": found.results["schema"], "name": name, **found.results, "environment": record.environment()}
+    for title, sentence in sentences(results):
+        log.info(f"{title:<10}{sentence}")
+    console.print(run_table(results | {"name": run_names(results)}, "own test split" if own else name))
+    if results["compared"]:
+        log.info(f"{'Same as':<10}{comparison_sentence(results['compared'], len(found.paths))}")
+    written = save_evaluation(place, results, found.paths, found.labels, found.probabilities, found.seen)
+    log.info(f"{'Written':<10}{place}: {', '.join(written)}")
+
+
+def source_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Source`, paths in place of their texts.
+
+    Raises:
+        FileNotFoundError: The folder of the images is absent.
+    """
+    values = {"root": None, **{key: value for key, value in data.items() if key != "cache_dir"}}
+    paths = {key: Path(str(values[key])).expanduser() for key in ("root", "labels") if values.get(key) is not None}
+    return values | ({"root": existing_root(paths["root"])} | paths if "root" in paths else paths)
+
+
+def default_name(options: argparse.Namespace, root: Path | None) -> str:
+    """Return the name of an evaluation: that of the images' folder, None for the run's own, and what else differs."""
+    name = OWN if root is None else root.resolve().name
+    name += "-with-copies" if root and options.keep_copies else ""
+    name += "-unchecked" if root and options.unchecked else ""
+    return name + (f"-mean-of-{len(options.runs)}" if len(options.runs) > 1 else "")

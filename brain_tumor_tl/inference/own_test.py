@@ -1,0 +1,110 @@
+"""Own test: a run's test split evaluated again as it was at the end of training: same weights, batches and rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
+from brain_tumor_tl.data.layout import printable
+from brain_tumor_tl.data.normalize import Normalization
+from brain_tumor_tl.data.splits.groups import Indices
+from brain_tumor_tl.files import read_csv
+from brain_tumor_tl.inference.run_images import RunImages
+from brain_tumor_tl.inference.trained_run import TrainedRun, finished_results
+from brain_tumor_tl.model.backbone import feature_count
+from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
+from brain_tumor_tl.run import hardware
+
+
+def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
+    """Open a run with the precision and layout of its training.
+
+    Args:
+        folder: The run's folder.
+        device: "auto" for the kind of device that it was trained on if there is one, else "cpu", "cuda" or "mps".
+    """
+    environment = finished_results(folder).get("environment") or {}
+    kind = hardware.resolve_accelerator("auto" if device == "auto" else device)
+    if device == "auto" and environment.get("accelerator") == "cpu":
+        kind = "cpu"
+    precision = environment.get("precision", "auto")
+    if precision == "16-mixed" and kind == "cpu":  # which has no float16
+        precision = "auto"
+    run = TrainedRun(folder, kind, precision)
+    run.normalize = Normalization(run.preprocessing.normalize, environment.get("channels_last", run.channels_last))
+    for part in (run.backbone, run.head):
+        part.to(memory_format=run.normalize.layout)
+    return run
+
+
+def tested_positions(run: TrainedRun, images: RunImages) -> Indices:
+    """Return the positions of the images that a run was tested on, ascending.
+
+    They are its test split, or what `trainer.limit_test_batches` took of it.
+    """
+    positions = images.of("test")
+    if not run.results["protocol"].get("limited"):
+        return positions
+    tested = {row["path"] for row in read_csv(run.folder / "predictions.csv")}
+    return np.array([position for position in positions if printable(images.index.paths[position]) in tested], np.int64)
+
+
+def logits_as_trained(run: TrainedRun, images: RunImages, positions: Indices, cache_dir: Path) -> Tensor:
+    """Return the logits of some of a run's images, float32 `(N, K)`, in the batches of the run's own test.
+
+    On the device that the run was tested on they are the same, bit for bit.
+
+    Args:
+        run: As `open_as_trained` returns it.
+        images: All images of the run.
+        positions: Which of them, ascending.
+        cache_dir: Folder of the cache.
+    """
+    settings, cached = run.results["config"], bool(run.results["features"]["cached"])
+    pixels = resident(torch.from_numpy(images.decoded.array), run.device)
+    labels, everything = torch.from_numpy(images.index.labels), torch.arange(len(pixels))
+    gpu, count = run.device.type == "cuda", len(pixels)
+    size = monitored_batch_size(settings["trainer"], settings["data"]["batch_size"], count, cached, gpu)
+    where = pixels.device
+    batches = Batches(pixels, labels.to(where), everything.to(where), size, device=run.device, prepare=run.normalize)
+    with torch.inference_mode():
+        if cached:
+            features = frozen_features(run, images, batches, cache_dir)
+            batches = Batches(features, labels, everything, size, device=run.device)
+        return torch.cat([logits_of(run, inputs) for inputs, _, _ in batches.of(positions)])
+
+
+def logits_of(run: TrainedRun, inputs: Tensor) -> Tensor:
+    """Return the logits of a network's inputs, `(B, 3, H, W)`, or of features, `(B, D)`; the head is in float32."""
+    with hardware.autocast(run.device, run.precision):
+        features = inputs if inputs.ndim == 2 else run.backbone(inputs)
+    logits: Tensor = run.head(features.float())
+    return logits
+
+
+def frozen_features(run: TrainedRun, images: RunImages, batches: Batches, cache_dir: Path) -> Tensor:
+    """Return the features of all images, `(N, D)`, computed in the batches of training, or from the cache."""
+    environment, settings = run.results["environment"], run.results["config"]
+    how = {
+        "precision": run.precision,
+        "channels_last": run.normalize.layout == torch.channels_last,
+        "accelerator": run.device.type,
+        "fuses_norms": environment.get("fuses_norms", False) and run.device.type == "cpu",
+    }
+    weights, normalize = environment["digests"]["weights"], settings["data"]["normalize"]
+    chunk = CPU_CHUNK if run.device.type == "cpu" else GPU_CHUNK
+    found = load_features(
+        run.backbone,
+        replace(batches, batch_size=chunk, reads_ahead=batches.inputs.device.type == "cpu"),
+        (len(images.index), feature_count(settings["model"]["name"], run.backbone, run.preprocessing.image_size)),
+        key=features_key(images.decoded.path.name, normalize, settings["model"], weights, how),
+        cache_dir=cache_dir,
+        precision=hardware.autocast(run.device, run.precision),
+        fuse=how["fuses_norms"],
+    )
+    return torch.from_numpy(found.array)
