@@ -8,7 +8,7 @@ from string import Template
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
+from brain_tumor_tl.cli import run_names
 from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
 from brain_tumor_tl.cli.keys import Key, declared
 
@@ -19,6 +19,7 @@ def help_page(verb: str) -> str:
     parts = {group: "|".join(choices_of(group)) for group in config_groups()}
     if "$keys" in text.template or "$search_keys" in text.template:
         defaults = composed([])
+        defaults.name = run_names.base_of(defaults)  # the whole name, as the defaults differ in nothing from themselves
         lines = {key.path: key_help(key, defaults) for key in declared().values()}
         parts["keys"] = "\n".join(lines.values())
         parts["search_keys"] = "\n".join(lines[path] for path in lines if path.startswith("search."))

@@ -154,6 +154,8 @@ def value_mistake(path: str, value: Any) -> str | None:
     key = declared().get(path)
     if value == "" and (key is None or key.type_name.startswith("str")):
         return f"`{path}` has no value. Give {path}=VALUE" + (", or null." if key and "None" in key.type_name else ".")
+    if key and key.type_name.startswith("str") and isinstance(value, str):
+        return violation(key, value)  # no text is of a wrong type, and making the schema takes time
     try:
         OmegaConf.update(schema(), path, value, force_add=inside_open_table(path))
     except OmegaConfBaseException as error:

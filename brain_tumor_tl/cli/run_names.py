@@ -157,13 +157,15 @@ def file_values(group: str, choice: str, folders: Sequence[Path]) -> dict[str, A
     """Return the values that the file of a choice gives, and those of the same group that it is based on."""
     for path in [path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()][:1]:
         content = load(path)
-        bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
+        bases = [entry for entry in content.get("defaults", ()) if isinstance(entry, str)]
         values = {key: value for base in bases for key, value in file_values(group, base, folders).items()}
         whole = path.read_text(encoding="utf-8").startswith("# @package _global_")
-        return values | flat(content, "" if whole else f"{group}.")
+        own = {key: value for key, value in content.items() if key != "defaults"}
+        return values | flat(own, "" if whole else f"{group}.")
     return {}
 
 
+@cache  # conf/train.yaml is asked for its choices and for its values
 def load(path: Path) -> dict[str, Any]:
     """Return the content of a YAML file with its interpolations as they are written, empty if it is no mapping."""
     content = OmegaConf.load(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,11 +20,11 @@ from brain_tumor_tl import files
 from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.run_names import choose_folder, is_default, origin_of
-from brain_tumor_tl.console import config_tree, console, log, run_log
 from brain_tumor_tl.reporting.discover import FAILURE
 from brain_tumor_tl.run.folder import OtherRunError, inspect_folder, note_failure, remove_empty
 
 VERBOSE = ("-v", "--verbose")
+log = logging.getLogger("brain_tumor_tl")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,6 +74,7 @@ def run_in_folder(config: DictConfig, folder: Path, verbose: bool) -> dict[str, 
     """Check the settings and run the job in a folder, or in one beside it; see `run`."""
     settings = checked_settings(config)
     import_libraries()
+    from brain_tumor_tl.console import config_tree, console, run_log  # rich, for which --cfg need not wait
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import USER_ERRORS
 
@@ -191,6 +193,7 @@ def check_inputs(settings: dict[str, Any]) -> None:
 
 def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, Any]:
     """Print a run's tables and what to do next, and how long it took if it ran just now."""
+    from brain_tumor_tl.console import console
     from brain_tumor_tl.reporting import tables
     from brain_tumor_tl.reporting.study import why_incomparable
 
