@@ -30,7 +30,7 @@ from brain_tumor_tl.inference.other_set import (
     read_other_set,
     seen_counts,
 )
-from brain_tumor_tl.inference.own_test import logits_as_trained, logits_of, tested_positions
+from brain_tumor_tl.inference.own_test import logits_as_trained, logits_of, positions_of_test
 from brain_tumor_tl.inference.run_images import OtherImagesError, RunImages, has_same_paths, open_run_images
 from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK
@@ -129,7 +129,7 @@ def own_evaluation(runs: Sequence[TrainedRun], images: Sequence[RunImages], cach
     Raises:
         ValueError: Runs have other test images.
     """
-    first, positions = images[0], [tested_positions(*each) for each in zip(runs, images, strict=True)]
+    first, positions = images[0], [positions_of_test(*each) for each in zip(runs, images, strict=True)]
     for run, own, tested in zip(runs, images, positions, strict=True):
         if not np.array_equal(tested, positions[0]) or own.index.digest() != first.index.digest():
             shared = len({own.index.paths[i] for i in tested} & {first.index.paths[i] for i in positions[0]})

@@ -42,7 +42,7 @@ def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
     return run
 
 
-def tested_positions(run: TrainedRun, images: RunImages) -> Indices:
+def positions_of_test(run: TrainedRun, images: RunImages) -> Indices:
     """Return the positions of the images that a run was tested on, ascending.
 
     They are its test split, or what `trainer.limit_test_batches` took of it.

@@ -135,6 +135,8 @@ def seen_sentences(seen: Mapping[str, Any], images: Mapping[str, Any]) -> Iterat
         yield "", f"{seen['other_label']} of these have another label in the run's data set"
     if same := seen["test"] + seen["left_out"]:
         yield "", f"{same} further images are in the run's own data set, outside training and validation"
+    if used + same == total:
+        yield "", "no image is new to the run's data set: this is no external test"
     if seen["patients"]:
         yield "", f"{seen['patients']} of the other images are of patients who have images that were seen"
 
