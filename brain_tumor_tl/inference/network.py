@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brain_tumor_tl.model.backbone import Cut, build_network
+from brain_tumor_tl.model.fusion import fuse_norms
 from brain_tumor_tl.model.weights import below, first_line, require_backbone
 
 
@@ -63,3 +65,24 @@ def filled(network: Cut, state: Mapping[str, Tensor]) -> Cut:
     for name, part in (("backbone", network.backbone), ("head", network.head)):
         part.load_state_dict(below(f"{name}.", state), assign=True)
     return network
+
+
+def fast_backbone(backbone: nn.Module, precision: str) -> nn.Module:
+    """Return a backbone that computes the same up to rounding, in less time on a processor.
+
+    Batch normalisation is fused into convolutions. In bfloat16 the weights of convolutions and linear layers are
+    rounded here, once: autocast does it again for each batch.
+
+    Args:
+        backbone: In eval mode, without gradients; it stays as it is.
+        precision: What it computes in.
+    """
+    fast = fuse_norms(backbone)
+    if precision != "bf16-mixed":
+        return fast
+    if fast is backbone:  # it can't be fused
+        fast = copy.deepcopy(backbone)
+    for name, layer in list(fast.named_modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fast.set_submodule(name, copy.deepcopy(layer).to(torch.bfloat16))
+    return fast

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brain_tumor_tl.data.decode import Pixels, decode_image
+from brain_tumor_tl.data.decode import Pixels
+from brain_tumor_tl.data.formats import Source as File
+from brain_tumor_tl.data.intensity import Intensity, uses_own_window
 from brain_tumor_tl.data.normalize import Normalization
-from brain_tumor_tl.inference.network import read_checkpoint, rebuild
+from brain_tumor_tl.evaluation.novelty import Reference
+from brain_tumor_tl.inference.network import fast_backbone, read_checkpoint, rebuild
+from brain_tumor_tl.inference.pictures import Source, as_list, pixels_of
+from brain_tumor_tl.inference.predict import predict_all
+from brain_tumor_tl.inference.reference import load_reference
 from brain_tumor_tl.reporting.discover import read_results
 from brain_tumor_tl.run import hardware
-
-if TYPE_CHECKING:
-    from brain_tumor_tl.data.intensity import Intensity
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class TrainedRun:
     Args:
         folder: The run's folder.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: "auto" for that of the run's settings, "bf16-mixed", "16-mixed" or "32-true".
+        precision: "auto" for that of the run's settings, which may leave it to the machine; "32-true", "bf16-mixed" or,
+            on a GPU, "16-mixed".
 
     Attributes:
         folder: The run's folder.
@@ -75,17 +80,53 @@ class TrainedRun:
         self.name, self.classes = str(self.results["name"]), tuple(checkpoint["hyper_parameters"]["classes"])
         self.preprocessing = preprocessing_of(checkpoint["hyper_parameters"], self.results)
         self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
-        self.device = torch.device(hardware.resolve_accelerator(device))
-        self.precision = hardware.resolve_precision(precision, self.device.type)
+        self.device = device_of(device)
+        self.precision = precision_of(precision, self.results["config"], self.device.type)
         self.channels_last = hardware.resolve_channels_last("auto", self.precision, self.device.type)
         self.normalize = Normalization(self.preprocessing.normalize, self.channels_last)
         network = rebuild(checkpoint)
         self.backbone = network.backbone.to(self.device, memory_format=self.normalize.layout)
         self.head = network.head.to(self.device)
 
-    def decode(self, path: Path) -> Pixels:
-        """Decode one file as in training; uint8 `(C, size, size)`, with one channel only if it is grey."""
-        return decode_image(path, self.preprocessing.image_size, self.preprocessing.intensity["window"])
+    @property
+    def decoding(self) -> tuple[int, tuple[float, ...] | None, bool]:
+        """All that decoded pictures depend on: size, window, and whether a DICOM file's own window comes first."""
+        rule, window = self.preprocessing.intensity["rule"], self.preprocessing.intensity["window"]
+        return self.preprocessing.image_size, tuple(window) if window else None, uses_own_window(rule)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """What the run kept of its training images, to tell whether a picture is unlike them; None if nothing."""
+        return load_reference(self.folder)
+
+    @cached_property
+    def _fast(self) -> nn.Module:
+        return fast_backbone(self.backbone, self.precision) if self.device.type == "cpu" else self.backbone
+
+    def predict(self, images: Source | Iterable[Source], tta: bool = False) -> NDArray[np.float32]:
+        """Return the probability of each class for images, `(N, K)`, calibrated if the run has a temperature.
+
+        Args:
+            images: One or several, each a path, a PIL image, an array `(H, W)` or `(H, W, 3)`, or a tensor `(H, W)`,
+                `(1, H, W)` or `(3, H, W)`; of any size. Values of other types than uint8 are intensities.
+            tta: Whether to predict each image's mirror image too, and take the mean (test-time augmentation).
+
+        Raises:
+            ValueError: There is no image, or one can't be used.
+        """
+        return predict_all([self], as_list(images), tta).probabilities
+
+    def features(self, images: Source | Iterable[Source]) -> NDArray[np.float32]:
+        """Return what the backbone makes of images, `(N, D)`; see `predict`."""
+        return predict_all([self], as_list(images)).features
+
+    def decode(self, source: File) -> Pixels:
+        """Decode one image as in training; uint8 `(C, size, size)`, with one channel only if it is grey."""
+        return self.pixels(source)
+
+    def pixels(self, source: Source) -> Pixels:
+        """Return an image, in a file or in memory, as in training; see `decode`."""
+        return pixels_of(source, *self.decoding)
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """Return decoded images, uint8 `(B, C, H, W)`, as the network's input, float32 `(B, 3, H, W)` on its device."""
@@ -98,10 +139,46 @@ class TrainedRun:
                 features = self.backbone(self.inputs(pixels)).float()
             return features, self.head(features)
 
+    def compute_fast(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `compute` does up to rounding, on a processor in half the time; see `fast_backbone`."""
+        with torch.inference_mode():
+            with hardware.autocast(self.device, self.precision):
+                features = self._fast(self.inputs(pixels)).float()
+            return features, self.head(features)
+
     def probabilities(self, logits: Tensor) -> NDArray[np.float32]:
         """Return probabilities `(B, K)` of logits, calibrated if the run has a temperature."""
         values: NDArray[np.float32] = (logits / (self.temperature or 1.0)).softmax(1).cpu().numpy()
         return values
+
+
+def device_of(device: str) -> torch.device:
+    """Return a device by "auto" or its name.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"Expected `device` to be auto, cpu, cuda or mps, got {device!r}.")
+    try:
+        return torch.device(hardware.resolve_accelerator(device))
+    except ValueError as error:
+        raise ValueError(f"Expected a device {device}, PyTorch sees none on this machine. Give auto or cpu.") from error
+
+
+def precision_of(precision: str, settings: Mapping[str, Any], device: str) -> str:
+    """Return what to compute in: as asked for, or by a run's settings, or what is fast on the device.
+
+    Raises:
+        ValueError: The device has no such precision.
+    """
+    if precision not in (known := ("auto", "32-true", "bf16-mixed", "16-mixed")):
+        raise ValueError(f"Expected `precision` to be one of {', '.join(known)}, got {precision!r}.")
+    if precision == "16-mixed" and device == "cpu":
+        raise ValueError("Expected a GPU for precision 16-mixed, a processor has none. Give bf16-mixed or 32-true.")
+    of_run = settings["trainer"].get("precision", "auto")
+    possible = of_run in known and (of_run, device) != ("16-mixed", "cpu")
+    return hardware.resolve_precision(of_run if precision == "auto" and possible else precision, device)
 
 
 def finished_results(folder: Path) -> dict[str, Any]:

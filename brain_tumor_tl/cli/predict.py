@@ -1,0 +1,248 @@
+"""Predict: finished runs applied to pictures, as a table, CSV or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.console import console, run_log, say
+from brain_tumor_tl.files import write_csv
+from brain_tumor_tl.reporting.table import compact_table
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.inference.predict import Predictions
+    from brain_tumor_tl.inference.trained_run import TrainedRun
+
+Row = Mapping[str, Any]
+LISTED = Path("-")  # stands for the lines of stdin
+SHOWN = 40  # rows of the table on the terminal
+NOTICE = "Not for diagnosis: a research model."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Predict the pictures that the line names; return the exit status, 1 if one can't be read."""
+    options = parse(arguments)
+    with run_log(None):
+        try:
+            return predict(options)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed line: `runs`, `places`, and the flags; exit with 2 if it is wrong by itself."""
+    parser = Parser("predict")
+    parser.add_argument("words", nargs="*", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--jsonl", action="store_true")
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--tta", action="store_true")
+    parser.add_argument("--rank-labels", action="store_true")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
+    options = parser.parse_intermixed_args(arguments)
+    words = [word.expanduser() for word in options.words]
+    count = next((place for place, word in enumerate(words) if place and not holds_run(word)), len(words))
+    options.runs, options.places = words[:count], words[count:]
+    if not options.runs:
+        parser.error("expected the folder of a finished run, such as outputs/runs/NAME, and pictures, got none")
+    if not options.places:
+        parser.error(f"expected pictures or folders of pictures after {options.runs[-1]}, or - for a list on stdin")
+    if options.csv and options.jsonl:
+        parser.error("expected one of --csv and --jsonl, got both")
+    if options.features and len(options.runs) > 1:
+        parser.error(f"expected one run for --features, got {len(options.runs)}, each with features of its own")
+    if options.rank_labels and (len(options.places) > 1 or not options.places[0].is_dir() or options.jsonl):
+        parser.error("expected one folder with class folders for --rank-labels, and --csv FILE or no file")
+    check_places(parser, options)
+    return options
+
+
+def check_places(parser: Parser, options: argparse.Namespace) -> None:
+    """Exit with 2 if a picture or the folder of an output isn't there."""
+    from brain_tumor_tl.data.volumes import split_name
+
+    absent = [str(place) for place in options.places if place != LISTED and not split_name(place)[0].exists()]
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        parser.error(f"there is no {', '.join(absent[:3])}{more}")
+    for path in (options.csv, options.features):
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"the folder of {path} doesn't exist")
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether a folder is that of a run, finished or not."""
+    return any((folder / name).is_file() for name in ("results.json", "config.yaml"))
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Predict and show or write what the options ask for; return the exit status."""
+    from brain_tumor_tl.inference.answers import columns, json_line, keeping_features, ranked, rows  # imports torch
+    from brain_tumor_tl.inference.ensemble import load_runs
+    from brain_tumor_tl.inference.predict import predict_batches
+
+    runs = load_runs(options.runs, options.device, options.precision)
+    pictures, labels = labelled_pictures(runs, options.places[0]) if options.rank_labels else (named(runs, options), {})
+    batches = with_progress(predict_batches(runs, pictures, options.tta), len(pictures))
+    if options.features:
+        batches = keeping_features(batches, options.features, len(pictures))
+    tally, classes = Counter[str](), runs[0].classes
+    found: Iterable[Row] = rows(runs, pictures, batches)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", category=decompression_warning())
+        found = counted(ranked(found, labels) if options.rank_labels else found, tally)
+        if options.csv:
+            write_csv(options.csv, found, columns(classes, bool(labels)))
+        elif options.jsonl:
+            for row in found:
+                print(json_line(row, classes))
+        else:
+            show(found, classes)
+    summarize(tally, runs, options)
+    return 1 if tally["problem"] else 0
+
+
+def decompression_warning() -> type[Warning]:
+    """Return Pillow's warning of an image too large to be one."""
+    from PIL import Image
+
+    return Image.DecompressionBombWarning
+
+
+def named(runs: Sequence[TrainedRun], options: argparse.Namespace) -> list[Path]:
+    """Return the pictures that the line, and for `-` the lines of stdin, name."""
+    from brain_tumor_tl.inference.pictures import find_pictures
+
+    lines = (line.rstrip("\r\n") for line in sys.stdin) if LISTED in options.places else ()
+    listed = [Path(line) for line in lines if line]
+    places = [place for each in options.places for place in (listed if each == LISTED else [each])]
+    return find_pictures(places, slices_of(runs))
+
+
+def slices_of(runs: Sequence[TrainedRun]) -> str:
+    """Return which slices of a volume the first run was trained on."""
+    return str(runs[0].results["config"]["data"].get("slices", "all"))
+
+
+def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path], dict[str, str]]:
+    """Return the pictures of a folder with class folders, and the class of each by its path.
+
+    Raises:
+        ValueError: It has no class folders that the runs know.
+    """
+    from brain_tumor_tl.data.index import BadFilesError, read_index
+    from brain_tumor_tl.data.layout import printable
+
+    given = runs[0].results["config"]["data"].get("classes") or [[name] for name in runs[0].classes]
+    index = read_index(root, given, every_class=False)
+    if index.bad:
+        raise BadFilesError(index.root, index.bad)
+    pictures = [index.root / path for path in index.paths]
+    names = [index.classes[label] for label in index.labels]
+    return pictures, dict(zip(map(printable, map(str, pictures)), names, strict=True))
+
+
+def with_progress(batches: Iterable[Predictions], count: int) -> Iterator[Predictions]:
+    """Yield batches, with a progress bar on stderr if that is a terminal and there is more than one batch."""
+    if not sys.stderr.isatty():
+        yield from batches
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Predicting", total=count)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch.problems))
+
+
+def counted(found: Iterable[Row], tally: Counter[str]) -> Iterator[Row]:
+    """Yield rows and count the predicted classes, problems and pictures unlike the training images."""
+    for row in found:
+        tally["all"] += 1
+        tally["problem" if row["problem"] else f"class {row['predicted']}"] += 1
+        tally["unlike"] += row.get("unlike_training", 0)
+        yield row
+
+
+def show(found: Iterable[Row], classes: Sequence[str]) -> None:
+    """Print the first rows as a table, paths below the folder that has them all."""
+    rows = iter(found)
+    shown = list(itertools.islice(rows, SHOWN))
+    rest = sum(1 for _ in rows)
+    base = common_folder([row["path"] for row in shown])
+    lines = [
+        [
+            os.path.relpath(row["path"], base) if base else row["path"],
+            row.get("class", ""),
+            row.get("predicted", ""),
+            *percentages(row, classes),
+            f"{row['distance']:.3f}" if "distance" in row else "",
+            remark(row),
+        ]
+        for row in shown
+    ]
+    headers = ["picture", "its folder says", "predicted", "%", "others, %", "distance", "warning"]
+    more = [f"and {rest} more; --csv FILE writes all"] if rest else []
+    console.print(compact_table(f"Pictures in {base}" if base else "", headers, lines, more))
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """Return the folder that all of several paths are in; empty if there is none, or one path.
+
+    >>> common_folder(["a/b/x.png", "a/y.png"]), common_folder(["/a/x.png", "a/x.png"]), common_folder(["a/x.png"])
+    ('a', '', '')
+    """
+    with contextlib.suppress(ValueError):  # absolute and relative paths
+        return os.path.commonpath([str(Path(path).parent) for path in paths]) if len(paths) > 1 else ""
+    return ""
+
+
+def percentages(row: Row, classes: Sequence[str]) -> tuple[str, str]:
+    """Return the probability of the predicted class in percent, and those of the others, most first.
+
+    >>> percentages({"predicted": "a", "probability/a": 0.9, "probability/b": 0.1}, ["a", "b"])
+    ('90.0', 'b 10.0')
+    """
+    values = {name: row.get(f"probability/{name}", 0.0) for name in classes}
+    if not row.get("predicted"):
+        return "", ""
+    others = sorted((name for name in classes if name != row["predicted"]), key=lambda name: -values[name])
+    return f"{100 * values[row['predicted']]:.1f}", ", ".join(f"{name} {100 * values[name]:.1f}" for name in others)
+
+
+def remark(row: Row) -> str:
+    """Return what a user should know of a row."""
+    return row["problem"] or ("unlike the training images" if row.get("unlike_training") else "")
+
+
+def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse.Namespace) -> None:
+    """Print the counts and what to know about them, to stderr if stdout has the rows."""
+    predicted = [f"{count} {key.removeprefix('class ')}" for key, count in sorted(tally.items()) if "class " in key]
+    lines = [f"Pictures  {tally['all']}: {', '.join(predicted) or 'none could be read'}"]
+    if options.csv:
+        lines.append(f"Written   {options.csv}")
+    if tally["unlike"]:
+        lines.append(f"Warning   {tally['unlike']} are unlike the training images: their predictions mean little")
+    if tally["problem"]:
+        lines.append(f"Warning   {tally['problem']} can't be read; their rows say why")
+    if without := [run.folder.name for run in runs if run.reference is None]:
+        whose = "the run" if len(runs) == 1 else ", ".join(without)
+        lines.append(
+            f"Warning   no distance to the training images: {whose} kept nothing of them; train it anew for one"
+        )
+    for line in [*lines, NOTICE]:
+        print(line, file=sys.stderr) if options.jsonl else say(line)
