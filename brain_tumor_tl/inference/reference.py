@@ -8,8 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from brain_tumor_tl.evaluation.novelty import Reference
-
-FILE = "reference.npz"
+from brain_tumor_tl.reporting.discover import REFERENCE
 
 
 def load_reference(folder: Path) -> Reference | None:
@@ -21,7 +20,7 @@ def load_reference(folder: Path) -> Reference | None:
     Raises:
         ValueError: The file is damaged.
     """
-    path = folder / FILE
+    path = folder / REFERENCE
     if not path.is_file():
         return None
     try:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import yaml
 
 from brain_tumor_tl.files import read_json, write_text
-from brain_tumor_tl.reporting.discover import FAILURE, INSIDE_A_RUN
+from brain_tumor_tl.reporting.discover import FAILURE, INSIDE_A_RUN, REFERENCE
 from brain_tumor_tl.reporting.schema_1 import upgrade_settings
 
 RUN_FILES = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
-    "predictions.csv", "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
+    "predictions.csv", REFERENCE, "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
     "validate-profile.txt", "test-profile.txt",
 )  # fmt: skip
 MAX_DIFFERENCES = 5  # in an error

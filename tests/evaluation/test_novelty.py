@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from brain_tumor_tl.evaluation import novelty
-from brain_tumor_tl.evaluation.novelty import NUMBERS, Reference, directions_of, make_reference, nearest, sample
+from brain_tumor_tl.evaluation.novelty import LEAST, NUMBERS, Reference, directions_of, make_reference, nearest, sample
 
 Features = NDArray[np.float32]
 
@@ -25,9 +25,14 @@ def alone(count: int) -> NDArray[np.int64]:
 
 def fitted(features: Features, groups: NDArray[np.int64] | None = None) -> Reference:
     """Return a reference that must be there."""
-    reference = make_reference(features, alone(len(features)) if groups is None else groups)
+    reference = reference_of(features, alone(len(features)) if groups is None else groups)
     assert reference is not None
     return reference
+
+
+def reference_of(features: Features, groups: NDArray[np.int64]) -> Reference | None:
+    """Return the reference of features, if there is one."""
+    return make_reference(directions_of(features), features.shape[1], groups)
 
 
 def test_distances__are_those_of_scikit_learn() -> None:
@@ -54,11 +59,11 @@ def test_distances__of_another_network_are_refused() -> None:
         fitted(clustered(50)).distances(np.ones((2, 8), np.float32))
 
 
-def test_threshold__is_exceeded_by_one_in_a_hundred_new_images_and_by_all_others() -> None:
+def test_threshold__is_exceeded_by_one_in_twenty_new_images_and_by_all_others() -> None:
     reference = fitted(clustered(2000))
 
     new = reference.distances(clustered(2000, seed=5))
-    assert 0.002 < (new > reference.threshold).mean() < 0.03
+    assert 0.03 < (new > reference.threshold).mean() < 0.07
     strange = reference.distances(RandomState(6).normal(size=(50, 40)).astype(np.float32))
     assert (strange > reference.threshold).all()
 
@@ -67,7 +72,7 @@ def test_threshold__compares_images_of_different_groups() -> None:
     patients = np.repeat(np.arange(20), 10)
     slices = clustered(20)[patients] + 0.001 * clustered(200, seed=2)
 
-    assert fitted(slices).threshold < 0.001 < 0.01 < fitted(slices, patients).threshold
+    assert fitted(slices).threshold == LEAST < fitted(slices, patients).threshold
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_threshold__compares_images_of_different_groups() -> None:
     ids=["one-patient", "one-image", "diverged"],
 )
 def test_make_reference__without_any_distance_there_is_none(features: Features, groups: NDArray[np.int64]) -> None:
-    assert make_reference(features, groups) is None
+    assert reference_of(features, groups) is None
 
 
 def test_directions_of__keeps_angles_of_many_features() -> None:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from brain_tumor_tl.evaluation.novelty import Reference, directions_of
+from brain_tumor_tl.files import read_csv
+from brain_tumor_tl.inference.reference import load_reference
+from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.discover import REFERENCE
+from brain_tumor_tl.run import reference
+from brain_tumor_tl.run.folder import RUN_FILES
+from brain_tumor_tl.run.training_run import TrainingRun
+
+
+def kept_by(folder: Path) -> Reference:
+    """Return the reference of a run, which must be there."""
+    found = load_reference(folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("method", ["frozen", "finetune"])
+def test_write_reference__keeps_the_training_images_of_the_tested_weights(
+    finished_runs: dict[str, Path], method: str
+) -> None:
+    run = TrainedRun(finished_runs[method], device="cpu", precision="32-true")  # as it was trained
+    rows = [row["path"] for row in read_csv(run.folder / "split.csv") if row["split"] == "train"]
+    root = Path(run.results["config"]["data"]["root"])
+    features, _ = run.compute(torch.from_numpy(np.stack([run.decode(root / path) for path in rows])))
+
+    kept = kept_by(run.folder)
+
+    assert (len(rows), features.shape[1]) == (len(kept.directions), kept.width)
+    np.testing.assert_allclose(kept.directions, directions_of(features.numpy()), atol=1e-3)
+    np.testing.assert_allclose(kept.distances(features.numpy()), 0, atol=1e-4)
+
+
+def test_write_reference__with_or_without_cached_features(finished_runs: dict[str, Path], tmp_path: Path) -> None:
+    """The backbone of a frozen run is the same with augmentation, which leaves nothing to cache."""
+    settings = copy.deepcopy(yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text()))
+    settings["method"]["cache_features"] = False
+    settings["trainer"]["max_epochs"] = 1
+
+    TrainingRun(settings, tmp_path).train()
+
+    cached, computed = kept_by(finished_runs["frozen"]), kept_by(tmp_path)
+    np.testing.assert_allclose(computed.directions, cached.directions, atol=2e-3)
+    assert computed.threshold == pytest.approx(cached.threshold, rel=0.01)
+
+
+def test_cached__in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, chosen = torch.arange(20.0).reshape(10, 2), np.array([0, 3, 4, 8, 9])
+    monkeypatch.setattr(reference, "ROWS", 2)
+
+    blocks = list(reference.cached(features, chosen))
+
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert np.concatenate(blocks).tolist() == features[chosen].tolist()
+
+
+def test_write_reference__removes_an_older_one_where_there_is_none(
+    finished_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text())
+    run = TrainingRun(settings, tmp_path)
+    (tmp_path / REFERENCE).write_bytes(b"of a run before")
+    monkeypatch.setattr(reference, "make_reference", lambda *_: None)
+
+    reference.write_reference(run, torch.zeros(len(run.data.index), run.width))
+
+    assert not (tmp_path / REFERENCE).exists()
+    assert REFERENCE in RUN_FILES
