@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from brain_tumor_tl.serve.upload import Upload
 
+MOST = 12  # classes that are shown, the most probable first
+
 
 class Answer(NamedTuple):
     """What a run says about one picture.

@@ -7,12 +7,11 @@ from typing import Any
 
 from brain_tumor_tl.reporting.page import Picture, render
 from brain_tumor_tl.reporting.tables import run_table
-from brain_tumor_tl.serve.answer import Answer
+from brain_tumor_tl.serve.answer import MOST, Answer
 from brain_tumor_tl.serve.upload import FIELD, LIMIT
 
 Results = Mapping[str, Any]
 WIDTH = 320  # of a picture, in CSS pixels
-MOST = 12  # classes whose probability is shown, the largest first
 
 
 def page(results: Results, name: str = "", answer: Answer | None = None, problem: str = "") -> str:
@@ -27,14 +26,15 @@ def page(results: Results, name: str = "", answer: Answer | None = None, problem
     return render(
         "serve.html.j2",
         title=f"Try {results['model']}, {results['method']}",
-        subtitle=f"Run {results['name']}; classes {', '.join(results['classes'])}",
+        subtitle=", ".join(results["classes"]),
+        run=results["name"],
         synthetic=results["protocol"]["synthetic"],
         quality=run_table(results) if "per_class" in results else None,
         protocol=results["protocol"]["text"],
         temperature=(results.get("probabilities") or {}).get("temperature"),
         name=name,
         answer=answer,
-        ranked=ranked(answer.probabilities)[:MOST] if answer else [],
+        ranked=ranked(answer.probabilities) if answer else [],
         pictures=pictures(answer) if answer else [],
         problem=problem,
         field=FIELD,
@@ -43,9 +43,9 @@ def page(results: Results, name: str = "", answer: Answer | None = None, problem
 
 
 def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:
-    """Return class, probability and its text, the most probable first."""
+    """Return class, probability and its text, the most probable `MOST` of them."""
     pairs = sorted(probabilities.items(), key=lambda pair: -pair[1])
-    return [(name, probability, in_percent(probability)) for name, probability in pairs]
+    return [(name, probability, in_percent(probability)) for name, probability in pairs[:MOST]]
 
 
 def in_percent(probability: float) -> str:
