@@ -22,7 +22,7 @@ from yaml import YAMLError
 from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.mistakes import explain, mistakes
-from brain_tumor_tl.cli.overrides import overrides_in, quoted_text, upgraded
+from brain_tumor_tl.cli.overrides import as_hydra_takes_it, overrides_in, quoted_text, upgraded
 from brain_tumor_tl.sweep.parent_watch import end_with_parent
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -31,7 +31,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 def checked_line(arguments: Sequence[str]) -> list[str]:
     """Return a line as Hydra takes it: texts quoted, old names replaced, flags first; exit with 2 if it is wrong."""
     several = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
-    arguments = [quoted_text(argument, several) for argument in arguments]
+    arguments = [upgraded(quoted_text(argument, several)) for argument in arguments]
     overrides = overrides_in(arguments)
     completes = {"-sc", "--shell-completion"} & set(arguments)
     if found := [] if completes else mistakes(arguments):
@@ -39,7 +39,7 @@ def checked_line(arguments: Sequence[str]) -> list[str]:
         sys.exit(2)
     # argparse rejects overrides on both sides of a flag.
     flags = [argument for argument in arguments if argument not in overrides]
-    return [*flags, *(overrides if completes else map(upgraded, overrides))]
+    return [*flags, *(overrides if completes else map(as_hydra_takes_it, overrides))]
 
 
 def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictConfig], dict[str, Any]]) -> None:

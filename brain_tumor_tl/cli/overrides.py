@@ -90,21 +90,29 @@ def is_readable(argument: str) -> bool:
 
 
 def upgraded(argument: str) -> str:
-    """Return an override with the current names of its values, and with `+` where Hydra needs it and nowhere else.
+    """Return an override with the current names of its values.
 
-    >>> upgraded("data.fold_by=series,grouped"), upgraded("+seed=1"), upgraded("optimizer.options.momentum=0.9")
-    ('data.fold_by=series,grouped', 'seed=1', '++optimizer.options.momentum=0.9')
+    >>> upgraded("data.fold_by=series,grouped")
+    'data.fold_by=series,grouped'
+    """
+    key, sign, value = argument.partition("=")
+    renewed = re.sub(r"\bruns\b", "series", value) if key.lstrip("+") in RENAMED_IN else value
+    if renewed != value:
+        note_old_name()
+    return f"{key}{sign}{renewed}"
+
+
+def as_hydra_takes_it(argument: str) -> str:
+    """Return an override with `+` where Hydra needs it and nowhere else.
+
+    >>> as_hydra_takes_it("+seed=1"), as_hydra_takes_it("optimizer.options.momentum=0.9")
+    ('seed=1', '++optimizer.options.momentum=0.9')
     """
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
     if inside_open_table(name):
-        key = f"++{name}"
-    elif name in declared():
-        key = name
-    renewed = re.sub(r"\bruns\b", "series", value) if name in RENAMED_IN else value
-    if renewed != value:
-        note_old_name()
-    return f"{key}{sign}{renewed}"
+        return f"++{name}{sign}{value}"
+    return f"{name}{sign}{value}" if name in declared() else argument
 
 
 def replace_old_names(config: DictConfig) -> None:

@@ -225,7 +225,7 @@ REFUSED = {
         "found nothing",
     ),
     "no value": (("data=folder",), 1, "`data.root` has no value"),
-    "value": (("data.source=folder", "data.root=x", "data.test_fraction=2"), 1, "less than 1, got 2"),
+    "value": (("data.source=folder", "data.root=x", "data.test_fraction=2"), 2, "less than 1, got 2"),
     "syntax": (("data.classes=[",), 2, "Can't read the value of `data.classes`"),
     "key": (("data.rot=x",), 2, "Did you mean `root`?"),
 }

@@ -382,6 +382,8 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose,
     if path.stem.startswith("slurm"):
         pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     commands = opening_commands(path)
+    for name in ("cat", "dog"):  # classes for data=folder
+        (tmp_path / name).mkdir()
 
     assert commands
     for command in commands:
@@ -397,8 +399,12 @@ def test_yaml__opens_with_the_command_that_uses_it(path: Path, compose: Compose,
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
-def test_yaml__each_choice_composes(group: str, choice: str, compose: Compose) -> None:
+def test_yaml__each_choice_composes(group: str, choice: str, compose: Compose, tmp_path: Path) -> None:
     composed = compose(*choose(group, choice))
+    if composed.data.classes is None:
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+        composed.data.root = str(tmp_path)
 
     checked_settings(composed)
     if group in ("model", "method"):

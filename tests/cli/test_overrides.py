@@ -42,7 +42,7 @@ def test_overrides_in__neither_flags_nor_their_values() -> None:
 
 OLD = {
     "split": ("data.split=runs", "data.split=series"),
-    "folds": ("++data.fold_by=runs,grouped", "data.fold_by=series,grouped"),
+    "folds": ("++data.fold_by=runs,grouped", "++data.fold_by=series,grouped"),
     "choice": ("data.split=choice(random,runs)", "data.split=choice(random,series)"),
     "quoted": ("data.split='runs'", "data.split='series'"),
     "other-key": ("name=runs", "name=runs"),

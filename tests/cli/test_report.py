@@ -204,7 +204,7 @@ def test_main__page_links_to_the_predictions_of_each_run(tmp_path: Path, put_run
     page.feed((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "sweep/b c/predictions.csv" in page.text
     assert [link for link in page.links if not link.startswith("#")] == [
-        "sweep/javascript%3Aa/predictions.csv", "sweep/b%20c/predictions.csv",
+        "sweep/b%20c/predictions.csv", "sweep/javascript%3Aa/predictions.csv",
     ]  # fmt: skip
 
 

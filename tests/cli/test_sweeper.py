@@ -152,10 +152,10 @@ REFUSED = {
     "no-validation-part": ([RATE, "data.val_fraction=0"], 1, "Give data.val_fraction=0.1."),
     "unknown-key": (["loss.smoothing=interval(0,1)"], 2, "no key `loss.smoothing`. Did you mean `label_smoothing`"),
     "unknown-choice": (["model=resnet18,resnet19"], 2, "`model` can't be 'resnet19'"),
-    "out-of-range": (["optimizer.lr=interval(-1,1)"], 1, "Expected `optimizer.lr` to be greater than 0, got -1.0."),
+    "out-of-range": (["optimizer.lr=interval(-1,1)"], 2, "Expected `optimizer.lr` to be greater than 0, got -1.0."),
     "fraction-of-a-whole": (["data.batch_size=interval(8,64.5)"], 2, "Expected `data.batch_size` to be a whole number"),
     "no-effect": (["launcher.jobs=1,2"], 1, "no result of a run depends on it"),
-    "pruner": ([RATE, "search.pruner=medain"], 1, "Expected `search.pruner` to be one of none, median, hyperband"),
+    "pruner": ([RATE, "search.pruner=medain"], 2, "Expected `search.pruner` to be one of none, median, hyperband"),
     "numbers-S03": ([RATE, "hydra.sweep.subdir=${hydra.job.num}"], 1, "trials that don't depend on their numbers"),
     "launcher": ([RATE, "hydra/launcher=basic"], 1, "with hydra/launcher=local, got basic"),
 }

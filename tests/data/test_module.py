@@ -206,7 +206,7 @@ def test_setup__splits_as_the_protocol_says(image_folder: Path, tmp_path: Path, 
     assert protocol["shuffled_labels"] is False
     assert rows["Testing/no_tumor/" + copy]["split"] == "left_out"
     assert rows["Testing/no_tumor/" + copy]["group"] == rows[f"Training/no_tumor/{first.name}"]["group"]
-    assert {"path", "label", "class", "split", "group", "patient"} == set(rows["Testing/no_tumor/" + copy])
+    assert {"path", "label", "class", "split", "group", "copies", "patient"} == set(rows["Testing/no_tumor/" + copy])
     accuracy = data.nearest_neighbour()
     assert accuracy is not None
     assert accuracy * tested == pytest.approx(round(accuracy * tested))

@@ -155,7 +155,7 @@ def test_compare_with_best__two_of_the_highest_accuracy() -> None:
 
     table = compare_with_best({"first": first, "second": second})
 
-    assert [row["best"] for row in table.values()] == [True, True]
+    assert [row["tied_with_best"] for row in table.values()] == [True, True]
     assert [row["p_value"] for row in table.values()] == [None, 1]
 
 
