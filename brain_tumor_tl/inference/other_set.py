@@ -99,13 +99,15 @@ def read_other_set(run: TrainedRun, root: Path, source: Source, cache_dir: Path)
     found = read_index(root, classes, by_table=source.labels is not None, every_class=False)
     found, unknown, patients = labelled(found, classes, source)
     index, known = apply_tables(found, classes, None, patients, source.merge_scans)
+    index = replace(index, bad=tuple(each for each in index.bad if each[1] != NO_CLASS))
     if not len(index):
         raise ValueError(
             f"Expected images of {', '.join(run.classes)} in {root}, found none. Give names that the set has for "
             "them, such as data.classes=[[glioma_tumor,GBM]]."
         )
     intensity = run.preprocessing.intensity
-    decoded, usable = load_images(index, run.preprocessing.image_size, cache_dir, source.on_bad_file, intensity)
+    size = run.preprocessing.image_size
+    decoded, usable = load_images(index, size, cache_dir, source.on_bad_file, intensity, every_class=False)
     if known is not None and len(usable) < len(index):
         names = set(usable.paths)
         kept = np.array([path in names for path in index.paths])
