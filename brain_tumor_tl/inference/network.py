@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from brain_tumor_tl.model.backbone import Cut, build_network
@@ -53,7 +54,7 @@ def rebuild(checkpoint: Mapping[str, Any]) -> Cut:
             network = filled(build_network(*arguments, load_weights=False), state)
         if any(value.is_meta for part in network[:2] for value in (*part.parameters(), *part.buffers())):
             raise NotImplementedError("a buffer that no checkpoint has")
-    except NotImplementedError:
+    except (NotImplementedError, ValueError):  # the second is what `build_network` makes of the first
         network = filled(build_network(*arguments, load_weights=False), state)
     for part in (network.backbone, network.head):
         part.requires_grad_(False).eval()
@@ -61,9 +62,19 @@ def rebuild(checkpoint: Mapping[str, Any]) -> Cut:
 
 
 def filled(network: Cut, state: Mapping[str, Tensor]) -> Cut:
-    """Give a network the tensors of a checkpoint's state dict; return it."""
-    for name, part in (("backbone", network.backbone), ("head", network.head)):
-        part.load_state_dict(below(f"{name}.", state), assign=True)
+    """Give a network the tensors of a checkpoint's state dict; return it.
+
+    Raises:
+        ValueError: They don't fit, as those of a network that torchvision has changed since.
+    """
+    try:
+        network.backbone.load_state_dict(below("backbone.", state), assign=True)
+        network.head.load_state_dict(below("head.", state), assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights don't fit the network that torchvision {torchvision.__version__} builds; use the version in "
+            f"the run's environment.json. {error}"
+        ) from error
     return network
 
 
