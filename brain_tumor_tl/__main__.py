@@ -22,6 +22,7 @@ VERBS = {
     "export": "write a finished run as one file, ONNX or PyTorch, for programs without this package",
     "predict": "predict the class of pictures with finished runs, as a table, CSV or JSON lines",
     "evaluate": "evaluate finished runs on their test split again, or on another data set less what they have seen",
+    "explain": "show where a finished run looks in pictures: Grad-CAM overlays, and how faithful they are",
     "serve": "try a finished run in the browser: drop a picture, see probabilities, Grad-CAM and warnings",
 }
 SHELLS = ("bash", "zsh", "fish")

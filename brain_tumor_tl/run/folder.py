@@ -17,7 +17,7 @@ from brain_tumor_tl.reporting.schema_1 import upgrade_settings
 RUN_FILES = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
     "predictions.csv", REFERENCE, "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
-    "validate-profile.txt", "test-profile.txt",
+    "validate-profile.txt", "test-profile.txt", "model.onnx", "model.pt2",
 )  # fmt: skip
 MAX_DIFFERENCES = 5  # in an error
 State = Literal["new", "cut", "longer", "done"]

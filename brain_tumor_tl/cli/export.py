@@ -1,0 +1,63 @@
+"""Export: a run as one file for programs without this package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.console import console, say
+
+if TYPE_CHECKING:
+    from brain_tumor_tl.inference.export import Exported
+
+FORMATS = ("onnx", "torch_export")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the file that the line asks for; return the exit status."""
+    options = parse(arguments)
+    from brain_tumor_tl.inference.export import export  # imports torch
+
+    try:
+        with console.status("Writing and checking the file; a large network takes a minute"):
+            exported = export(options.run[0], options.format, options.out)
+        for line in lines_of(exported):
+            say(line)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed line."""
+    parser = Parser("export")
+    parser.add_argument("run", nargs="*", type=Path)
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    if not options.run:
+        parser.error("expected the folder of a finished run, got none")
+    if len(options.run) > 1:
+        parser.error(
+            f"expected one run, got {len(options.run)}: export each for itself, and average their probabilities"
+        )
+    return options
+
+
+def lines_of(exported: Exported) -> list[str]:
+    """Return what is told of a file."""
+    which = "test images of the run" if exported.are_real else "random images, since the run's own are not there,"
+    return [
+        f"Input     {exported.metadata['input']}",
+        f"Output    {exported.metadata['outputs']}",
+        f"Classes   {exported.metadata['classes']}",
+        f"Checked   on {exported.images} {which}: probabilities differ by at most "
+        f"{exported.probability_difference:.1e}, logits by {exported.logit_difference:.1e} of the largest",
+        f"Written   {exported.path} ({exported.path.stat().st_size / 1e6:.1f} MB)",
+        exported.metadata["notice"],
+    ]
