@@ -22,9 +22,10 @@ COLUMNS = ("rank", "path", "label", "predicted", "label_probability", "predicted
 SHOWN = 48  # pictures on the page
 SIZE = 128  # pixels of a picture
 NOTE = (
-    "The pictures whose label is contradicted most by models that were not trained on them, for review. Known copies "
-    "of a picture with the same label have one rank. Most of these pictures are hard and their labels right: the "
-    "length of the list says nothing about the number of wrong labels."
+    "The pictures whose label is contradicted most by models that were not trained on them, for review. The labels "
+    "share the list in proportion to their images, each with its most contradicted pictures first, so that a hard "
+    "class doesn't fill it. Known copies of a picture with the same label have one rank. Most of these pictures are "
+    "hard and their labels right: the length of the list says nothing about the number of wrong labels."
 )
 
 

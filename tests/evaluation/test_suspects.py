@@ -1,4 +1,4 @@
-"""Suspects: ranked by margin, and only those that are predicted as another class."""
+"""Suspects: ranked by margin within their label, and only those that are predicted as another class."""
 
 from __future__ import annotations
 
@@ -18,13 +18,24 @@ def test_rank_label_suspects__against_a_loop(data: strategies.DataObject) -> Non
 
     found = rank_label_suspects(probabilities, labels).tolist()
 
-    margins = {}
-    for image, row in enumerate(probabilities.tolist()):
-        rest = [value for label, value in enumerate(row) if label != labels[image]]
-        if row[labels[image]] < max(rest):
-            margins[image] = row[labels[image]] - max(rest)
-    assert found == sorted(margins, key=lambda image: margins[image])
+    margins = []
+    for row, own in zip(probabilities.tolist(), labels.tolist(), strict=True):
+        margins.append(row[own] - max(value for label, value in enumerate(row) if label != own))
+    places = []
+    for image, label in enumerate(labels.tolist()):
+        same = sorted((margins[other], other) for other in range(count) if labels[other] == label)
+        places.append(same.index((margins[image], image)) / len(same))
+    wrong = [image for image in range(count) if margins[image] < 0]
+    assert found == sorted(wrong, key=lambda image: (places[image], margins[image]))
     assert (label_margins(probabilities, labels)[found] < 0).all()
+
+
+def test_rank_label_suspects__a_hard_class_does_not_hide_an_easy_one() -> None:
+    labels = np.array([0] * 10 + [1] * 10)
+    of_label = np.array([0.01] * 10 + [0.3] + [0.9] * 9)  # every image of class 0 is contradicted with certainty
+    probabilities = np.where(labels[:, None] == [0, 1], of_label[:, None], 1 - of_label[:, None])
+
+    assert rank_label_suspects(probabilities, labels).tolist()[:3] == [0, 10, 1]
 
 
 def test_rank_label_suspects__leaves_out_what_is_not_finite() -> None:

@@ -72,7 +72,7 @@ def test_report__labels_to_review_without_known_copies(folded: Path) -> None:
 
     (suspects,) = make_report([folded], folded).suspects
 
-    assert [(row["rank"], row["path"]) for row in suspects.rows] == [(1, "3.png"), (2, "5.png"), (3, "14.png")]
+    assert [(row["rank"], row["path"]) for row in suspects.rows] == [(1, "3.png"), (2, "14.png"), (3, "5.png")]
 
 
 def test_suspect_picture__of_images_that_are_still_there(folded: Path) -> None:
