@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "names"},
     "cli": {"run", "inference", "serve", "sweep", "reporting", "data", "cache", "console", "files", "names"},
     "run": {"reporting", "evaluation", "data", "model", "cache", "console", "files"},
-    "inference": {"data", "evaluation", "model", "reporting", "run", "cache", "console", "files"},
+    "inference": {"data", "evaluation", "model", "names", "reporting", "run", "cache", "console", "files"},
     "serve": {"inference", "reporting", "data"},
     "sweep": {"cache", "console", "files"},
     "reporting": {"evaluation", "files"},

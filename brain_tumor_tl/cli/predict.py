@@ -46,6 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--jsonl", action="store_true")
     parser.add_argument("--features", type=Path)
+    parser.add_argument("--explain", type=Path)
     parser.add_argument("--tta", action="store_true")
     parser.add_argument("--rank-labels", action="store_true")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
@@ -62,23 +63,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("expected one of --csv and --jsonl, got both")
     if options.features and len(options.runs) > 1:
         parser.error(f"expected one run for --features, got {len(options.runs)}, each with features of its own")
+    if options.explain and len(options.runs) > 1:
+        parser.error(f"expected one run for --explain, got {len(options.runs)}: a map is of one network")
     if options.rank_labels and (len(options.places) > 1 or not options.places[0].is_dir() or options.jsonl):
         parser.error("expected one folder with class folders for --rank-labels, and --csv FILE or no file")
-    check_places(parser, options)
-    return options
-
-
-def check_places(parser: Parser, options: argparse.Namespace) -> None:
-    """Exit with 2 if a picture or the folder of an output isn't there."""
-    from brain_tumor_tl.data.volumes import split_name
-
-    absent = [str(place) for place in options.places if place != LISTED and not split_name(place)[0].exists()]
-    if absent:
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        parser.error(f"there is no {', '.join(absent[:3])}{more}")
+    check_places(parser, options.places)
     for path in (options.csv, options.features):
         if path is not None and not path.parent.is_dir():
             parser.error(f"the folder of {path} doesn't exist")
+    return options
+
+
+def check_places(parser: Parser, places: Sequence[Path]) -> None:
+    """Exit with 2 if a picture or folder isn't there."""
+    from brain_tumor_tl.data.volumes import split_name
+
+    absent = [str(place) for place in places if place != LISTED and not split_name(place)[0].exists()]
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        parser.error(f"there is no {', '.join(absent[:3])}{more}")
 
 
 def holds_run(folder: Path) -> bool:
@@ -90,9 +93,12 @@ def predict(options: argparse.Namespace) -> int:
     """Predict and show or write what the options ask for; return the exit status."""
     from brain_tumor_tl.inference.answers import columns, json_line, keeping_features, ranked, rows  # imports torch
     from brain_tumor_tl.inference.ensemble import load_runs
+    from brain_tumor_tl.inference.explain import check_run
     from brain_tumor_tl.inference.predict import predict_batches
 
     runs = load_runs(options.runs, options.device, options.precision)
+    if options.explain:
+        check_run(runs[0], None)
     pictures, labels = labelled_pictures(runs, options.places[0]) if options.rank_labels else (named(runs, options), {})
     batches = with_progress(predict_batches(runs, pictures, options.tta), len(pictures))
     if options.features:
@@ -109,6 +115,10 @@ def predict(options: argparse.Namespace) -> int:
                 print(json_line(row, classes))
         else:
             show(found, classes)
+    if options.explain:
+        from brain_tumor_tl.cli.explain import explained
+
+        explained(runs[0], pictures, options.explain)
     summarize(tally, runs, options)
     return 1 if tally["problem"] else 0
 
@@ -235,6 +245,8 @@ def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse
     lines = [f"Pictures  {tally['all']}: {', '.join(predicted) or 'none could be read'}"]
     if options.csv:
         lines.append(f"Written   {options.csv}")
+    if options.explain:
+        lines.append(f"Written   overlays of Grad-CAM in {options.explain}")
     if tally["unlike"]:
         lines.append(f"Warning   {tally['unlike']} are unlike the training images: their predictions mean little")
     if tally["problem"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from brain_tumor_tl.data.formats import Source as File
 from brain_tumor_tl.data.intensity import Intensity, uses_own_window
 from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.evaluation.novelty import Reference
+from brain_tumor_tl.inference.explain import Explanation, explain_all
 from brain_tumor_tl.inference.network import fast_backbone, read_checkpoint, rebuild
 from brain_tumor_tl.inference.pictures import Source, as_list, pixels_of
 from brain_tumor_tl.inference.predict import predict_all
@@ -119,6 +120,21 @@ class TrainedRun:
     def features(self, images: Source | Iterable[Source]) -> NDArray[np.float32]:
         """Return what the backbone makes of images, `(N, D)`; see `predict`."""
         return predict_all([self], as_list(images)).features
+
+    def explain(
+        self, images: Source | Iterable[Source], classes: Sequence[str] | None = None, faithfulness: bool = False
+    ) -> list[Explanation]:
+        """Return Grad-CAM of images; `overlay_sheet` of inference/overlay.py draws one.
+
+        Args:
+            images: As for `predict`.
+            classes: The classes to explain; None for the one that is predicted for each image.
+            faithfulness: Whether to measure how faithful each map is to the network; see `removal_curves`.
+
+        Raises:
+            ValueError: An image can't be used, the network has no convolutional map, or a class is not the run's.
+        """
+        return explain_all(self, as_list(images), classes, faithfulness)
 
     def decode(self, source: File) -> Pixels:
         """Decode one image as in training; uint8 `(C, size, size)`, with one channel only if it is grey."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -86,8 +87,13 @@ def is_only_path(backbone: nn.Module, layer: nn.Module, inputs: Tensor) -> bool:
 
 @contextmanager
 def hooked(layers: Iterable[nn.Module], hook: Hook) -> Iterator[None]:
-    """Register a forward hook on layers while the context lasts."""
-    handles = [layer.register_forward_hook(hook) for layer in layers]
+    """Register a forward hook on layers while the context lasts, for passes of this thread alone."""
+    mine = get_ident()
+
+    def hook_of_mine(layer: nn.Module, inputs: Any, output: Any) -> Any:
+        return hook(layer, inputs, output) if get_ident() == mine else None
+
+    handles = [layer.register_forward_hook(hook_of_mine) for layer in layers]
     try:
         yield
     finally:

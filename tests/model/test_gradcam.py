@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain_tumor_tl.model.backbone import Cut, build_network
-from brain_tumor_tl.model.gradcam import class_maps, is_only_path, last_map_layer, map_and_logits
+from brain_tumor_tl.model.gradcam import class_maps, hooked, is_only_path, last_map_layer, map_and_logits
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")
 
@@ -212,3 +213,14 @@ def test_is_only_path__false_beside_a_shortcut() -> None:
     network = Shortcut().requires_grad_(False).eval()
     assert not is_only_path(network, network.branch, torch.rand(1, 3, 8, 8))
     assert is_only_path(nn.Sequential(network.branch), network.branch, torch.rand(1, 3, 8, 8))
+
+
+def test_hooked__leaves_other_threads_alone() -> None:
+    layer, seen = nn.Identity(), []
+
+    with hooked([layer], lambda _layer, _inputs, output: seen.append(output)), ThreadPoolExecutor(1) as pool:
+        layer("mine")
+        pool.submit(layer, "of another thread").result()
+
+    assert seen == ["mine"]
+    assert not layer._forward_hooks

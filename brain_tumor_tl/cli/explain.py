@@ -1,0 +1,148 @@
+"""Explain: where a finished run's network looks in pictures, as overlays of Grad-CAM and a table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.cli.predict import NOTICE, check_places, common_folder, decompression_warning, holds_run, named
+from brain_tumor_tl.console import console, run_log, say
+from brain_tumor_tl.files import write_csv
+from brain_tumor_tl.reporting.table import compact_table
+
+Row = Mapping[str, Any]
+OUT = Path("outputs", "explain")
+TABLE = "explanations.csv"  # beside the overlays
+EVERY = "all"  # the class that stands for all
+SHOWN = 40  # rows of the table on the terminal
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Explain the pictures that the line names; return the exit status, 1 if one can't be read."""
+    options = parse(arguments)
+    with run_log(None):
+        try:
+            return explain(options)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed line: `runs` with one folder, `places`, and the flags; exit with 2 if it is wrong by itself."""
+    parser = Parser("explain")
+    parser.add_argument("words", nargs="*", type=Path)
+    parser.add_argument("--class", dest="classes", action="append")
+    parser.add_argument("--faithfulness", action="store_true")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    options = parser.parse_intermixed_args(arguments)
+    words = [word.expanduser() for word in options.words]
+    options.runs, options.places = words[:1], words[1:]
+    if not words:
+        parser.error("expected the folder of a finished run, such as outputs/runs/NAME, and pictures, got none")
+    if not options.places:
+        parser.error(f"expected pictures or folders of pictures after {words[0]}, or - for a list on stdin")
+    if holds_run(options.places[0]):
+        parser.error(f"expected one run, got {words[0]} and {words[1]}: a map is of one network, explain them in turn")
+    check_places(parser, options.places)
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"expected --out to be a folder, {options.out} is a file")
+    return options
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Write what the options ask for, and show it; return the exit status."""
+    from brain_tumor_tl.inference.trained_run import TrainedRun  # imports torch
+
+    run = TrainedRun(options.runs[0], options.device)
+    classes = run.classes if options.classes == [EVERY] else options.classes
+    found = explained(run, named([run], options), options.out, classes, options.faithfulness)
+    show(found, options.out)
+    return 1 if any(row["problem"] for row in found) else 0
+
+
+def explained(
+    run: Any, pictures: Sequence[Path], out: Path, classes: Sequence[str] | None = None, faithfulness: bool = False
+) -> list[Row]:
+    """Write overlays of pictures and their table into a folder; return the rows of the table.
+
+    Args:
+        run: A TrainedRun.
+        pictures: Their paths; those in `out`, of an earlier call, are left out.
+        out: The folder.
+        classes: The classes to explain; None for the one that is predicted for each picture.
+        faithfulness: Whether to measure the faithfulness of each map.
+    """
+    from brain_tumor_tl.inference.explain import check_run
+    from brain_tumor_tl.inference.overlay_files import COLUMNS, write_overlays  # imports torch
+
+    check_run(run, classes)
+    place = out.resolve()
+    pictures = [path for path in pictures if not path.resolve().is_relative_to(place)]
+    out.mkdir(parents=True, exist_ok=True)
+    found: list[Row] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", category=decompression_warning())
+        rows = write_overlays(run, pictures, out, classes, faithfulness)
+        write_csv(out / TABLE, with_progress(rows, found, len(pictures)), COLUMNS)
+    return found
+
+
+def with_progress(rows: Iterable[Row], found: list[Row], count: int) -> Iterator[Row]:
+    """Yield rows and keep them in `found`, with a progress bar on stderr if that is a terminal.
+
+    Args:
+        rows: One or several for each picture.
+        found: A list.
+        count: Number of pictures.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Explaining", total=count)
+        for row in rows:
+            if not found or found[-1]["path"] != row["path"]:
+                bar.advance(task)
+            found.append(row)
+            yield row
+
+
+def show(found: Sequence[Row], out: Path) -> None:
+    """Print the first rows as a table, and below what was written and what to know about it."""
+    base = common_folder([row["path"] for row in found[:SHOWN]])
+    headers = ["picture", "explained", "%", "predicted", "faithfulness", "warning"]
+    more = [f"and {len(found) - SHOWN} more; {out / TABLE} has all"] if len(found) > SHOWN else []
+    lines = [cells(row, base) for row in found[:SHOWN]]
+    console.print(compact_table(f"Pictures in {base}" if base else "", headers, lines, more))
+    scores = [row["faithfulness"] for row in found if row.get("faithfulness") is not None]
+    if scores:
+        say(f"Faithful  {sum(scores) / len(scores):+.2f} on average of {len(scores)} maps; 0 is a map without meaning")
+    say(f"Written   {len({row['overlay'] for row in found if 'overlay' in row})} overlays and {TABLE} in {out}")
+    if bad := sum(bool(row["problem"]) for row in found):
+        say(f"Warning   {bad} can't be read; their rows say why")
+    say(f"A map shows what the network used, not where a tumour is. {NOTICE}")
+
+
+def cells(row: Row, base: str) -> list[str]:
+    """Return a row of the table on the terminal, with the path below a folder."""
+    path = os.path.relpath(row["path"], base) if base else row["path"]
+    if row["problem"]:
+        return [path, "", "", "", "", row["problem"]]
+    score = row["faithfulness"]
+    return [
+        path,
+        row["class"],
+        f"{100 * row['probability']:.1f}",
+        "yes" if row["class"] == row["predicted"] else row["predicted"],
+        "" if score is None else f"{score:+.2f}",
+        "" if row["largest"] > 0 else "no place adds to this class",
+    ]
