@@ -108,7 +108,7 @@ def hashed(features: Directions) -> Directions:
         features: `(N, D)`.
     """
     width, sums = features.shape[1], np.zeros((len(features), NUMBERS), dtype=np.float32)
-    signs = RandomState(0).randint(0, 2, width).astype(np.float32) * 2 - 1
+    signs = RandomState(0).choice(np.array([-1, 1], dtype=np.float32), width)
     for start in range(0, width, NUMBERS):
         part = slice(start, start + NUMBERS)
         signed = features[:, part] * signs[part]
@@ -118,7 +118,9 @@ def hashed(features: Directions) -> Directions:
 
 def unit(vectors: Directions) -> Directions:
     """Return vectors scaled to length 1; those that are all zero stay so."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Directions = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def nearest(directions: Directions, kept: Directions, groups: Groups | None = None) -> NDArray[np.float32]:
