@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 Draw = Callable[..., Path]
 Browse = Callable[..., webdriver.Chrome]
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -51,7 +53,7 @@ def browse() -> Iterator[Browse]:
     def start(javascript: bool = True) -> webdriver.Chrome:
         if javascript in started:
             for kind in ("performance", "browser"):
-                started[javascript].get_log(kind)  # that of earlier tests
+                read_log(started[javascript], kind)  # that of earlier tests
             return started[javascript]
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
@@ -68,6 +70,12 @@ def browse() -> Iterator[Browse]:
         driver.quit()
 
 
+def read_log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """Return what was added to a log of the browser since the last call."""
+    found: list[dict[str, Any]] = driver.get_log(kind)  # type: ignore[no-untyped-call]  # of Selenium
+    return found
+
+
 def wait_for(driver: webdriver.Chrome, selector: str) -> str:
     """Wait until an element is on the page, and return its text."""
     WebDriverWait(driver, 30).until(lambda _: driver.find_elements(By.CSS_SELECTOR, selector))
@@ -76,7 +84,7 @@ def wait_for(driver: webdriver.Chrome, selector: str) -> str:
 
 def requested(driver: webdriver.Chrome) -> set[str]:
     """Return the addresses that the page asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    messages = [json.loads(entry["message"])["message"] for entry in read_log(driver, "performance")]
     sent = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
     return {message["params"]["request"]["url"].partition(",")[0] for message in sent}
 
@@ -111,9 +119,9 @@ def test_page__a_real_run_answers_a_chosen_file(
     assert len(bars) == 4
     assert sum(float(re.sub(r"[^\d.]", "", bar)) for bar in bars) == pytest.approx(1, abs=1e-3)
     for picture in driver.find_elements(By.CSS_SELECTOR, "#answer img"):
-        assert int(picture.get_property("naturalWidth")) >= 64, "the picture is shown"
+        assert driver.execute_script("return arguments[0].naturalWidth", picture) >= 64, "the picture is shown"
     assert requested(driver) <= {address, f"{address}drop.js", "data:image/png;base64", "data:"}
-    assert driver.get_log("browser") == []
+    assert read_log(driver, "browser") == []
 
 
 def test_page__a_picture_is_dropped(browse: Browse, client: Client, examiner: Examiner) -> None:
