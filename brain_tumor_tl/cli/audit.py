@@ -21,7 +21,7 @@ from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.mistakes import explain
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.index import read_index
-from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity
+from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity, uses_own_window
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
 from brain_tumor_tl.data.leakage.copies import DETAIL, Pair, find_copies
@@ -134,9 +134,9 @@ def read_data_set(root: Path, data: Settings, cache: Path, labels: str | None, p
         ValueError: No image can be read, or a table doesn't fit the images.
     """
     table = None if labels is None else Path(labels).expanduser()
-    index = read_index(root, data["classes"], by_table=table is not None)
+    index = read_index(root, data["classes"], by_table=table is not None, slices=data["slices"])
     intensity = find_intensity(index, data["intensity"])
-    info = load_file_info(index, cache, intensity["window"])
+    info = load_file_info(index, cache, intensity["window"], uses_own_window(intensity["rule"]))
     if not len(info.index):
         raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
     index, known = apply_tables(info.index, data["classes"], table, patients, data["merge_scans"])

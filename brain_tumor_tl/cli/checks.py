@@ -141,6 +141,12 @@ def changes_split(key: str) -> bool:
 
 def data_problems(data: DictConfig) -> Iterator[str]:
     """Yield what is wrong with the source of the images."""
+    from brain_tumor_tl.data.volumes import chosen_slices  # imports NumPy
+
+    try:
+        chosen_slices(data.slices, 1)
+    except ValueError as error:
+        yield str(error)
     number, size = data.phantoms_per_class, data.phantom_size
     if data.source == "matlab" and data.matlab is None:
         yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."

@@ -118,6 +118,10 @@ class DataConfig:
     on_bad_file: str = option(
         "if files can't be read: `error` stops, `skip` lists them in bad_files.csv", choices=("error", "skip")
     )
+    slices: str = option(
+        "slices of a DICOM or NIfTI volume: all, middle, numbers from 0 (40-110), part of its height (30%-70%); "
+        "perhaps with /3 for every third"
+    )
     intensity: str = option("rule for images of more than 8 bits (docs/data.md)", choices=INTENSITIES)
     cache_dir: str = option("folder of decoded images, features, downloads and phantoms, shared by all runs")
     phantoms_per_class: int = option("number of synthetic images that data=phantom draws per class", low=0)

@@ -1,8 +1,8 @@
-"""Decode: one file -> one upright picture of 8 bits. Its header is read first: Pillow's mode hides what it says."""
+"""Decode: one image -> one upright picture of 8 bits. Headers are read first: Pillow's mode hides what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, features
 from PIL import __version__ as pillow_version
 
-from brain_tumor_tl.data.formats import FORMATS, UnreadableError, reason_against
+from brain_tumor_tl.data.formats import FORMATS, Source, UnreadableError, format_of, opened, reason_against
+from brain_tumor_tl.data.volumes import limits_of, picture_values, reader_versions, split_name
 
-# All that the pixels of a file depend on, for keys of caches. Raise the number when the pixels change.
+# All that the pixels of a file that Pillow reads depend on. Raise the number when the pixels change.
 DECODER = (2, pillow_version, features.version("libjpeg_turbo"), features.version("jpg"), features.version("webp"))
 
 PLANES = "a TIFF whose colours are in separate planes (tag 284), which Pillow can't read reliably; save it as PNG"
@@ -39,13 +40,14 @@ class Picture(NamedTuple):
     format: str
 
 
-def decode_image(path: Path, size: int, window: Window = None) -> Pixels:
-    """Decode one file and resize it, antialiased, regardless of its aspect ratio.
+def decode_image(source: Source, size: int, window: Window = None, own_window: bool = True) -> Pixels:
+    """Decode one image and resize it, antialiased, regardless of its aspect ratio.
 
     Args:
-        path: A file that Pillow reads.
+        source: Path of an image, such as `a.jpg`, `scan.dcm` or `scan.nii.gz#012`, or an open file with a single one.
         size: Height and width in pixels of the result.
         window: The intensities that become 0 and 255 in an image of more than 8 bits.
+        own_window: Whether a window that a DICOM file has of its own comes first.
 
     Returns:
         uint8 `(1, size, size)` if the image is grey, else `(3, size, size)`.
@@ -53,24 +55,31 @@ def decode_image(path: Path, size: int, window: Window = None) -> Pixels:
     Raises:
         UnreadableError: The file is of a kind that is not read, or that would be read wrong.
     """
-    picture = read_picture(path, window).image
+    picture = read_picture(source, window, own_window).image
     # Again, as in `read_picture`: resizing may lose the last colour.
     pixels = np.asarray(one_channel_of_grey(picture.resize((size, size), Image.Resampling.BILINEAR)))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def read_picture(path: Path, window: Window = None) -> Picture:
-    """Decode one file at its own size, turned as its Orientation tag says.
+def read_picture(source: Source, window: Window = None, own_window: bool = True) -> Picture:
+    """Decode one image at its own size, turned as its Orientation tag says.
 
     Args:
-        path: A file that Pillow reads.
+        source: Path of an image, such as `a.jpg`, `scan.dcm` or `scan.nii.gz#012`, or an open file with a single one.
         window: The intensities that become 0 and 255 in an image of more than 8 bits.
+        own_window: Whether a window that a DICOM file has of its own comes first.
 
     Raises:
         UnreadableError: The file is of a kind that is not read, or that would be read wrong.
     """
-    with open_image(path) as image:
-        mode, values = image.mode, deep_values(image, path)
+    file, number = split_name(source) if isinstance(source, Path) else (source, None)
+    if kind := format_of(file):
+        values = picture_values(file, kind, number, own_window)
+        if window is None and number is not None and isinstance(file, Path):  # one scale for all pictures of a file
+            window = limits_of(file, kind)
+        return picture_of(values, window, kind)
+    with open_image(source) as image:
+        mode, values = image.mode, deep_values(image, source)
         image.load()
         picture = eight_bit(image) if values is None else Image.fromarray(to_bytes(values, window))
         turn = TURNS.get(orientation(image))
@@ -78,19 +87,32 @@ def read_picture(path: Path, window: Window = None) -> Picture:
     return Picture(picture if turn is None else picture.transpose(turn), mode, image.format or "")
 
 
+def picture_of(values: Values, window: Window, kind: str) -> Picture:
+    """Return values that `picture_values` read as a picture; those of 8 bits are taken as they are."""
+    deep = values.dtype != np.uint8
+    image = Image.fromarray(to_bytes(values, window) if deep else values)
+    return Picture(one_channel_of_grey(image), str(values.dtype) if deep else image.mode, kind)
+
+
+def decoder_of(paths: Iterable[str], own_window: bool) -> tuple[Any, ...]:
+    """Return all that the pixels of the images of an index depend on beside their files, for keys of caches."""
+    versions = reader_versions(paths)
+    return (*DECODER, own_window, *versions) if versions else DECODER
+
+
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(source: Source) -> Iterator[Image.Image]:
     """Open an image whose header says nothing that would be read wrong.
 
     Raises:
         UnreadableError: It does, or the file is no image.
     """
     # Not by its path: Pillow 13.0 then maps uncompressed TIFF to memory, and scrambles it if Orientation is 5 to 8.
-    with path.open("rb") as file:
+    with opened(source) as file:
         try:
             image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError as error:
-            raise UnreadableError(reason_against(path)) from error
+            raise UnreadableError(reason_against(source)) from error
         count = getattr(image, "n_frames", 1)
         if count > 1 and image.format != "MPO":  # a camera's JPEG, with further renderings of its first picture
             raise UnreadableError(f"{count} pages or frames in one file; save each image as its own file")
@@ -120,18 +142,18 @@ def orientation(image: Image.Image) -> int:
         return 1  # a damaged Exif block says nothing
 
 
-def deep_values(image: Image.Image, path: Path) -> Values | None:
+def deep_values(image: Image.Image, source: Source) -> Values | None:
     """Return the intensities of an image of more than 8 bits, `(H, W)` or `(H, W, 3)`; None for one of 8 bits.
 
     Args:
         image: As `open_image` yields it.
-        path: Its file.
+        source: Its file.
 
     Raises:
         ValueError: A value is not finite.
     """
     if isinstance(image, PngImagePlugin.PngImageFile) and (raw_mode := str(image.tile[0].args)) in DEEP_PNG:
-        return samples_of_16_bits(path, raw_mode)
+        return samples_of_16_bits(source, raw_mode)
     tags = getattr(image, "tag_v2", {})
     bits, kind = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0], tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]
     signed_bytes = kind == 2 and bits == 8
@@ -147,26 +169,26 @@ def deep_values(image: Image.Image, path: Path) -> Values | None:
     return values
 
 
-def samples_of_16_bits(path: Path, raw_mode: str) -> Values:
+def samples_of_16_bits(source: Source, raw_mode: str) -> Values:
     """Return the samples of a 16-bit PNG file without its transparency, `(H, W)` if it is grey, else `(H, W, 3)`.
 
     Pillow keeps one byte of each sample: the first or, in the raw mode for little-endian, the second.
 
     Args:
-        path: The file.
+        source: The file.
         raw_mode: How Pillow would read it: "RGB;16B", "RGBA;16B" or "LA;16B".
     """
     if raw_mode == "LA;16B":  # has no other byte order, but the four bytes of a pixel can be read as they are
-        four = read_raw(path, "RGBA").astype(np.uint16)
+        four = read_raw(source, "RGBA").astype(np.uint16)
         return four[..., 0] << 8 | four[..., 1]
-    values = read_raw(path, raw_mode).astype(np.uint16) << 8 | read_raw(path, f"{raw_mode[:-1]}L")
+    values = read_raw(source, raw_mode).astype(np.uint16) << 8 | read_raw(source, f"{raw_mode[:-1]}L")
     grey = bool((values[..., :1] == values[..., 1:3]).all())
     return values[..., 0] if grey else values[..., :3]
 
 
-def read_raw(path: Path, raw_mode: str) -> Pixels:
+def read_raw(source: Source, raw_mode: str) -> Pixels:
     """Return the bytes that Pillow takes from a file of one block in a raw mode."""
-    with PngImagePlugin.PngImageFile(path) as image:
+    with opened(source) as file, PngImagePlugin.PngImageFile(file) as image:
         image.tile = [image.tile[0]._replace(args=raw_mode)]
         return np.asarray(image)
 

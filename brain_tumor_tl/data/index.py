@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brain_tumor_tl.data.formats import EXTENSIONS, foreign_format
+from brain_tumor_tl.data.contents import chosen_of_series, digest_of_picture, examine, names_in, patients_of
+from brain_tumor_tl.data.formats import EXTENSIONS, format_of, has_image_name
 from brain_tumor_tl.data.layout import (
     ClassFolder,
     check_classes,
@@ -23,12 +26,20 @@ from brain_tumor_tl.data.layout import (
     files_in,
     find_base,
     has_no_class_folders,
-    plain,
     printable,
 )
+from brain_tumor_tl.data.volumes import ALL
 
-NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  # folders; names as `plain` returns them
 MOST_LINES, MOST_NAMES = 30, 3  # reasons that an error shows, and files for each of them
+
+
+class ImageFile(NamedTuple):
+    """A file of a data set: its path, label and official split, and the folder that is taken as its patient."""
+
+    path: str
+    label: int
+    official: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +48,16 @@ class Index:
 
     Attributes:
         root: The folder that `paths` are relative to.
-        paths: Path of each image, with forward slashes.
+        paths: Path of each image, with forward slashes; `scan.nii.gz#012` for one of a file's pictures.
         labels: Label of each image, `(N,)`, an index into `classes`.
         classes: Name of each class.
         official: Official split of each image: "train", "val", "test", or "" if the set has none.
-        digests: SHA-256 of each file's bytes, as hexadecimal text.
+        digests: SHA-256 of each file's bytes, as hexadecimal text; of one of a file's pictures, of that and its number.
         bad: Path of each file that can't be used, and why.
-        patients: Folder of each image inside its class folder, which is taken as its patient, "" for none; empty if no
-            image has one.
+        patients: Patient of each image by the data set itself, "" if it is not known; empty if none is known.
+        patients_from: Where these are from, in words.
         left_out: Folders beside the class folders that are of no class.
+        not_chosen: DICOM files of a series that `data.slices` doesn't choose.
     """
 
     root: Path
@@ -56,7 +68,9 @@ class Index:
     digests: tuple[str, ...]
     bad: tuple[tuple[str, str], ...] = ()
     patients: tuple[str, ...] = ()
+    patients_from: str = ""
     left_out: tuple[str, ...] = ()
+    not_chosen: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -119,7 +133,11 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def read_index(
-    root: str | Path, classes: Sequence[Sequence[str]], by_table: bool = False, every_class: bool = True
+    root: str | Path,
+    classes: Sequence[Sequence[str]],
+    by_table: bool = False,
+    every_class: bool = True,
+    slices: str = ALL,
 ) -> Index:
     """Find the images below `root` in any of the known layouts, and compute their digests.
 
@@ -133,6 +151,8 @@ def read_index(
             below `root` are found and have the label -1.
         every_class: Whether each class must have images; otherwise folders of no known class are left out, as those of
             another data set than the run was trained on.
+        slices: Which slices of a NIfTI volume, a multi-frame DICOM file or a DICOM series are images; see
+            `chosen_slices`.
 
     Raises:
         FileNotFoundError: `root` is not a folder.
@@ -142,18 +162,53 @@ def read_index(
     left_out: list[str] = []
     names = tuple(names[0] for names in classes)
     if by_table and has_no_class_folders(base, aliases):
-        found = [(path, -1, "", "") for path in images_below(base)]
+        found = [ImageFile(path, -1) for path in images_below(base)]
     else:
         base = find_base(base, aliases)
         folders, left_out = class_folders(base, aliases, names, every_class)
         check_classes(base, folders, names, every_class)
         found = [file for folder in folders for file in files_of_class(base, folder)]
-    paths, labels, official, patients = zip(*sorted(found, key=lambda file: os.fsencode(file[0])), strict=True)
+    return indexed(base, found, slices, names, tuple(left_out))
+
+
+def indexed(
+    base: Path, files: Sequence[ImageFile], slices: str, classes: tuple[str, ...], left_out: tuple[str, ...]
+) -> Index:
+    """Return the index of the pictures in some files.
+
+    Args:
+        base: The folder that their paths are relative to.
+        files: The files.
+        slices: Which pictures of a file, or files of a DICOM series, are images; see `chosen_slices`.
+        classes: Name of each class.
+        left_out: Folders beside the class folders that are of no class.
+    """
     with ThreadPoolExecutor() as pool:
-        digests, faults = zip(*pool.map(lambda path: digest_file(base / path), paths), strict=True)
-    patients = patients if any(patients) else ()
-    index = Index(base, paths, np.array(labels, np.int64), names, official, digests, (), patients, tuple(left_out))
-    return index.without([(path, fault) for path, fault in zip(paths, faults, strict=True) if fault])
+        contents = list(pool.map(lambda file: examine(base / file.path), files))
+    rows, bad, not_chosen = [], [], []
+    for file, content, reason in zip(files, contents, chosen_of_series(contents, slices), strict=True):
+        if reason == "":
+            not_chosen.append(file.path)
+            continue
+        names, fault = names_in(file.path, content, slices)
+        rows += [(name, file, content) for name in names]
+        bad += [(file.path, fault or reason)] if fault or reason else []
+    rows.sort(key=lambda row: os.fsencode(row[0]))
+    paths, of_file, of_content = zip(*rows, strict=True)
+    patients, source = patients_of(paths, [file.patient for file in of_file], of_content)
+    index = Index(
+        base,
+        paths,
+        np.array([file.label for file in of_file], np.int64),
+        classes,
+        tuple(file.official for file in of_file),
+        tuple(digest_of_picture(name, content.digest) for name, _, content in rows),
+        patients=patients,
+        patients_from=source,
+        left_out=left_out,
+        not_chosen=tuple(not_chosen),
+    )
+    return index.without(bad)
 
 
 def images_below(root: Path) -> list[str]:
@@ -162,14 +217,23 @@ def images_below(root: Path) -> list[str]:
     Raises:
         ValueError: There are none.
     """
-    found = [path.relative_to(root).as_posix() for path in files_in(root) if path.suffix.lower() in EXTENSIONS]
+    found = [path.relative_to(root).as_posix() for path in files_in(root) if is_image_file(path)]
     if not found:
         raise ValueError(printable(f"Expected images in {root}, found none that ends in {' '.join(EXTENSIONS)}."))
     return found
 
 
-def files_of_class(base: Path, folder: ClassFolder) -> list[tuple[str, int, str, str]]:
-    """Return path, label, official split and patient of each file in a class folder.
+def is_image_file(path: Path) -> bool:
+    """Tell whether a file is an image by its name, or DICOM by its content."""
+    if has_image_name(path):
+        return True
+    with contextlib.suppress(OSError):  # it is not known to be an image
+        return path.is_file() and bool(format_of(path))
+    return False
+
+
+def files_of_class(base: Path, folder: ClassFolder) -> list[ImageFile]:
+    """Return each file in a class folder.
 
     The folder inside it that a file is in is its patient, unless all files are in a single one.
     """
@@ -178,36 +242,6 @@ def files_of_class(base: Path, folder: ClassFolder) -> list[tuple[str, int, str,
     patients = inner if len(set(inner)) > 1 else [""] * len(files)
     place = folder.path.relative_to(base)
     return [
-        ((place / path).as_posix(), folder.label, folder.official, patient)
+        ImageFile((place / path).as_posix(), folder.label, folder.official, patient)
         for path, patient in zip(files, patients, strict=True)
     ]
-
-
-def digest_file(path: Path) -> tuple[str, str]:
-    """Return a file's SHA-256 and an empty string, or an empty string and why it can't be used."""
-    try:
-        if fault := fault_of(path):
-            return "", fault
-        content = path.read_bytes()
-    except OSError as error:
-        return "", f"can't be read: {error.strerror or error}"
-    return (hashlib.sha256(content).hexdigest(), "") if content else ("", "empty, 0 bytes")
-
-
-def fault_of(path: Path) -> str:
-    """Return what is wrong with a file, judging by its name and kind, or an empty string.
-
-    Raises:
-        OSError: The file can't be read.
-    """
-    if path.is_symlink() and not path.exists():
-        return f"a broken link to {path.readlink()}"
-    if path.is_dir():
-        return "a link to a folder inside a class folder"
-    if not path.is_file():
-        return "not a regular file"
-    if plain(path.parent.name) in NO_IMAGES:
-        return f"in a folder {path.parent.name}, so no image of its own"
-    if path.suffix.lower() not in EXTENSIONS:
-        return foreign_format(path) or f"not an image by its name; expected {' '.join(EXTENSIONS)}"
-    return ""

@@ -18,7 +18,7 @@ SPLIT_FOLDERS = {
 # Left by operating systems and programs; names as `plain` returns them.
 CLUTTER = {
     "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon", "_macosx", "@eadir",
-    "$recycle.bin", "system_volume_information",
+    "$recycle.bin", "system_volume_information", "dicomdir",
 }  # fmt: skip
 DEEPEST = 4  # folders one inside the other in which the classes are looked for
 MOST_FOLDERS = 1000  # side by side

@@ -14,6 +14,7 @@ from torch import Tensor
 from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.batches import Batches, Prepare, resident
+from brain_tumor_tl.data.contents import FROM_IDS
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index, shortened
 from brain_tumor_tl.data.intensity import Intensity, describe_intensity
@@ -24,6 +25,7 @@ from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.splits.protocol import Protocol, describe_split, divide, shuffled
 from brain_tumor_tl.data.splits.split import Split, split_rows
 from brain_tumor_tl.data.table import apply_tables, classes_or_labels
+from brain_tumor_tl.data.volumes import ALL, describe_slices
 
 
 class TumorData(L.LightningDataModule):
@@ -43,14 +45,15 @@ class TumorData(L.LightningDataModule):
         seed: Seed of the split and of the order of batches.
         protocol: How images are split. Without a validation split, the test split is evaluated after each epoch.
         labels: CSV file whose labels replace those of the folders.
-        patients: CSV file with the images' patients; "auto" for the `patient` column of `labels`, else the folders
-            inside the class folders, else the package's own table for images that it recognises; None for none.
+        patients: CSV file with the images' patients; "auto" for the `patient` column of `labels`, else what the files,
+            folders and volumes tell, else the package's own table for images that it recognises; None for none.
         merge_scans: Whether patients whose names differ only in one last letter are one.
         find_copies: "auto", or whether to look for copies among the images.
         shuffle_labels: Whether to train on permuted labels, a control whose accuracy must be at chance.
         augmentation: Random changes of the training images.
         on_bad_file: "error", or "skip" to leave out unreadable files.
         intensity: The rule for images of more than 8 bits; see `find_intensity`.
+        slices: Which slices of volumes are images; see `chosen_slices`.
         channels_last: Whether images are laid out with channels last.
 
     After `setup`, `index`, `split`, `labels` and `pixels` describe the images.
@@ -84,6 +87,7 @@ class TumorData(L.LightningDataModule):
         augmentation: Augmentation | None = None,
         on_bad_file: str = "error",
         intensity: str = "auto",
+        slices: str = ALL,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -93,7 +97,7 @@ class TumorData(L.LightningDataModule):
         self.protocol, self.shuffle_labels, self.find_copies = protocol or Protocol(), shuffle_labels, find_copies
         self.tables = (None if labels is None else Path(labels), patients, merge_scans)
         self.augmentation = augmentation or Augmentation()
-        self.on_bad_file, self.rule = on_bad_file, intensity
+        self.on_bad_file, self.rule, self.slices = on_bad_file, intensity, slices
         self.normalize = Normalization(normalize, channels_last)
 
     @property
@@ -105,7 +109,7 @@ class TumorData(L.LightningDataModule):
         """Read the index, split it and open the decoded images; once, for all stages."""
         if hasattr(self, "pixels"):
             return
-        index = read_index(self.root, self.classes, by_table=self.tables[0] is not None)
+        index = read_index(self.root, self.classes, by_table=self.tables[0] is not None, slices=self.slices)
         self.images, index = load_images(index, self.image_size, self.cache_dir, self.on_bad_file, self.rule)
         self.index, self.patients = apply_tables(index, self.classes, *self.tables)
         patients = None if self.patients is None else self.patients.numbers
@@ -130,6 +134,8 @@ class TumorData(L.LightningDataModule):
         """Yield titles and sentences on how the images were found and read, after `setup`."""
         if sentence := describe_intensity(self.intensity, len(self.index)):
             yield "Intensity", sentence
+        if sentence := describe_slices(self.index.paths, len(self.index.not_chosen), self.slices):
+            yield "Slices", sentence
         if self.patients is not None:
             yield "Patients", self.patients.describe(self.split.test)
         if self.index.left_out:
@@ -161,7 +167,10 @@ class TumorData(L.LightningDataModule):
         fold = np.full(len(self.index), self.protocol.fold) if self.protocol.split == "kfold" else None
         found = self.relations
         groups = {"group": found.known_groups(self.protocol.by), "copies": found.known_copies}
-        return split_rows(self.index, self.split.names(), **groups, patient=found.patients, fold=fold)
+        rows = split_rows(self.index, self.split.names(), **groups, patient=found.patients, fold=fold)
+        if self.index.patients_from == FROM_IDS:
+            return [row | {"pseudonym": name} for row, name in zip(rows, self.index.patients, strict=True)]
+        return rows
 
     def train_dataloader(self) -> Batches:
         """Return the training split, augmented and in a new order each epoch."""

@@ -14,7 +14,7 @@ from PIL import Image
 from rich import get_console
 from rich.progress import track
 
-from brain_tumor_tl.data.formats import UnreadableError
+from brain_tumor_tl.data.formats import reason_of
 from brain_tumor_tl.data.index import Index
 
 CHUNK = 8  # files that a thread takes at a time, since a task for each file takes longer
@@ -73,9 +73,5 @@ def result_or_reason(read: Callable[[Path], Result], path: Path) -> Result | str
     """Return what `read` returns for a file, or in one line why the file can't be read."""
     try:
         return read(path)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return f"a decompression bomb, more than {Image.MAX_IMAGE_PIXELS} pixels"
-    except UnreadableError as error:
-        return str(error)
     except Exception as error:  # decoders raise nearly anything on broken bytes; one file must not end the run
-        return f"can't be decoded, truncated or damaged: {error}"
+        return reason_of(error)

@@ -12,6 +12,7 @@ from typing import Any
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.layout import class_aliases, folder_names, named_classes, plain, printable
 from brain_tumor_tl.data.patients import AUTO, KAGGLE, Patients, make_patients, recognised_patients
+from brain_tumor_tl.data.volumes import split_name
 from brain_tumor_tl.names import nearest
 
 MOST = 5  # faults that a message lists
@@ -33,7 +34,8 @@ def apply_tables(
         classes: Each class's name, followed by other names for it.
         labels: CSV file with `path`, `label` and perhaps `patient`; None to keep the folders' labels.
         patients: CSV file with `path` and `patient`; "auto" for the `patient` column of `labels` if it has one, else
-            the folders inside the class folders, else the package's table, by the files' digests; None for none.
+            what the data set itself tells (`patients_of`), else the package's table, by the files' digests; None for
+            none.
         merge_scans: Whether patients whose names differ only in one last letter are one.
 
     Raises:
@@ -70,7 +72,7 @@ def classes_or_labels(classes: Sequence[Any] | None, root: str | Path, labels: s
 def patients_without_table(index: Index) -> tuple[Sequence[str], str]:
     """Return the name of each image's patient, "" if it is not known, and where the names are from."""
     if any(index.patients):
-        return index.patients, "the folders inside the class folders"
+        return index.patients, index.patients_from
     return recognised_patients(index), f"{KAGGLE.name} of the package, by the files' digests"
 
 
@@ -86,21 +88,31 @@ def read_table(path: Path, index: Index, column: str) -> Rows:
         FileNotFoundError: There is no such file.
         ValueError: A column is missing, a path is of no image, or a path occurs twice.
     """
-    known = {printable(name): name for name in index.paths}
-    left_out = {printable(name) for name, _ in index.bad}
+    known = named_images(index)
+    left_out = {printable(name) for name in (*(path for path, _ in index.bad), *index.not_chosen)}
     found: dict[str, dict[str, str]] = {}
     faults = []
     for line, row in read_lines(path, column):
         given = row["path"] if row["path"] in known else row["path"].replace("\\", "/")  # as Windows writes it
-        name = known.get(given)
-        if name in found:
+        names = known.get(given, [])
+        if any(name in found for name in names):
             faults.append((f"line {line}: {given!r} occurs twice.", ""))
-        elif name is not None:
-            found[name] = row
+        elif names:
+            found |= dict.fromkeys(names, row)
         elif given not in left_out:
             faults.append((f"line {line}: there is no image {given!r}.", given))
     check_faults(path, faults, known, f"paths of images below {index.root}, each once")
     return found
+
+
+def named_images(index: Index) -> dict[str, list[str]]:
+    """Return the images that a path in a table stands for: one, or all that are pictures of a file of several."""
+    known = {printable(name): [name] for name in index.paths}
+    for name in index.paths:
+        file, number = split_name(Path(name))
+        if number is not None:
+            known.setdefault(printable(file.as_posix()), []).append(name)
+    return known
 
 
 def read_lines(path: Path, column: str) -> list[tuple[int, dict[str, str]]]:

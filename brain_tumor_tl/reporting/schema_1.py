@@ -13,7 +13,8 @@ RENAMED = {
 # Settings of schema 2 alone, and those with another default before, with values that change no number of an older run.
 NEW_SETTINGS: dict[str, dict[str, Any]] = {
     "data": {
-        "patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto", "drop_last": "auto",
+        "patients": "auto", "unknown_patients": "group", "merge_scans": False, "slices": "all", "intensity": "auto",
+        "drop_last": "auto",
     },
     "scheduler": {"monitor": None},
     "trainer": {"cuda_graphs": False},

@@ -52,7 +52,7 @@ TRAINER_KEYS = (
 # What the data module takes from the settings as it is, and as a path.
 DATA_KEYS = (
     "classes", "image_size", "batch_size", "normalize", "patients", "merge_scans", "find_copies", "shuffle_labels",
-    "on_bad_file", "intensity",
+    "on_bad_file", "intensity", "slices",
 )  # fmt: skip
 DATA_PATHS = ("root", "cache_dir", "labels")
 

@@ -9,14 +9,15 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from brain_tumor_tl.data import images
-from brain_tumor_tl.data.decode import Window, decode_image
+from brain_tumor_tl.data import formats, images
+from brain_tumor_tl.data.decode import decode_image
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import BadFilesError, Index, read_index
 
@@ -80,7 +81,11 @@ KINDS: dict[str, tuple[Make, str]] = {
         r"not an image by its name; expected \.bmp \.jpeg",
     ),
     "no suffix": (lambda path, draw: path.write_text("?"), r"not an image by its name"),
-    "study.dcm": (lambda path, draw: path.write_bytes(bytes(128) + b"DICM"), r"DICOM, a format that is not read"),
+    "report.dcm": (lambda path, draw: path.write_bytes(bytes(128) + b"DICM"), r"a DICOM file without an image"),
+    "no DICOM.dcm": (lambda path, draw: path.write_bytes(bytes(200)), r"not DICOM by its content"),
+    "no NIfTI.nii": (lambda path, draw: path.write_bytes(bytes(500)), r"not NIfTI by its content"),
+    "no NIfTI.nii.gz": (lambda path, draw: path.write_bytes(bytes(500)), r"not NIfTI by its content"),
+    "DICOM.png": (lambda path, draw: path.write_bytes(bytes(128) + b"DICM"), r"DICOM by its content; name it \.dcm"),
     "broken link.jpg": (
         lambda path, draw: path.symlink_to("absent.jpg"),
         r"a broken link to absent\.jpg",
@@ -188,7 +193,7 @@ def test_load_images__bad_files_are_known_from_the_cache(
 ) -> None:
     _, first = load_images(read_index(bad_folder, CLASSES), SIZE, tmp_path / "cache", on_bad_file="skip")
 
-    def never(path: Path, size: int, window: Window) -> NDArray[np.uint8]:
+    def never(path: Path, *how: Any) -> NDArray[np.uint8]:
         raise AssertionError(f"{path} was decoded again")
 
     monkeypatch.setattr(images, "decode_image", never)
@@ -201,7 +206,10 @@ def test_load_images__bad_files_are_known_from_the_cache(
     assert caught.value.bad == first.bad
 
 
-def test_load_images__many_files_of_one_kind_D15(folder: Path, tmp_path: Path) -> None:
+def test_load_images__D15_many_files_without_their_reader(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)  # as if no extra were installed
     for number in range(120):
         (folder / "yes" / f"IM{number:04}").write_bytes(bytes(128) + b"DICM")
 
@@ -209,7 +217,8 @@ def test_load_images__many_files_of_one_kind_D15(folder: Path, tmp_path: Path) -
         load_images(read_index(folder, CLASSES), SIZE, tmp_path / "cache")
 
     _, told, _ = str(caught.value).splitlines()
-    assert told.startswith("  yes/IM0000, yes/IM0001, yes/IM0002 and 117 more: DICOM, a format that is not read; save")
+    named = "  yes/IM0000, yes/IM0001, yes/IM0002 and 117 more"
+    assert told == f"{named}: DICOM, which pydicom reads: pip install 'brain_tumor_tl[dicom]'"
     assert len(caught.value.bad) == 120
 
 
@@ -275,14 +284,14 @@ def test_write_black_png__is_an_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO], ids=["permission denied", "input/output error"])
 def test_read_index__unreadable(code: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Path.read_bytes
+    opened = Path.open
 
-    def guarded(path: Path) -> bytes:  # a superuser may read what has no permissions, so those won't do
+    def guarded(path: Path, *arguments: Any, **keywords: Any) -> IO[Any]:  # since a superuser may read everything
         if path.name == "m (1).png":
             raise OSError(code, os.strerror(code))
-        return read(path)
+        return cast("IO[Any]", opened(path, *arguments, **keywords))
 
-    monkeypatch.setattr(Path, "read_bytes", guarded)
+    monkeypatch.setattr(Path, "open", guarded)
     index = read_index(folder, CLASSES)
 
     reason = f"can't be read: {os.strerror(code)}"

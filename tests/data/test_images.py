@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from PIL import Image
 
 from brain_tumor_tl.cache import file_digest
 from brain_tumor_tl.data import images
-from brain_tumor_tl.data.decode import DECODER, Window, decode_image
+from brain_tumor_tl.data.decode import DECODER, decode_image
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
 
@@ -44,11 +45,11 @@ root, cache, classes = sys.argv[1:]
 index = read_index(root, json.loads(classes))
 decode = images.decode_image
 
-def halting(path, size, window):
+def halting(path, *how):
     if path == index.root / index.paths[-1]:
         os.write(1, b"decoding\\n")
         sys.stdin.readline()
-    return decode(path, size, window)
+    return decode(path, *how)
 
 images.decode_image = halting
 stored, _ = images.load_images(index, 16, Path(cache))
@@ -62,7 +63,7 @@ def uncached(index: Index, channels: int = 1) -> Pixels:
     return np.stack([np.broadcast_to(image, (channels, SIZE, SIZE)) for image in decoded])
 
 
-def never(path: Path, size: int, window: Window) -> Pixels:
+def never(path: Path, *how: Any) -> Pixels:
     raise AssertionError(f"{path} was decoded again")
 
 
@@ -119,7 +120,7 @@ def test_load_images__more_than_threads_decode_ahead(
 def test_load_images__decodes_in_parallel(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counting, inside, most = threading.Lock(), 0, 0
 
-    def counted(path: Path, size: int, window: Window) -> Pixels:
+    def counted(path: Path, *how: Any) -> Pixels:
         nonlocal inside, most
         with counting:
             inside += 1
@@ -127,7 +128,7 @@ def test_load_images__decodes_in_parallel(index: Index, tmp_path: Path, monkeypa
         time.sleep(0.02)
         with counting:
             inside -= 1
-        return decode_image(path, size, window)
+        return decode_image(path, *how)
 
     monkeypatch.setattr(images, "decode_image", counted)
     assert load_images(index, SIZE, tmp_path / "cache")[0].array.shape == (28, 1, SIZE, SIZE)
@@ -200,7 +201,7 @@ def test_load_images__other_decoder_is_another_entry_P6(
     load_images(index, SIZE, tmp_path / "cache")
     assert not load_images(index, SIZE, tmp_path / "cache")[0].built
     assert DECODER[1] == version("pillow")
-    monkeypatch.setattr(images, "DECODER", (DECODER[0], "12.3.0", *DECODER[2:]))
+    monkeypatch.setattr("brain_tumor_tl.data.decode.DECODER", (DECODER[0], "12.3.0", *DECODER[2:]))
 
     assert load_images(index, SIZE, tmp_path / "cache")[0].built
 

@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from brain_tumor_tl.cache import CacheEntry, digest_of, load_or_build, new_array
 from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.intensity import uses_own_window
 from brain_tumor_tl.data.leakage.copies import find_copies
 from brain_tumor_tl.data.leakage.file_info import load_file_info
 from brain_tumor_tl.data.splits.groups import Indices, groups_of, joined, named_groups, singletons
@@ -131,7 +132,8 @@ def find_relations(
         return Relations(index.paths, patients=patients)
     if wanted == "auto" and not needed:
         return quick_scan(index.paths, images, cache_dir, patients)
-    info = load_file_info(index, cache_dir, images.about["intensity"]["window"])
+    found = images.about["intensity"]
+    info = load_file_info(index, cache_dir, found["window"], uses_own_window(found["rule"]))
     identical = named_groups(info.column("pixels"))
     return Relations(index.paths, identical, find_copies(info, cache_dir).groups, patients, info.thumbnails)
 

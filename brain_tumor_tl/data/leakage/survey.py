@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_tumor_tl.data.formats import EXTENSIONS
+from brain_tumor_tl.data.formats import has_image_name
 from brain_tumor_tl.data.index import Index
 from brain_tumor_tl.data.layout import is_clutter, printable
 from brain_tumor_tl.data.leakage.copies import KINDS, Copies, Pair, group_copies
@@ -24,6 +24,7 @@ from brain_tumor_tl.data.patients import Patients
 from brain_tumor_tl.data.splits.groups import Indices, groups_with_several
 from brain_tumor_tl.data.splits.protocol import SPLITS, Protocol, count_leaked, divide
 from brain_tumor_tl.data.splits.split import Split
+from brain_tumor_tl.data.volumes import split_name
 
 SEEDS = 10  # random splits that are averaged over
 FOREST_SEEDS = 3  # of these, for the shortcuts, whose forests take most of the time
@@ -60,11 +61,12 @@ class Surveyed:
 
 def stray_files(index: Index) -> list[str]:
     """Return the images below the root that are in no class folder, which no run uses, without the bad files."""
-    known = {*index.paths, *(path for path, _ in index.bad)}
+    files = {str(split_name(Path(path))[0]) for path in index.paths}
+    known = files.union((path for path, _ in index.bad), index.not_chosen)
     found = []
     for folder, inner, names in os.walk(index.root):
         inner[:] = sorted(name for name in inner if not is_clutter(Path(folder, name)))
-        images = [Path(folder, name) for name in sorted(names) if Path(name).suffix.lower() in EXTENSIONS]
+        images = [Path(folder, name) for name in sorted(names) if has_image_name(name)]
         found += [image.relative_to(index.root).as_posix() for image in images if not is_clutter(image)]
     return [printable(path) for path in found if path not in known]
 

@@ -52,7 +52,12 @@ def stem_and_number(path: str) -> tuple[str, int]:
 
     >>> stem_and_number("Training/no_tumor/image(19).jpg")
     ('Training/no_tumor/image()', 19)
+    >>> stem_and_number("no_tumor/scan.nii.gz#019")
+    ('no_tumor/scan.nii.gz', 19)
     """
+    volume, mark, number = path.rpartition("#")
+    if mark and number.isdecimal():  # a picture of a file of several
+        return volume, int(number)
     stem = str(PurePosixPath(path).with_suffix(""))
     found = re.fullmatch(r"(.*?)(\d+)([^\d/]*)", stem, re.DOTALL)
     return (found[1] + found[3], int(found[2])) if found else (stem, -1)

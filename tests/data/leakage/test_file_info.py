@@ -52,7 +52,7 @@ def test_load_file_info__window_and_pillow_are_in_the_key_P6_P10(
 
     found = {high: load_file_info(index, tmp_path / "cache", (0, high)).thumbnails[row] for high in (4095, 2000)}
     key = load_file_info(index, tmp_path / "cache", (0, 2000)).key
-    monkeypatch.setattr(file_info, "DECODER", (*DECODER[:1], "12.3.0"))
+    monkeypatch.setattr("brain_tumor_tl.data.decode.DECODER", (*DECODER[:1], "12.3.0"))
 
     assert np.unique(found[4095]).tolist() == [62]
     assert np.unique(found[2000]).tolist() == [128]

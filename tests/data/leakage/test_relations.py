@@ -17,6 +17,8 @@ from brain_tumor_tl.data.leakage import relations
 from brain_tumor_tl.data.leakage.relations import Relations, find_relations, nearest_neighbour_accuracy, pooled
 from brain_tumor_tl.data.splits.groups import Indices
 
+ABOUT = {"intensity": {"rule": "auto", "window": None}}
+
 
 def pictures(count: int = 12, channels: int = 1, size: int = 64) -> NDArray[np.uint8]:
     """Blurred noise, of which the fourth is the first again and the fifth nearly."""
@@ -32,7 +34,7 @@ def scanned(images: NDArray[np.uint8], cache: Path, wanted: str | bool = "auto",
     index = cast("Index", SimpleNamespace(paths=[f"{i}.png" for i in range(len(images))]))
     entry = cast(
         "CacheEntry",
-        SimpleNamespace(array=images, about={"intensity": {"window": None}}, path=Path(f"images-{images.shape}")),
+        SimpleNamespace(array=images, about=ABOUT, path=Path(f"images-{images.shape}")),
     )
     return find_relations(index, entry, cache, None, wanted, needed)
 
@@ -71,9 +73,7 @@ def test_find_relations__near_copies_come_from_the_files(wanted: str | bool, nee
     for number, image in enumerate(images):
         Image.fromarray(image[0]).save(tmp_path / "set" / "ab"[number % 2] / f"{number}.png")
     index = read_index(tmp_path / "set", [["a"], ["b"]])
-    entry = cast(
-        "CacheEntry", SimpleNamespace(array=images, about={"intensity": {"window": None}}, path=Path("images-x"))
-    )
+    entry = cast("CacheEntry", SimpleNamespace(array=images, about=ABOUT, path=Path("images-x")))
 
     found = find_relations(index, entry, tmp_path / "cache", None, wanted, needed)
 
