@@ -21,8 +21,10 @@ from brain_tumor_tl.cache import digest_of, load_or_build
 from brain_tumor_tl.data.leakage.align import LEVELS, Alignment, Level, clamp_maps, compare, pool, refine
 from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, FileInfo
 from brain_tumor_tl.data.leakage.search import (
+    COMPARED,
     LEAST_SIMILARITY,
     NEAREST,
+    PER_CELL,
     box_maps,
     describe,
     each_turned,
@@ -35,7 +37,14 @@ from brain_tumor_tl.data.splits.groups import Indices, named_groups, numbered, r
 SEARCH_VERSION = 2  # part of the cache's key: raise it when the resulting pairs change
 KEPT_DETAIL = 0.85  # pairs from here on are kept, so that the threshold's effect can be shown
 DETAIL, GREY, OVERLAP = 0.95, 0.97, 0.5  # least values of a copy; docs/audit.md shows the effect of others
-SEARCH = (SEARCH_VERSION, NEAREST, LEAST_SIMILARITY, KEPT_DETAIL)  # what the pairs depend on besides the images
+SEARCH = (
+    SEARCH_VERSION,
+    NEAREST,
+    LEAST_SIMILARITY,
+    COMPARED,
+    PER_CELL,
+    KEPT_DETAIL,
+)  # what the pairs depend on besides the images
 KINDS = ("identical files", "identical pixels", "near copies")  # of copies; each includes those before it
 BLOCK = 2**17  # pixels that are aligned at a time: with more, memory is mapped anew for each tensor
 

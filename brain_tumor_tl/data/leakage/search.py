@@ -1,7 +1,11 @@
 """Search: which images may be copies, by 16 x 16 grey values in any of the 8 orientations.
 
 Each image is pooled to 16 x 16 grey values, once as it is and once cropped to the bounding box of its content, centred
-and scaled to length 1. Its nearest neighbours among all images, in any orientation, are candidates.
+and scaled to length 1. Its nearest neighbours, in any orientation, are candidates.
+
+Up to 32,768 images are all compared with each other. More are divided into cells of similar images, and each image is
+compared with the 32,768 images of the cells nearest to it (an inverted file, Sivic and Zisserman 2003), so that time
+grows with the number of images and not with its square.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ LEAST_SIMILARITY = 0.5  # correlation of the 16 x 16 values that a candidate mus
 SMALL = 32  # pixels of the images that the first levels of the alignment use; they stay in memory
 ROWS, COLUMNS = 64, 2048  # images that are compared at a time; their similarities fit in a processor's cache
 CHUNK = 256  # images that are described at a time
+COMPARED = 32768  # images that each image is compared with at least, all if there are no more
+PER_CELL = 64  # images of a cell, on average
 TURNS = (
     "as it is", "turned 90°", "turned 180°", "turned 270°",
     "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°",
@@ -125,32 +131,96 @@ def nearest(outlines: Tensor, since: int = 0) -> Tensor:
         since: Search for the neighbours of outlines from this position on among those before it; 0 searches for those
             of every outline among all.
     """
-    columns = outlines[: since or len(outlines)].flatten(1)
-    count, undone = min(NEAREST + 1, len(columns)), torch.tensor([inverse(turn) for turn in range(len(TURNS))])
+    cells, rows = divide(outlines, since), torch.arange(since, len(outlines))
+    blocks = [block for own in cells.members_of(rows) for block in torch.split(own, ROWS)]
+    undone = torch.tensor([inverse(turn) for turn in range(len(TURNS))])
 
-    def neighbours(start: int) -> Tensor:
-        rows = outlines[start : start + ROWS]
-        in_turns = torch.cat([turned(rows, inverse(turn)) for turn in range(len(TURNS))]).flatten(1)
-        best = torch.cat(
-            [
-                (in_turns @ columns[column : column + COLUMNS].T).view(len(TURNS), len(rows), -1).amax(0)
-                for column in range(0, len(columns), COLUMNS)
-            ],
-            dim=1,
-        )
-        values, seconds = best.topk(count, dim=1)
-        row, place = (values > LEAST_SIMILARITY).nonzero().unbind(1)
-        second = seconds[row, place]
-        turns = (in_turns.view(len(TURNS), len(rows), -1)[:, row] * columns[second]).sum(2).argmax(0)
-        first = start + row
+    def neighbours(number: int) -> Tensor:
+        block = blocks[number]
+        ways = each_way(outlines[block])
+        others = cells.around(ways)
+        columns = outlines[others].flatten(1)
+        values, places = similarities(ways, columns).topk(min(NEAREST + 1, len(columns)), dim=1)
+        row, rank = (values > LEAST_SIMILARITY).nonzero().unbind(1)
+        place = places[row, rank]
+        turns = (ways[:, row] * columns[place]).sum(2).argmax(0)
+        first, second = block[row], others[place]
         turns = torch.where(first < second, turns, undone[turns])
         found = torch.stack([first.minimum(second), first.maximum(second), turns])
         return found.T[first != second]
 
-    starts = range(since, len(outlines), ROWS)
-    found = list(in_threads(neighbours, starts, f"Searching {len(outlines)} images"))
+    found = list(in_threads(neighbours, range(len(blocks)), f"Searching {len(outlines)} images"))
     pairs = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.int64)
     return torch.from_numpy(np.unique(pairs.numpy(), axis=0))
+
+
+class Cells(NamedTuple):
+    """Groups of similar outlines: each outline is in the cell whose leader is nearest to it in any orientation.
+
+    Attributes:
+        leaders: An outline of each cell, `(K, 256)`.
+        of: Cell of each outline, `(N,)`.
+        members: Positions of the outlines in each cell that others are compared with.
+    """
+
+    leaders: Tensor
+    of: Tensor
+    members: tuple[Tensor, ...]
+
+    def members_of(self, positions: Tensor) -> list[Tensor]:
+        """Return some of the positions for each cell, without cells that have none."""
+        own = self.of[positions]
+        sizes = own.bincount(minlength=len(self.leaders)).tolist()
+        return [cell for cell in torch.split(positions[own.argsort(stable=True)], sizes) if len(cell)]
+
+    def around(self, ways: Tensor) -> Tensor:
+        """Return the members of the cells nearest to any of some outlines, `COMPARED` of them or a few more.
+
+        Args:
+            ways: The outlines as `each_way` returns them, `(8, R, 256)`.
+        """
+        if len(self.members) == 1:
+            return self.members[0]
+        closest = similarities(ways, self.leaders).amax(0).argsort(descending=True, stable=True)
+        sizes = torch.tensor([len(self.members[cell]) for cell in closest.tolist()])
+        enough = closest[: int((sizes.cumsum(0) < COMPARED).sum()) + 1]
+        return torch.cat([self.members[cell] for cell in enough.tolist()])
+
+
+def divide(outlines: Tensor, since: int) -> Cells:
+    """Divide outlines, `(N, 16, 16)`, into cells, led by every `PER_CELL`th of those that others are compared with.
+
+    There is one cell if they are `COMPARED` or fewer. `since` is as in `nearest`.
+    """
+    columns = torch.arange(since or len(outlines))
+    if len(columns) <= COMPARED:
+        return Cells(outlines[:1].flatten(1), torch.zeros(len(outlines), dtype=torch.int64), (columns,))
+    leaders = outlines[columns[::PER_CELL]].flatten(1)
+
+    def nearest_leader(start: int) -> Tensor:
+        return similarities(each_way(outlines[start : start + CHUNK]), leaders).argmax(1)
+
+    chunks = in_threads(nearest_leader, range(0, len(outlines), CHUNK), f"Dividing {len(outlines)} images")
+    of = torch.cat(list(chunks))
+    sizes = of[columns].bincount(minlength=len(leaders)).tolist()
+    return Cells(leaders, of, torch.split(of[columns].argsort(stable=True), sizes))
+
+
+def each_way(outlines: Tensor) -> Tensor:
+    """Return outlines, `(R, 16, 16)`, in the 8 orientations, as vectors, `(8, R, 256)`."""
+    return torch.stack([turned(outlines, inverse(turn)) for turn in range(len(TURNS))]).flatten(2)
+
+
+def similarities(ways: Tensor, columns: Tensor) -> Tensor:
+    """Return the greatest product over the orientations of some outlines with others, `(R, C)`.
+
+    Args:
+        ways: As `each_way` returns them, `(8, R, 256)`.
+        columns: The others, `(C, 256)`.
+    """
+    turns, rows, size = ways.shape
+    products = (ways.view(-1, size) @ block.T for block in torch.split(columns, COLUMNS))
+    return torch.cat([product.view(turns, rows, -1).amax(0) for product in products], dim=1)
 
 
 def turned(images: Tensor, turn: int) -> Tensor:
