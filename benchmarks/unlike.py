@@ -25,7 +25,8 @@ from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.trained_run import TrainedRun
 
 Vectors = NDArray[np.float32]
-Distance = Callable[[Vectors], Vectors]
+Change = Callable[[Vectors], Vectors]
+Distance = Change  # (B, D) to (B,)
 Row = dict[str, Any]
 CHANGED = 100  # test images that are changed, for each change
 SHRINK = 0.01  # of the mean variance, added to all variances of a covariance
@@ -40,22 +41,28 @@ def distances_to(known: Vectors, labels: NDArray[np.int64]) -> dict[str, Distanc
         known: Features of training images, `(N, D)`.
         labels: Their classes, `(N,)`.
     """
-    mean = known.mean(axis=0)
-    axes = np.linalg.eigh(np.cov(known.T))[1][:, ::-1][:, :DIMENSIONS].astype(np.float32)
+    shorter, shorter_unit = components(known), on(unit, components(unit(known)))
     return {
         OWN: lambda x: nearest(unit(x), unit(known)),
         "10th nearest, angle": lambda x: tenth(unit(x), unit(known)),
-        "nearest, angle, PCA": lambda x: nearest(unit((x - mean) @ axes), unit((known - mean) @ axes)),
+        "nearest, angle, PCA": lambda x: squares(shorter_unit(x), shorter_unit(known)).min(axis=1),
         "nearest, Euclid": lambda x: np.sqrt(squares(x, known).min(axis=1)),
         "Mahalanobis": mahalanobis(known, labels),
         "Mahalanobis, unit length": on(unit, mahalanobis(unit(known), labels)),
-        "Mahalanobis, PCA": on(lambda x: (x - mean) @ axes, mahalanobis((known - mean) @ axes, labels)),
+        "Mahalanobis, PCA": on(shorter, mahalanobis(shorter(known), labels)),
     }
 
 
-def on(change: Callable[[Vectors], Vectors], distance: Distance) -> Distance:
-    """Return a distance of changed features."""
-    return lambda x: distance(change(x))
+def components(known: Vectors) -> Change:
+    """Return the projection of features on their first principal components."""
+    mean = known.mean(axis=0)
+    axes = np.linalg.eigh(np.cov(known.T))[1][:, ::-1][:, :DIMENSIONS].astype(np.float32)
+    return lambda x: (x - mean) @ axes
+
+
+def on(first: Change, then: Change) -> Change:
+    """Return what one function makes of the other's result."""
+    return lambda x: then(first(x))
 
 
 def squares(one: Vectors, other: Vectors) -> Vectors:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from brain_tumor_tl.evaluation.novelty import Reference, directions_of
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.reference import load_reference
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.reporting.discover import REFERENCE
-from brain_tumor_tl.run import reference
+from brain_tumor_tl.run import reference, training_run
 from brain_tumor_tl.run.folder import RUN_FILES
 from brain_tumor_tl.run.training_run import TrainingRun
 
@@ -52,6 +54,31 @@ def test_write_reference__with_or_without_cached_features(finished_runs: dict[st
     cached, computed = kept_by(finished_runs["frozen"]), kept_by(tmp_path)
     np.testing.assert_allclose(computed.directions, cached.directions, atol=2e-3)
     assert computed.threshold == pytest.approx(cached.threshold, rel=0.01)
+
+
+def test_write_reference__comes_after_the_results_and_changes_none(
+    finished_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = yaml.safe_load((finished_runs["finetune"] / "config.yaml").read_text())
+    settings["trainer"]["max_epochs"] = 1
+    run = TrainingRun(settings, tmp_path)
+
+    def results() -> list[object]:
+        logits, _, _ = run.outputs("test")
+        written = [tmp_path / "metrics.csv", *sorted((tmp_path / "checkpoints").iterdir())]
+        return [logits.tobytes(), state_digest(run.model), *map(Path.read_bytes, written)]
+
+    def checked(*arguments: Any) -> None:
+        before = results()
+        reference.write_reference(*arguments)
+        assert results() == before
+        assert len(before) == 5
+        assert not (tmp_path / "results.json").exists()
+
+    monkeypatch.setattr(training_run, "write_reference", checked)
+
+    assert run.train()["epochs"] == 1
+    assert (tmp_path / "results.json").exists()
 
 
 def test_cached__in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
