@@ -33,7 +33,7 @@ class Contents(NamedTuple):
     Attributes:
         digest: SHA-256 of its bytes, as hexadecimal text; "" if it can't be used.
         fault: Why it can't be used, "" if it can.
-        count: Number of its pictures.
+        pictures: Number of its pictures.
         patient: Pseudonym of its patient, "" if the file names none.
         series: Id of the DICOM series that it is of, "" for none.
         place: A number that ascends through the series.
@@ -41,7 +41,7 @@ class Contents(NamedTuple):
 
     digest: str
     fault: str = ""
-    count: int = 1
+    pictures: int = 1
     patient: str = ""
     series: str = ""
     place: float = 0.0
@@ -76,8 +76,8 @@ def with_pictures(path: Path, digest: str) -> Contents:
         from brain_tumor_tl.data.dicom import read_header
 
         header = read_header(path)
-        return Contents(digest, "", header.count, header.patient, header.series, header.place)
-    return Contents(digest, count=count_pictures(path, kind) if kind else 1)
+        return Contents(digest, "", header.pictures, header.patient, header.series, header.place)
+    return Contents(digest, pictures=count_pictures(path, kind) if kind else 1)
 
 
 def fault_of(path: Path) -> str:
@@ -116,7 +116,7 @@ def chosen_of_series(files: Sequence[Contents], slices: str) -> list[str | None]
         return result
     series: dict[str, list[int]] = {}
     for position, file in enumerate(files):
-        if file.series and file.count == 1:
+        if file.series and file.pictures == 1:
             series.setdefault(file.series, []).append(position)
     for positions in series.values():
         count = len(positions)
@@ -140,7 +140,7 @@ def names_in(path: str, content: Contents, slices: str) -> tuple[list[str], str]
     """Return the names of the chosen pictures of a file and an empty string, or its own name and why there are none."""
     folder, mark, name = path.rpartition("/")
     try:
-        return [f"{folder}{mark}{each}" for each in chosen_names(name, content.count, slices)], content.fault
+        return [f"{folder}{mark}{each}" for each in chosen_names(name, content.pictures, slices)], content.fault
     except UnreadableError as error:
         return [path], str(error)
 
@@ -159,7 +159,7 @@ def patients_of(
     """
     ids = [content.patient for content in contents]
     volumes = [
-        subject_of(str(split_name(Path(name))[0])) if content.count > 1 else ""
+        subject_of(str(split_name(Path(name))[0])) if content.pictures > 1 else ""
         for name, content in zip(names, contents, strict=True)
     ]
     if len(set(ids) - {""}) > 1:

@@ -74,10 +74,10 @@ def read_picture(source: Source, window: Window = None, own_window: bool = True)
     """
     file, number = split_name(source) if isinstance(source, Path) else (source, None)
     if kind := format_of(file):
-        values = picture_values(file, kind, number, own_window)
+        read = picture_values(file, kind, number, own_window)
         if window is None and number is not None and isinstance(file, Path):  # one scale for all pictures of a file
             window = limits_of(file, kind)
-        return picture_of(values, window, kind)
+        return picture_of(read, window, kind)
     with open_image(source) as image:
         mode, values = image.mode, deep_values(image, source)
         image.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ Values = NDArray[Any]
 class Header(NamedTuple):
     """What an index needs to know of a file: number of pictures, patient's pseudonym, series, and place in it."""
 
-    count: int
+    pictures: int
     patient: str
     series: str
     place: float
@@ -137,7 +137,7 @@ def read_frame(source: Source, number: int, own_window: bool) -> Values:
     data = dataset_of(source)
     check(data)
     with opened(source) as file:
-        stored: Values = pixel_array(file, index=number)
+        stored: Values = pixel_array(cast("BinaryIO", file), index=number)
     kind = data.PhotometricInterpretation
     if kind == PALETTE:
         colours: Values = apply_color_lut(stored, data)
@@ -242,7 +242,8 @@ def through_window(values: Values, view: Dataset) -> NDArray[np.uint8]:
 
     if view.get("VOILUTSequence"):
         bits = view.VOILUTSequence[0].LUTDescriptor[2]
-        return np.round(apply_voi(values, view) * (255 / (2**bits - 1))).astype(np.uint8)
+        part: Values = apply_voi(values, view) / (2**bits - 1)
+        return np.round(255 * part).astype(np.uint8)
     centre, width = first_of(view.WindowCenter), first_of(view.WindowWidth)
     function = str(view.get("VOILUTFunction") or "LINEAR").upper()
     if width < 1 if function == "LINEAR" else width <= 0:

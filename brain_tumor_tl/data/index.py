@@ -192,7 +192,8 @@ def indexed(
             continue
         names, fault = names_in(file.path, content, slices)
         rows += [(name, file, content) for name in names]
-        bad += [(file.path, fault or reason)] if fault or reason else []
+        if why := fault or reason:
+            bad.append((file.path, why))
     rows.sort(key=lambda row: os.fsencode(row[0]))
     paths, of_file, of_content = zip(*rows, strict=True)
     patients, source = patients_of(paths, [file.patient for file in of_file], of_content)

@@ -97,7 +97,7 @@ def open_volume(path: Path) -> Nifti1Image:
     first, second = head[344:].startswith(b"n+1\0"), head[4:].startswith(b"n+2\0")
     if not (first or second):
         raise UnreadableError("not NIfTI by its content, or NIfTI in two files; save it as one")
-    image: Nifti1Image = (Nifti1Image if first else Nifti2Image).from_filename(path)  # type: ignore[no-untyped-call]
+    image: Nifti1Image = (Nifti1Image if first else Nifti2Image).from_filename(path)
     if image.get_data_dtype().kind not in "iuf":
         raise UnreadableError("a NIfTI file of colours or complex numbers, which is not read; save it in grey")
     return image
@@ -114,8 +114,8 @@ def checked_shape(image: Nifti1Image) -> tuple[int, int, int]:
     Raises:
         UnreadableError: The file holds no volume or several.
     """
-    first, *further = [*image.shape, 1, 1, 1][:3], *image.shape[3:]
-    several = math.prod(further)
+    shape = [int(length) for length in image.shape]
+    first, several = [*shape, 1, 1, 1][:3], math.prod(shape[3:])
     if several != 1 or not all(first):
         raise UnreadableError(f"{several} volumes in one file; save each volume as its own file")
     return first[0], first[1], first[2]
@@ -166,7 +166,8 @@ def volume_of(path: Path) -> Volume:
     if words[-1] in MASKS:
         raise UnreadableError(f"ends in {words[-1]}, so it is a mask and no image")
     status = path.stat()
-    return kept_volume(path, status.st_mtime_ns, status.st_size)
+    with READING:
+        return kept_volume(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)

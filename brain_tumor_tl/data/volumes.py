@@ -127,7 +127,7 @@ def count_pictures(source: Source, kind: str) -> int:
     if kind == "DICOM":
         from brain_tumor_tl.data.dicom import read_header
 
-        return read_header(source).count
+        return read_header(source).pictures
     from brain_tumor_tl.data.nifti import volume_of
 
     assert isinstance(source, Path), "`format_of` finds NIfTI by its name alone"

@@ -65,7 +65,7 @@ def write_nifti() -> WriteNifti:
         import nibabel
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine, **keywords), path)  # type: ignore[attr-defined, no-untyped-call]  # nibabel exports it without saying so
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine, **keywords), path)
         return path
 
     return write

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread, pixels
 from pydicom.sequence import Sequence
@@ -33,7 +34,7 @@ def item(**elements: Any) -> Sequence:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16], ids=["8 bits", "16 bits", "16 bits, signed"])
 def test_read_frame__values(kind: type, write_dicom: WriteDicom, tmp_path: Path) -> None:
-    values = (np.arange(35).reshape(5, 7) - (10 if kind is np.int16 else 0)).astype(kind)
+    values: NDArray[Any] = (np.arange(35).reshape(5, 7) - (10 if kind is np.int16 else 0)).astype(kind)
 
     assert np.array_equal(read_frame(write_dicom(tmp_path / "a.dcm", values), 0, own_window=True), values)
 
