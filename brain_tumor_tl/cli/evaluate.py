@@ -10,11 +10,14 @@ from typing import Any
 
 from hydra.errors import HydraException
 
+from brain_tumor_tl.cli.checks import violation
 from brain_tumor_tl.cli.command import checked_line
+from brain_tumor_tl.cli.keys import declared
 from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.layout import existing_root
+from brain_tumor_tl.data.volumes import chosen_slices
 from brain_tumor_tl.reporting.discover import EVALUATIONS
 from brain_tumor_tl.reporting.evaluations import (
     check_place,
@@ -25,7 +28,7 @@ from brain_tumor_tl.reporting.evaluations import (
 )
 from brain_tumor_tl.reporting.tables import run_table
 
-KEYS = ("root", "labels", "classes", "patients", "merge_scans", "on_bad_file", "cache_dir")  # of `data`
+KEYS = ("root", "labels", "classes", "patients", "merge_scans", "on_bad_file", "slices", "cache_dir")  # of `data`
 OWN = "own-test"  # name of the evaluation of the run's own test split
 
 
@@ -78,6 +81,8 @@ def keys_of(parser: Parser, overrides: Sequence[str]) -> dict[str, Any]:
             values[key] = parsed(override).value()
         except HydraException as error:
             parser.error(f"can't read {override}: {error}")
+        if problem := violation(declared()[f"data.{key}"], values[key]):
+            parser.error(problem)
     return values
 
 
@@ -113,7 +118,7 @@ def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
         log.info(f"{title:<10}{sentence}")
     console.print(run_table(results | {"name": run_names(results)}, "own test split" if own else name))
     if results["compared"]:
-        log.info(f"{'Same as':<10}{comparison_sentence(results['compared'], len(found.paths))}")
+        log.info(f"{'Compared':<10}{comparison_sentence(results['compared'], len(found.paths))}")
     written = save_evaluation(place, results, found.paths, found.labels, found.probabilities, found.seen)
     log.info(f"{'Written':<10}{place}: {', '.join(written)}")
 
@@ -123,8 +128,12 @@ def source_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The folder of the images is absent.
+        ValueError: `data.slices` is no rule.
     """
     values = {"root": None, **{key: value for key, value in data.items() if key != "cache_dir"}}
+    if values.get("slices") is not None:
+        values["slices"] = str(values["slices"])
+        chosen_slices(values["slices"], 1)
     paths = {key: Path(str(values[key])).expanduser() for key in ("root", "labels") if values.get(key) is not None}
     return values | ({"root": existing_root(paths["root"])} | paths if "root" in paths else paths)
 

@@ -13,6 +13,7 @@ import numpy as np
 from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.intensity import uses_own_window
 from brain_tumor_tl.data.layout import class_aliases, named_classes, plain, printable
 from brain_tumor_tl.data.leakage.copies import KINDS, find_copies
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
@@ -22,6 +23,7 @@ from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.data.table import apply_tables, read_table
+from brain_tumor_tl.data.volumes import ALL
 from brain_tumor_tl.inference.run_images import RunImages
 from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.reporting.evaluations import SEEN_COLUMNS
@@ -42,6 +44,7 @@ class Source:
         patients: CSV file with the images' patients, "auto" for whatever is known, None for none.
         merge_scans: Whether patients whose names differ only in one last letter are one.
         on_bad_file: "error", or "skip" to leave out unreadable files.
+        slices: Which slices of volumes are images, as `data.slices`; None for those that the run took.
     """
 
     root: Path | None = None
@@ -50,6 +53,7 @@ class Source:
     patients: str | Path | None = AUTO
     merge_scans: bool = False
     on_bad_file: str = "error"
+    slices: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,8 @@ def read_other_set(run: TrainedRun, root: Path, source: Source, cache_dir: Path)
         ValueError: The layout is unknown, or a file can't be read, or no image is of a class of the run.
     """
     classes = with_aliases(run.results["config"]["data"]["classes"], root, source.classes)
-    found = read_index(root, classes, by_table=source.labels is not None, every_class=False)
+    slices = source.slices or run.results["config"]["data"].get("slices", ALL)
+    found = read_index(root, classes, by_table=source.labels is not None, every_class=False, slices=slices)
     found, unknown, patients = labelled(found, classes, source)
     index, known = apply_tables(found, classes, None, patients, source.merge_scans)
     index = replace(index, bad=tuple(each for each in index.bad if each[1] != NO_CLASS))
@@ -112,7 +117,7 @@ def read_other_set(run: TrainedRun, root: Path, source: Source, cache_dir: Path)
         names = set(usable.paths)
         kept = np.array([path in names for path in index.paths])
         known = replace(known, numbers=known.numbers[kept])
-    info = load_file_info(usable, cache_dir, intensity["window"])
+    info = load_file_info(usable, cache_dir, intensity["window"], uses_own_window(intensity["rule"]))
     return OtherSet(replace(info, index=usable), decoded, known, unknown)
 
 

@@ -90,11 +90,12 @@ def logits_of(run: TrainedRun, inputs: Tensor) -> Tensor:
 def frozen_features(run: TrainedRun, images: RunImages, batches: Batches, cache_dir: Path) -> Tensor:
     """Return the features of all images, `(N, D)`, computed in the batches of training, or from the cache."""
     environment, settings = run.results["environment"], run.results["config"]
+    fuses = bool(environment.get("fuses_norms")) and run.device.type == "cpu"
     how = {
         "precision": run.precision,
         "channels_last": run.normalize.layout == torch.channels_last,
         "accelerator": run.device.type,
-        "fuses_norms": environment.get("fuses_norms", False) and run.device.type == "cpu",
+        "fuses_norms": fuses,
     }
     weights, normalize = environment["digests"]["weights"], settings["data"]["normalize"]
     chunk = CPU_CHUNK if run.device.type == "cpu" else GPU_CHUNK
@@ -105,6 +106,6 @@ def frozen_features(run: TrainedRun, images: RunImages, batches: Batches, cache_
         key=features_key(images.decoded.path.name, normalize, settings["model"], weights, how),
         cache_dir=cache_dir,
         precision=hardware.autocast(run.device, run.precision),
-        fuse=how["fuses_norms"],
+        fuse=fuses,
     )
     return torch.from_numpy(found.array)

@@ -10,10 +10,12 @@ import numpy as np
 from brain_tumor_tl.cache import CacheEntry
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.intensity import Intensity, uses_own_window
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.data.table import apply_tables
+from brain_tumor_tl.data.volumes import ALL
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.trained_run import TrainedRun
 
@@ -42,7 +44,8 @@ class RunImages:
 
     def file_info(self, cache_dir: Path) -> FileInfo:
         """Return the properties of the files, which copies are found by."""
-        return load_file_info(self.index, cache_dir, self.decoded.about["intensity"]["window"])
+        found: Intensity = self.decoded.about["intensity"]
+        return load_file_info(self.index, cache_dir, found["window"], uses_own_window(found["rule"]))
 
 
 def open_run_images(run: TrainedRun, root: Path | None, labels: Path | None, cache_dir: Path) -> RunImages:
@@ -71,7 +74,7 @@ def open_run_images(run: TrainedRun, root: Path | None, labels: Path | None, cac
             f"Expected the labels of {run.name} in {table}, there is no such file. Give data.labels=PATH of where it "
             "is now."
         )
-    index = read_index(root, data["classes"], by_table=bool(table))
+    index = read_index(root, data["classes"], by_table=bool(table), slices=data.get("slices", ALL))
     decoded, index = load_images(index, data["image_size"], cache_dir, data["on_bad_file"], data["intensity"])
     index, _ = apply_tables(index, data["classes"], table or None, None)
     rows = {row["path"]: row["split"] for row in read_csv(run.folder / "split.csv")}

@@ -20,6 +20,7 @@ from brain_tumor_tl.reporting.table import Table, make_table
 SCHEMA = 1  # of evaluation.json; raise it when a key changes its name or meaning
 RESULTS, SEEN = "evaluation.json", "seen.csv"
 SEEN_COLUMNS = ("path", "class", "run", "split", "copy", "class_of_copy", "level", "orientation", "detail")
+LONGEST = 60  # characters of a run's name above a figure
 SYNTHETIC = "SYNTHETIC images: the figures say nothing about MRI."
 
 
@@ -58,7 +59,8 @@ def save_evaluation(
     (place / SEEN).unlink(missing_ok=True)
     if searched := bool(results["seen"] and results["seen"]["searched"]):
         write_csv(place / SEEN, seen, SEEN_COLUMNS)
-    title, found = f"{run_names(results)}, {results['name']}{note}", results["probabilities"]
+    run, found = run_names(results), results["probabilities"]
+    title = f"{results['name']}{note}\n{run if len(run) <= LONGEST else run[: LONGEST - 1] + '…'}"
     scaled = found["calibrated"] and found["calibrated"]["reliability"]
     figures = {
         "confusion_matrix.png": confusion_figure(results["confusion_matrix"], classes, title),

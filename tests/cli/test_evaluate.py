@@ -72,6 +72,8 @@ REFUSED = {
     "no run": ([], 2, "expected the folder of a finished run"),
     "no such run": (["/no/such/run"], 1, "/no/such/run is no folder"),
     "key of the run": (["a", "data.split=grouped"], 2, "the run has its own data.split; expected of data data.root"),
+    "choice": (["a", "data.on_bad_file=skp"], 2, "`data.on_bad_file` to be one of error, skip, got 'skp'"),
+    "slices": (["a", "data.slices=half"], 1, "Expected `data.slices` to be all, middle"),
     "misspelled key": (["a", "data.rot=x"], 2, "Did you mean `root`?"),
     "flag": (["a", "--keep"], 2, "unrecognized arguments: --keep"),
     "flag without a set": (["a", "--keep-copies"], 2, "are for another data set: give data.root=PATH"),
