@@ -252,6 +252,7 @@ def identity(run: TrainedRun) -> dict[str, Any]:
         "weights": protocol["accuracy_of"],
         "results_sha256": file_digest(run.folder / "results.json"),
         "precision": run.precision,
+        "device": hardware.device_name(run.device),
     }
 
 
