@@ -199,13 +199,13 @@ def show(found: Iterable[Row], classes: Sequence[str]) -> None:
             os.path.relpath(row["path"], base) if base else row["path"],
             row.get("class", ""),
             row.get("predicted", ""),
-            *percentages(row, classes),
+            *percentages(row, classes, len(classes) if len(shown) == 1 else 2),
             f"{row['distance']:.3f}" if "distance" in row else "",
             remark(row),
         ]
         for row in shown
     ]
-    headers = ["picture", "its folder says", "predicted", "%", "others, %", "distance", "warning"]
+    headers = ["picture", "its folder says", "predicted", "%", "next, %", "distance", "warning"]
     more = [f"and {rest} more; --csv FILE writes all"] if rest else []
     console.print(compact_table(f"Pictures in {base}" if base else "", headers, lines, more))
 
@@ -221,22 +221,27 @@ def common_folder(paths: Sequence[str]) -> str:
     return ""
 
 
-def percentages(row: Row, classes: Sequence[str]) -> tuple[str, str]:
-    """Return the probability of the predicted class in percent, and those of the others, most first.
+def percentages(row: Row, classes: Sequence[str], most: int) -> tuple[str, str]:
+    """Return the probability of the predicted class in percent, and those of the next classes.
 
-    >>> percentages({"predicted": "a", "probability/a": 0.9, "probability/b": 0.1}, ["a", "b"])
-    ('90.0', 'b 10.0')
+    Args:
+        row: Of a picture.
+        classes: All classes.
+        most: How many of them to name.
+
+    >>> percentages({"predicted": "b", "probability/a": 0.0, "probability/b": 0.9, "probability/c": 0.1}, "abc", 2)
+    ('90.0', 'c 10.0')
     """
-    values = {name: row.get(f"probability/{name}", 0.0) for name in classes}
     if not row.get("predicted"):
         return "", ""
-    others = sorted((name for name in classes if name != row["predicted"]), key=lambda name: -values[name])
-    return f"{100 * values[row['predicted']]:.1f}", ", ".join(f"{name} {100 * values[name]:.1f}" for name in others)
+    values = {name: 100 * row[f"probability/{name}"] for name in classes}
+    others = sorted((name for name in classes if name != row["predicted"]), key=lambda name: -values[name])[: most - 1]
+    return f"{values[row['predicted']]:.1f}", ", ".join(f"{name} {values[name]:.1f}" for name in others)
 
 
 def remark(row: Row) -> str:
     """Return what a user should know of a row."""
-    return row["problem"] or ("unlike the training images" if row.get("unlike_training") else "")
+    return row["problem"] or ("unlike" if row.get("unlike_training") else "")
 
 
 def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse.Namespace) -> None:
