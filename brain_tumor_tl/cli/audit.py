@@ -149,7 +149,7 @@ def findings_of(surveyed: survey.Surveyed, data: Settings) -> dict[str, Any]:
     least, not_quite = survey.shown_pairs(surveyed, SHOWN)
     if not has_scikit_learn():
         log.warning("Shortcuts are not measured: scikit-learn is missing, pip install 'brain_tumor_tl[audit]'.")
-    names = survey.possible_splits(surveyed)
+    names = survey.possible_splits(surveyed, data["split"])
     settings = Protocol(**{field.name: data[field.name] for field in fields(Protocol)})
     splits = survey.split_findings(surveyed, names, settings, has_scikit_learn())
     return {

@@ -158,18 +158,18 @@ def across_table(across: Findings) -> Table:
 def split_table(splits: Sequence[Findings]) -> Table:
     """Return the copies in training and the nearest-neighbour baseline of each split."""
     headers = (
-        "Split", "Seeds", "Test images", "Identical in training", "Copy in training", "Series in training",
+        "Split", "Seeds or folds", "Test images", "Identical in training", "Copy in training", "Series in training",
         "Patient known", "Of these, patient in training", "1-NN accuracy, %", "Classes not tested",
     )  # fmt: skip
     counts = ("test_images", "identical_in_training", "copies_in_training", "series_in_training", *PATIENTS)
     rows = [
         (
-            row["split"], row["seeds"], *(number(row[key]) if row[key] else None for key in counts),
+            row["split"], row["repeats"], *(number(row[key]) if row[key] else None for key in counts),
             percent(row["nearest_neighbour"]), ", ".join(row["classes_absent_from_test"]) or None,
         )
         for row in splits if "impossible" not in row
     ]  # fmt: skip
-    return make_table("Mean ± standard deviation over seeds", headers, rows)
+    return make_table("Mean ± standard deviation over seeds or folds", headers, rows)
 
 
 def shortcut_table(splits: Sequence[Findings]) -> Table:

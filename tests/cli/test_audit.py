@@ -89,6 +89,25 @@ def test_audit__finds_what_was_planted(planted: Path, audit: Audit) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_audit__all_folds_of_a_k_fold_split(planted: Path, audit: Audit) -> None:
+    status, found, out = audit(planted, "data.split=kfold", "data.folds=3", "data.fold_by=series", "data.fold=1")
+
+    assert status == 0
+    (row,) = (row for row in found["splits"] if row["split"] == "kfold")
+    assert row["title"] == "k-fold split of whole series, each of 3 folds"
+    assert (row["repeats"], row["test_images"]["mean"]) == (3, pytest.approx(found["contents"]["images"] / 3))
+    assert (row["copies_in_training"]["mean"], row["series_in_training"]["mean"]) == (0, 0)
+    assert row["title"] in (out / "audit.html").read_text(encoding="utf-8")
+
+
+def test_audit__a_split_that_the_images_do_not_allow(planted: Path, audit: Audit) -> None:
+    status, found, _ = audit(planted, "data.split=kfold", "data.fold_by=patients")
+
+    assert status == 0
+    assert "Expected to know the patients" in found["splits"][-1]["impossible"]
+    assert [row["split"] for row in found["splits"]].count("patients") == 0
+
+
 def test_audit__overlap_with_a_second_set(planted: Path, audit: Audit, tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_phantoms(other, per_class=2, size=96, seed=99)

@@ -187,20 +187,43 @@ def split_findings(
 
     Args:
         surveyed: The data set.
-        names: Values of `data.split`, without k-fold.
+        names: Values of `data.split`.
         settings: The fractions and whatever else the splits have in common.
         forests: Whether to measure shortcuts.
     """
     features = shortcut_features(surveyed.info) if forests else {}
     for name in names:
         protocol = replace(settings, split=name)
-        seeds = 1 if name.startswith("official") else SEEDS
+        found: dict[str, Any] = {"split": name, "title": title_of(protocol)}
         try:
-            splits = [divide(protocol, surveyed.index, surveyed.relations, seed) for seed in range(seeds)]
+            splits = repeated(protocol, surveyed)
         except ValueError as error:
-            yield {"split": name, "title": protocol.title(), "impossible": str(error)}
+            yield found | {"impossible": str(error)}
             continue
-        yield {"split": name, "title": protocol.title(), "seeds": seeds, **measure(surveyed, splits, features)}
+        yield found | {"repeats": len(splits), **measure(surveyed, splits, features)}
+
+
+def repeated(protocol: Protocol, surveyed: Surveyed) -> list[Split]:
+    """Return the splits of `SEEDS` seeds, every fold of a k-fold split, or the one split of the set's own folders.
+
+    Raises:
+        ValueError: The images don't allow such a split.
+    """
+    if protocol.split == "kfold":
+        draws = [(replace(protocol, fold=fold), 0) for fold in range(protocol.folds)]
+    else:
+        draws = [(protocol, seed) for seed in range(1 if protocol.split.startswith("official") else SEEDS)]
+    return [divide(each, surveyed.index, surveyed.relations, seed) for each, seed in draws]
+
+
+def title_of(protocol: Protocol) -> str:
+    """Return a kind of split in words, of k-fold all folds together.
+
+    >>> title_of(Protocol("kfold", folds=3, fold_by="series"))
+    'k-fold split of whole series, each of 3 folds'
+    """
+    title = protocol.title()
+    return f"{title.rpartition(', fold ')[0]}, each of {protocol.folds} folds" if protocol.split == "kfold" else title
 
 
 def measure(surveyed: Surveyed, splits: Sequence[Split], features: Features) -> dict[str, Any]:
@@ -253,11 +276,11 @@ def mean_and_std(values: Sequence[float | None]) -> dict[str, float]:
     return {"mean": float(known.mean()), "std": float(known.std(ddof=1)) if len(known) > 1 else 0.0}
 
 
-def possible_splits(surveyed: Surveyed) -> list[str]:
-    """Return the values of `data.split` that an audit measures: all that the set allows, but k-fold."""
+def possible_splits(surveyed: Surveyed, wanted: str) -> list[str]:
+    """Return the values of `data.split` that an audit measures: what is wanted, and what the set allows but k-fold."""
     impossible = {"kfold"} if surveyed.patients else {"kfold", "patients"}
     impossible |= set() if "test" in surveyed.index.official else {"official", "official_clean"}
-    return [name for name in SPLITS if name not in impossible]
+    return [name for name in SPLITS if name == wanted or name not in impossible]
 
 
 def shown_pairs(surveyed: Surveyed, count: int) -> tuple[list[Pair], list[Pair]]:
