@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brain_tumor_tl.inference.predict import Predictions
     from brain_tumor_tl.inference.trained_run import TrainedRun
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 LISTED = Path("-")  # stands for the lines of stdin
 SHOWN = 40  # rows of the table on the terminal
 NOTICE = "Not for diagnosis: a research model."
@@ -104,7 +104,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.features:
         batches = keeping_features(batches, options.features, len(pictures))
     tally, classes = Counter[str](), runs[0].classes
-    found: Iterable[Row] = rows(runs, pictures, batches)
+    found = rows(runs, pictures, batches)
     with warnings.catch_warnings():
         warnings.simplefilter("error", category=decompression_warning())
         found = counted(ranked(found, labels) if options.rank_labels else found, tally)

@@ -20,6 +20,7 @@ from brain_tumor_tl.data.index import Index
 CHUNK = 8  # files that a thread takes at a time, since a task for each file takes longer
 
 Result = TypeVar("Result")
+Input = TypeVar("Input")
 
 
 def read_each(
@@ -69,9 +70,9 @@ def computed_ahead(pool: Executor, compute: Callable[[int], Result], inputs: Ite
         yield waiting.popleft().result()
 
 
-def result_or_reason(read: Callable[[Path], Result], path: Path) -> Result | str:
+def result_or_reason(read: Callable[[Input], Result], source: Input) -> Result | str:
     """Return what `read` returns for a file, or in one line why the file can't be read."""
     try:
-        return read(path)
+        return read(source)
     except Exception as error:  # decoders raise nearly anything on broken bytes; one file must not end the run
         return reason_of(error)

@@ -85,6 +85,7 @@ def picture_of(image: InMemory, window: Window = None) -> Image.Image:
         turn = TURNS.get(orientation(image))
         return eight_bit(image if turn is None else image.transpose(turn))
     values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    given = values.shape
     if isinstance(image, Tensor) and values.ndim == 3:
         values = values.transpose(1, 2, 0)
     if values.ndim == 3 and values.shape[2] == 1:
@@ -95,7 +96,7 @@ def picture_of(image: InMemory, window: Window = None) -> Image.Image:
             if isinstance(image, Tensor)
             else ("an array", "(H, W), (H, W, 1) or (H, W, 3)")
         )
-        raise ValueError(f"Expected an image as {kind} of shape {shapes}, got {tuple(np.shape(image))}.")
+        raise ValueError(f"Expected an image as {kind} of shape {shapes}, got {given}.")
     if values.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(values))
     if not np.isfinite(values).all():

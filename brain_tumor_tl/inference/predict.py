@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +41,7 @@ class Predictions(NamedTuple):
 
 def predict_batches(
     runs: Sequence[TrainedRun], sources: Sequence[Source], mirrored: bool = False
-) -> Iterator[Predictions]:
+) -> Generator[Predictions, None, None]:
     """Yield predictions of pictures in their order, a batch at a time.
 
     Each thread decodes and computes batches of its own, in PyTorch with one thread, so that no core waits for another;
@@ -99,7 +99,8 @@ def answer(run: TrainedRun, batch: Tensor, mirrored: bool) -> tuple[NDArray[np.f
     features, logits = run.compute_fast(batch)
     probabilities = run.probabilities(logits)
     if mirrored:
-        probabilities = (probabilities + run.probabilities(run.compute_fast(batch.flip(-1))[1])) / 2
+        mirror_image = run.probabilities(run.compute_fast(batch.flip(-1))[1])
+        probabilities = np.mean([probabilities, mirror_image], axis=0, dtype=np.float32)
     return features.cpu().numpy(), probabilities
 
 
@@ -111,7 +112,7 @@ def predict_all(runs: Sequence[TrainedRun], sources: Sequence[Source], mirrored:
     """
     if not sources:
         raise ValueError("Expected at least one image, got none.")
-    batches = []
+    batches: list[Predictions] = []
     for batch in predict_batches(runs, sources, mirrored):
         for problem in filter(None, batch.problems):
             place = sum(len(other.problems) for other in batches) + batch.problems.index(problem)

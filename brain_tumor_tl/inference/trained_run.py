@@ -86,7 +86,7 @@ class TrainedRun:
         self.channels_last = hardware.resolve_channels_last("auto", self.precision, self.device.type)
         self.normalize = Normalization(self.preprocessing.normalize, self.channels_last)
         network = rebuild(checkpoint)
-        self.backbone = network.backbone.to(self.device, memory_format=self.normalize.layout)
+        self.backbone = network.backbone.to(self.device).to(memory_format=self.normalize.layout)
         self.head = network.head.to(self.device)
 
     @property

@@ -99,7 +99,7 @@ def test_keeping_features__a_row_for_each_picture_once_all_are_done(tmp_path: Pa
 
     features = np.load(path)
     assert features.dtype == np.float32
-    assert np.array_equal(features, [[1, 2], [np.nan, np.nan], [3, 4]], equal_nan=True)
+    assert np.array_equal(features, np.array([[1, 2], [np.nan, np.nan], [3, 4]]), equal_nan=True)
     assert list(tmp_path.iterdir()) == [path]
 
 

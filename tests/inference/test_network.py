@@ -32,6 +32,8 @@ def checkpoint_of(name: str, options: Mapping[str, Any]) -> tuple[TumorClassifie
     model = TumorClassifier(name, CLASSES, weights=None, freeze=False, options=options).eval()
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):  # as after training, so that leaving them out would show
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             nn.init.uniform_(layer.running_mean, -0.1, 0.1)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
     return model, {"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}

@@ -109,7 +109,8 @@ def test_predict_batches__reads_little_ahead() -> None:
 
 def test_predict_batch__mirrored_is_the_mean_with_the_mirror_image() -> None:
     run: Any = StandIn()
-    picture, mirror = [[1, 2], [3, 5]], [[2, 1], [5, 3]]
+    picture: Any = [[1, 2], [3, 5]]
+    mirror: Any = [[2, 1], [5, 3]]
     plain, other = (predict_all([run], [each]).probabilities for each in (picture, mirror))
 
     mirrored = predict_all([run], [picture], mirrored=True)

@@ -64,7 +64,7 @@ def test_predict__takes_what_pictures_come_in(finished_runs: Mapping[str, Path])
     (path, other, *_), _ = test_images(run.folder)
     with Image.open(path) as image:
         array = np.array(image.convert("L"))
-        kinds = [str(path), path, image.copy(), array, torch.tensor(array), torch.tensor(array)[None]]
+        kinds: list[Any] = [str(path), path, image.copy(), array, torch.tensor(array), torch.tensor(array)[None]]
     expected = run.predict([path])
 
     assert expected.shape == (1, 4)
