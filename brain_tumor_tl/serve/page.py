@@ -31,7 +31,7 @@ def page(results: Results, name: str = "", answer: Answer | None = None, problem
         synthetic=results["protocol"]["synthetic"],
         quality=run_table(results) if "per_class" in results else None,
         protocol=results["protocol"]["text"],
-        temperature=(results.get("probabilities") or {}).get("temperature"),
+        calibration=describe_calibration(results.get("probabilities") or {}),
         name=name,
         answer=answer,
         ranked=ranked(answer.probabilities) if answer else [],
@@ -40,6 +40,18 @@ def page(results: Results, name: str = "", answer: Answer | None = None, problem
         field=FIELD,
         limit=LIMIT,
     )
+
+
+def describe_calibration(probabilities: Mapping[str, Any]) -> str:
+    """Return whether a run's probabilities are calibrated, and if not why.
+
+    >>> describe_calibration({"temperature": None, "no_temperature": "there is no validation split"})
+    'The probabilities are not calibrated: there is no validation split.'
+    """
+    if (temperature := probabilities.get("temperature")) is not None:
+        return f"The probabilities are calibrated with temperature {temperature:.2f}, fitted on the validation split."
+    reason = probabilities.get("no_temperature") or "the run is of an earlier version"
+    return f"The probabilities are not calibrated: {reason}."
 
 
 def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:

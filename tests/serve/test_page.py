@@ -58,8 +58,8 @@ def test_page__without_reference_and_maps(results: dict[str, Any], examiner: Exa
     ("probabilities", "words"),
     [
         ({"temperature": 1.351}, "calibrated with temperature 1.35, fitted on the validation split"),
-        ({"temperature": None}, "not calibrated"),
-        (None, "not calibrated"),
+        ({"temperature": None, "no_temperature": "it would be above 100"}, "not calibrated: it would be above 100."),
+        (None, "not calibrated: the run is of an earlier version."),
     ],
     ids=["calibrated", "no-temperature", "older-version"],
 )
