@@ -20,6 +20,7 @@ import hydra
 import hypothesis
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
@@ -179,6 +180,40 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> d
             folder.mkdir(parents=True, exist_ok=True)
             train(checked_settings(config), folder, origin_of(config))
     return folders
+
+
+WriteDicom = Callable[..., Path]
+
+
+@pytest.fixture
+def write_dicom() -> WriteDicom:
+    """Write a DICOM file: `write_dicom(path, values, compressed="", **elements by keyword)`; return its path.
+
+    Values are `(H, W)`, `(H, W, 3)` for colours or `(frames, H, W)`.
+    """
+    from pydicom import Dataset, dataset, uid
+
+    def write(path: Path, values: NDArray[Any], compressed: str = "", **elements: Any) -> Path:
+        data, frames = Dataset(), values if values.ndim == 3 and values.shape[-1] != 3 else values[None]
+        data.file_meta = dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID, data.SOPInstanceUID = uid.ExplicitVRLittleEndian, uid.generate_uid()
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = uid.MRImageStorage
+        bits, colour = 8 * values.itemsize, frames.ndim == 4
+        elements = {
+            "NumberOfFrames": len(frames), "Rows": frames.shape[1], "Columns": frames.shape[2], "BitsAllocated": bits,
+            "BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(values.dtype.kind == "i"),
+            "SamplesPerPixel": 3 if colour else 1, "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
+            "PlanarConfiguration": 0, "PixelData": frames.tobytes() + bytes(frames.nbytes % 2),
+        } | elements  # fmt: skip
+        for name, value in elements.items():
+            setattr(data, name, value)
+        if compressed:
+            data.compress(compressed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
 
 
 MakeResults = Callable[..., dict[str, Any]]

@@ -16,6 +16,8 @@ NAMES = {
     "a.2/x.png": ("a.2/x", -1),
     "a/no suffix 3": ("a/no suffix ", 3),
     "a/1.5.png": ("a/1.", 5),
+    "a/1.nii.gz#012": ("a/1.nii.gz", 12),
+    "a/p#1.png": ("a/p#", 1),
 }
 
 
