@@ -16,7 +16,6 @@ from brain_tumor_tl.cli.keys import declared
 from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, log, run_log
-from brain_tumor_tl.data.layout import existing_root
 from brain_tumor_tl.data.volumes import chosen_slices
 from brain_tumor_tl.reporting.discover import EVALUATIONS
 from brain_tumor_tl.reporting.evaluations import (
@@ -135,7 +134,12 @@ def source_of(data: Mapping[str, Any]) -> dict[str, Any]:
         values["slices"] = str(values["slices"])
         chosen_slices(values["slices"], 1)
     paths = {key: Path(str(values[key])).expanduser() for key in ("root", "labels") if values.get(key) is not None}
-    return values | ({"root": existing_root(paths["root"])} | paths if "root" in paths else paths)
+    if "root" in paths and not paths["root"].is_dir():
+        raise FileNotFoundError(
+            f"Expected a folder of images at {paths['root']}, found none. Give data.root=PATH of the folder that holds "
+            "the class folders."
+        )
+    return values | paths
 
 
 def default_name(options: argparse.Namespace, root: Path | None) -> str:

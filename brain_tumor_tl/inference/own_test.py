@@ -22,7 +22,7 @@ from brain_tumor_tl.run import hardware
 
 
 def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
-    """Open a run with the precision and layout of its training.
+    """Open a run with the precision and layout of its training, on a GPU with TensorFloat-32 for this process if so.
 
     Args:
         folder: The run's folder.
@@ -36,6 +36,8 @@ def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
     if precision == "16-mixed" and kind == "cpu":  # which has no float16
         precision = "auto"
     run = TrainedRun(folder, kind, precision)
+    if kind == "cuda" and environment.get("accelerator") == "cuda":
+        hardware.set_tf32(run.results["config"]["trainer"])
     run.normalize = Normalization(run.preprocessing.normalize, environment.get("channels_last", run.channels_last))
     for part in (run.backbone, run.head):
         part.to(memory_format=run.normalize.layout)

@@ -37,7 +37,6 @@ INTENDED = (  # warnings about what is meant to be
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call
     "This instance was constructed with capturable=True",  # the first steps of an optimizer in a CUDA graph
     ".*does not have many workers",  # there are none
-    "It is recommended to use `self.log.*sync_dist",  # each device has the metrics of all of them
 )
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
@@ -80,9 +79,7 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     accelerator = hardware.resolve_accelerator(trainer["accelerator"])
     if accelerator == "cuda":
-        tf32 = unless_deterministic(trainer["tf32"], trainer["deterministic"])
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = tf32
+        hardware.set_tf32(trainer)
     precision = hardware.resolve_precision(trainer["precision"], accelerator)
     channels_last = hardware.resolve_channels_last(trainer["channels_last"], precision, accelerator)
     keeps_memory = accelerator == "cpu" and trainer["keep_memory"] and hardware.keep_freed_memory()
@@ -91,11 +88,6 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured.
     fuses = caches and accelerator == "cpu" and precision == "32-true"
     return Compute(accelerator, precision, channels_last, keeps_memory, caches, fuses)
-
-
-def unless_deterministic(setting: bool | str, deterministic: bool) -> bool:
-    """Return a setting that trades repeatability for speed; "auto" is true unless the run is to be deterministic."""
-    return not deterministic if setting == "auto" else bool(setting)
 
 
 def provide(data: Settings) -> None:
@@ -229,7 +221,7 @@ def make_trainer(
         accelerator=compute.accelerator,
         devices=1 if trainer["devices"] == "auto" and in_process_multirun() else trainer["devices"],
         precision=compute.precision,  # type: ignore[arg-type]  # one of Lightning's names, by the schema
-        benchmark=unless_deterministic(trainer["benchmark"], trainer["deterministic"]),
+        benchmark=hardware.unless_deterministic(trainer["benchmark"], trainer["deterministic"]),
         **{name: trainer[name] for name in TRAINER_KEYS},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
         callbacks=[recorder, checkpoints, *bar],

@@ -102,6 +102,18 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
 
 
+def set_tf32(trainer: Mapping[str, Any]) -> None:
+    """Allow TensorFloat-32 in this process's float32 products on a GPU, or don't, as a run's `trainer` says."""
+    allowed = unless_deterministic(trainer["tf32"], trainer["deterministic"])
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def unless_deterministic(setting: bool | str, deterministic: bool) -> bool:
+    """Return a setting that trades repeatability for speed; "auto" is true unless the run is to be deterministic."""
+    return not deterministic if setting == "auto" else bool(setting)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return the context that Lightning's precision plugin runs a forward pass in."""
     if precision == "32-true":

@@ -124,7 +124,7 @@ def test_set_up_compute__threads_of_an_earlier_run_are_forgotten(settings: dict[
     [("auto", False, True), ("auto", True, False), (True, True, True), (False, False, False)],
 )
 def test_unless_deterministic(setting: bool | str, deterministic: bool, expected: bool) -> None:
-    assert factory.unless_deterministic(setting, deterministic) is expected
+    assert hardware.unless_deterministic(setting, deterministic) is expected
 
 
 def test_class_weights__balanced_as_scikit_learn_has_it() -> None:

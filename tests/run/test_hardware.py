@@ -155,3 +155,16 @@ def test_autocast__computes_as_lightning_does(precision: Any) -> None:
     assert L.__version__.startswith("2.6.")
     assert result.dtype == expected.dtype
     assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_set_tf32__of_the_whole_process(setting: bool) -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        hardware.set_tf32({"tf32": setting, "deterministic": False})
+
+        assert torch.backends.cudnn.allow_tf32 is setting
+        assert torch.get_float32_matmul_precision() == ("high" if setting else "highest")
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
