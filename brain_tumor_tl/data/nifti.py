@@ -66,7 +66,7 @@ class Volume:
         with READING:
             stored = self.stored
         index = number if self.ascends[HEAD] else len(self) - 1 - number
-        values = np.take(stored, index, axis=self.axes[HEAD])
+        values = stored[(slice(None),) * self.axes[HEAD] + (index,)]  # np.take would copy the volume
         values = values if self.axes[FRONT] < self.axes[RIGHT] else values.T
         values = values[:: -1 if self.ascends[FRONT] else 1, :: -1 if self.ascends[RIGHT] else 1]
         scaled: Values = np.ascontiguousarray(apply_read_scaling(values, self.slope, self.intercept))

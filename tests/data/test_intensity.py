@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brain_tumor_tl.data import intensity
+from brain_tumor_tl.data.decode import decode_image
+from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.intensity import describe_intensity, find_intensity
 
@@ -104,3 +106,47 @@ def test_describe_intensity__words(tmp_path: Path) -> None:
     assert told("mixed", "auto", EIGHT, BRIGHT).endswith("; the others are used as they are")
     assert "so they are dark: try data.intensity=percentile" in told("hot", "auto", hot, BRIGHT)
     assert "one by one" in told("file", "file", DARK, BRIGHT)
+
+
+@pytest.fixture
+def dicom(write_dicom: Callable[..., Path], tmp_path: Path) -> Index:
+    """A DICOM file with a window of its own, one without, one of 8 bits and a PNG file of 8 bits."""
+    write_dicom(tmp_path / "no" / "0.dcm", BRIGHT, WindowCenter=200, WindowWidth=400)
+    write_dicom(tmp_path / "no" / "1.dcm", DARK * 10)
+    write_dicom(tmp_path / "yes" / "2.dcm", EIGHT)
+    Image.fromarray(EIGHT).save(tmp_path / "yes" / "3.png")
+    return read_index(tmp_path, [["no"], ["yes"]])
+
+
+def test_find_intensity__files_with_a_window_of_their_own_do_not_count(dicom: Index) -> None:
+    found = find_intensity(dicom, "auto")
+
+    assert found == {
+        "rule": "auto", "window": [0, DARK.max() * 10], "deep": 1, "own_window": 1,
+        "percentiles": pytest.approx(np.percentile(DARK * 10, (0.5, 99.5))),
+    }  # fmt: skip
+    assert describe_intensity(found, 4) == (
+        "1 of 4 images are seen through the windows that their DICOM headers have; "
+        f"1 of 4 images have more than 8 bits; in all of them 0 to {DARK.max() * 10} became 0 to 255; "
+        "the others are used as they are"
+    )
+
+
+def test_find_intensity__other_rules_are_for_all_files(dicom: Index) -> None:
+    found = find_intensity(dicom, "range")
+
+    assert (found["deep"], found["window"]) == (2, [0, max(3999, DARK.max() * 10)])
+    assert "own_window" not in found
+
+
+def test_load_images__own_window_by_the_rule(dicom: Index, tmp_path: Path) -> None:
+    by_rule = {rule: load_images(dicom, 16, tmp_path / "cache", intensity=rule)[0] for rule in ("auto", "range")}
+
+    for rule, entry in by_rule.items():
+        window, own = entry.about["intensity"]["window"], rule == "auto"
+        expected = [decode_image(dicom.root / path, 16, window, own_window=own) for path in dicom.paths]
+        assert np.array_equal(entry.array, np.stack(expected))
+    assert by_rule["auto"].array[0].mean() > 200 > by_rule["range"].array[0].mean()
+    assert np.array_equal(by_rule["auto"].array[2:], by_rule["range"].array[2:])
+    again, _ = load_images(dicom, 16, tmp_path / "cache", intensity=by_rule["range"].about["intensity"])
+    assert np.array_equal(again.array, by_rule["range"].array)
