@@ -202,7 +202,10 @@ def evaluation_table(found: Sequence[Found], narrow: bool = False) -> Table:
         if absent := set(results["classes"]) - set(results["classes_in_means"]):
             notes.append(f"{results['name']}: means without {', '.join(sorted(absent))}, of which it has no image.")
     if not narrow:
-        notes.append("Calibration error after temperature scaling where the run has a temperature.")
+        notes.append(
+            "95 % intervals: bootstrap of whole patients, or groups of copies, where they are known, else Wilson's. "
+            "Calibration error after temperature scaling where the run has a temperature."
+        )
     if any(results["protocol"]["synthetic"] for _, results in found):
         notes.append(SYNTHETIC)
     count = NARROW if narrow else len(COLUMNS)

@@ -17,6 +17,7 @@ from brain_tumor_tl.files import read_csv, read_json
 from brain_tumor_tl.inference.own_test import logits_as_trained, open_as_trained, positions_of_test
 from brain_tumor_tl.inference.run_images import OtherImagesError, RunImages, has_same_paths, open_run_images
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.schema_1 import NEW_SETTINGS
 
 METHODS = ("frozen", "finetune")
 
@@ -143,3 +144,16 @@ def test_open_run_images__table_of_labels_is_gone(finished_runs: dict[str, Path]
 
     with pytest.raises(FileNotFoundError, match=r"the labels of .* in .*gone\.csv.* Give data\.labels=PATH"):
         open_run_images(open_as_trained(folder), None, None, tmp_path / "cache")
+
+
+def test_logits_as_trained__of_a_run_of_the_first_version(finished_runs: dict[str, Path], tmp_path: Path) -> None:
+    results = read_json(finished_runs["frozen"] / "results.json")
+    data = {key: value for key, value in results["config"]["data"].items() if key not in NEW_SETTINGS["data"]}
+    protocol = {("watched" if key == "monitored" else key): value for key, value in results["protocol"].items()}
+    config = results["config"] | {"data": data}
+    folder = changed_results(finished_runs["frozen"], tmp_path / "run", schema=1, config=config, protocol=protocol)
+
+    run, images, cache = opened(folder)
+    found = softmax(logits_as_trained(run, images, positions_of_test(run, images), cache).numpy())
+
+    assert found.tolist() == list(probabilities_of(finished_runs["frozen"]).values())
