@@ -188,16 +188,20 @@ def find_evaluations(runs: Sequence[Run]) -> tuple[list[Found], list[str]]:
 
 
 COLUMNS = (
-    "run", "images of", "images", "seen in training", "accuracy", "95 % interval", "1-NN", "balanced accuracy", "AUROC",
+    "run", "images of", "images", "seen by the run", "accuracy", "95 % interval", "1-NN", "balanced accuracy", "AUROC",
     "calibration error",
 )  # fmt: skip
-NARROW = 7  # columns on the terminal
+NARROW, WIDEST = 7, 20  # columns on the terminal, and characters of a run's name in the first of them
 
 
 def evaluation_table(found: Sequence[Found], narrow: bool = False) -> Table:
-    """Return a row for each evaluation; if narrow, without the last columns."""
+    """Return a row for each evaluation; if narrow, without the last columns, and with long names of runs below."""
     rows = [evaluation_row(each) for each in found]
     notes = []
+    if narrow:
+        long = list(dict.fromkeys(row[0] for row in rows if len(row[0]) > WIDEST))
+        rows = [(f"run {long.index(row[0]) + 1}" if row[0] in long else row[0], *row[1:NARROW]) for row in rows]
+        notes += [f"run {number}: {name}" for number, name in enumerate(long, 1)]
     for _, results in found:
         if absent := set(results["classes"]) - set(results["classes_in_means"]):
             notes.append(f"{results['name']}: means without {', '.join(sorted(absent))}, of which it has no image.")
@@ -208,9 +212,8 @@ def evaluation_table(found: Sequence[Found], narrow: bool = False) -> Table:
         )
     if any(results["protocol"]["synthetic"] for _, results in found):
         notes.append(SYNTHETIC)
-    count = NARROW if narrow else len(COLUMNS)
-    cells = [row[:count] for row in rows]
-    return make_table("Evaluations, percent", COLUMNS[:count], cells, list(dict.fromkeys(notes)))
+    headers = COLUMNS[:NARROW] if narrow else COLUMNS
+    return make_table("Evaluations, percent", headers, rows, list(dict.fromkeys(notes)))
 
 
 def evaluation_row(found: Found) -> tuple[Any, ...]:

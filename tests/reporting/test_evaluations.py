@@ -136,7 +136,9 @@ def test_evaluation_table__rows_and_notes(put: Put) -> None:
     assert rows["mean"][0] == "resnet18-frozen-s0, mean of 2 runs"
     assert any("means without a" in note for note in table.notes)
     assert any("SYNTHETIC" in note for note in table.notes)
-    assert [row[:7] for row in table.rows] == list(narrow.rows)
+    assert [row[1:7] for row in table.rows] == [row[1:] for row in narrow.rows]
+    assert [row[0] for row in narrow.rows] == ["run 1", "resnet18-frozen-s0", "resnet18-frozen-s0"]
+    assert narrow.notes[0] == "run 1: resnet18-frozen-s0, mean of 2 runs"
 
 
 def said(**changes: Any) -> str:
