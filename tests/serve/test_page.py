@@ -40,9 +40,9 @@ def test_page__shows_the_picture_then_the_maps_by_probability(plain: str) -> Non
 def test_page__a_picture_unlike_the_training_images(results: dict[str, Any], examiner: Examiner, plain: str) -> None:
     unlike = page(results, "shoe.png", examiner.answer._replace(distance=0.8))
 
-    assert "This picture is unlike the training images (distance 0.8, above the threshold of 0.4)" in unlike
+    assert "This picture is unlike the training images (distance 0.8000, above the threshold of 0.4000)" in unlike
     assert "unlike the training images (distance" not in plain
-    assert "Distance to the training images 0.2; above 0.4 a picture is unlike them." in plain
+    assert "Distance to the training images 0.2000; above 0.4000 a picture is unlike them." in plain
 
 
 def test_page__without_reference_and_maps(results: dict[str, Any], examiner: Examiner) -> None:
