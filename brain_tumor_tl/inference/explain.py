@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.reader import result_or_reason
 from brain_tumor_tl.inference.pictures import Source, stacked
 from brain_tumor_tl.model.faithfulness import removal_curves
-from brain_tumor_tl.model.gradcam import class_maps, last_map_layer, map_and_logits
+from brain_tumor_tl.model.gradcam import class_maps, last_map_layer, map_and_logits, over_image
 from brain_tumor_tl.names import nearest
 
 if TYPE_CHECKING:
@@ -102,13 +101,13 @@ def explain(
     """
     check_classes(run.classes, classes)
     inputs = run.inputs(pixels)
-    layer = last_map_layer(run.backbone, inputs[:1])
-    feature_map, logits = map_and_logits(run.backbone, run.head, layer, inputs)
+    place = last_map_layer(run.backbone, inputs[:1])
+    feature_map, logits = map_and_logits(run.backbone, run.head, place.layer, inputs)
     probabilities = run.probabilities(run.compute_fast(pixels)[1])
     predicted = torch.from_numpy(probabilities.argmax(1))
     labels = predicted[:, None] if classes is None else torch.tensor([list(map(run.classes.index, classes))])
     labels = labels.expand(len(pixels), -1)
-    maps = F.interpolate(maps_of(feature_map, logits, labels), size=pixels.shape[-1], mode="bilinear")
+    maps = over_image(maps_of(feature_map, logits, labels), place, pixels.shape[-1])
     curves = curves_of(run, pixels, maps, labels) if faithfulness else [None] * len(pixels)
     return [
         Explanation(

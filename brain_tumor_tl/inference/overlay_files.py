@@ -99,7 +99,7 @@ def rows(explanation: Explanation, path: Path, file: Path) -> Iterator[Row]:
         path: The picture.
         file: Its overlay.
     """
-    scores = explanation.scores or [None] * len(explanation.classes)
+    scores: Sequence[float | None] = explanation.scores or [None] * len(explanation.classes)
     values = (explanation.classes, explanation.probabilities, explanation.maps, explanation.peaks, scores)
     for name, probability, found, peak, score in zip(*values, strict=True):
         yield {

@@ -8,47 +8,83 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 
 
-def last_map_layer(backbone: nn.Module, inputs: Tensor) -> nn.Module:
+class MapLayer(NamedTuple):
+    """The layer of a network's last feature map, and where its cells are in an image.
+
+    Attributes:
+        layer: The layer.
+        first: The pixel at the centre of the first cell's receptive field, in each direction.
+        step: Pixels from one cell to the next.
+    """
+
+    layer: nn.Module
+    first: float
+    step: float
+
+
+def last_map_layer(backbone: nn.Module, inputs: Tensor) -> MapLayer:
     """Return the layer whose output is a network's last feature map with height and width above 1.
 
     All that the features know of an image passes through this map: a map of one branch alone is not taken.
 
     Args:
         backbone: In eval mode; its parameters have no gradients.
-        inputs: Images `(B, 3, H, W)` to run it with; one is enough.
+        inputs: Square images `(B, 3, S, S)` to run it with; one is enough.
 
     Raises:
         ValueError: The network computes with tokens, or its last map has a single position.
     """
     if not any(isinstance(layer, nn.Conv2d) and overlaps(layer) for layer in backbone.modules()):
         raise ValueError(token_message(backbone))
-    found: list[tuple[nn.Module, int]] = []
+    found: list[tuple[nn.Module, torch.Size]] = []
+    places = {inputs.shape[-1]: (0.0, 1.0)}  # first pixel and step, by the size of a map
 
-    def note(layer: nn.Module, _: Any, output: Any) -> None:
+    def note(layer: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and (place := places.get(given[0].shape[-1])):
+            places.setdefault(output.shape[-1], cell_places(layer, *place))
         is_map = isinstance(output, Tensor) and output.ndim > 2 and min(output.shape[2:]) > 1
         if is_map and not isinstance(layer, nn.AdaptiveAvgPool2d):  # VGG's has a fixed size, not the network's own
-            found.append((layer, output.ndim))
+            found.append((layer, output.shape))
 
     with torch.no_grad(), hooked(backbone.modules(), note):
         backbone(inputs)
-    if found and found[-1][1] == 3:
+    if found and len(found[-1][1]) == 3:
         raise ValueError(token_message(backbone))
-    for layer, _ in reversed(found):
+    for layer, shape in reversed(found):
         if is_only_path(backbone, layer, inputs):
-            return layer
+            return MapLayer(layer, *places[shape[-1]])
     side = "x".join(map(str, inputs.shape[2:]))
     raise ValueError(
         f"Expected a feature map with height and width above 1 in {type(backbone).__name__}, found none for images of "
         f"{side} pixels. Train with larger images: data.image_size."
     )
+
+
+def cell_places(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, first: float, step: float) -> tuple[float, float]:
+    """Return where the cells of a layer's output are, from where those of its input are.
+
+    Args:
+        layer: A convolution or pooling layer.
+        first: The pixel at the centre of the input's first cell.
+        step: Pixels from one cell of the input to the next.
+
+    >>> cell_places(nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1), 0, 1)
+    (0.0, 2.0)
+    >>> cell_places(nn.MaxPool2d(2), 0, 1)
+    (0.5, 2.0)
+    """
+    values: list[Any] = [layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1)]
+    size, stride, padding, dilation = (value[-1] if isinstance(value, tuple) else value for value in values)
+    return first + step * ((size - 1) * dilation / 2 - padding), float(step * stride)
 
 
 def overlaps(layer: nn.Conv2d) -> bool:
@@ -142,3 +178,20 @@ def class_maps(feature_map: Tensor, logits: Tensor, classes: Sequence[int]) -> T
         (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
         maps.append((gradient.mean((2, 3), keepdim=True) * values).sum(1))
     return torch.stack(maps, 1)
+
+
+def over_image(maps: Tensor, place: MapLayer, size: int) -> Tensor:
+    """Return maps `(B, T, size, size)`, interpolated between cells that lie where their receptive fields have centres.
+
+    Stretched over the whole image instead, as is usual, a map of ResNet lies half a cell too far right and low: the
+    centres of its cells are pixels 0, 32, ... 192 of 224, and not 15.5, 47.5, ... 207.5.
+
+    Args:
+        maps: `(B, T, h, w)`, h and w above 1.
+        place: Where their cells are.
+        size: Height and width of the images.
+    """
+    pixels = torch.arange(size, device=maps.device, dtype=maps.dtype)
+    down, right = (2 * (pixels - place.first) / (place.step * (cells - 1)) - 1 for cells in maps.shape[2:])
+    grid = torch.stack(torch.meshgrid(right, down, indexing="xy"), -1).expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps, grid, padding_mode="border", align_corners=True)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brain_tumor_tl.model.backbone import Cut, build_network
-from brain_tumor_tl.model.gradcam import class_maps, hooked, is_only_path, last_map_layer, map_and_logits
+from brain_tumor_tl.model.gradcam import (
+    MapLayer,
+    class_maps,
+    hooked,
+    is_only_path,
+    last_map_layer,
+    map_and_logits,
+    over_image,
+)
 
 CLASSES = ("no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor")
 
@@ -106,7 +114,7 @@ def reference_map(network: Cut, name: str, image: Tensor, label: int) -> np.ndar
 def test_class_maps__equal_a_pass_written_out(name: str, images: Tensor) -> None:
     network = network_of(name, images)
 
-    layer = last_map_layer(network.backbone, images[:1])
+    layer = last_map_layer(network.backbone, images[:1]).layer
     feature_map, logits = map_and_logits(network.backbone, network.head, layer, images)
     maps = class_maps(feature_map, logits, [3, 1]).numpy()
 
@@ -123,7 +131,7 @@ def test_class_maps__equal_a_pass_written_out(name: str, images: Tensor) -> None
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x1_0", "regnet_y_400mf"])
 def test_class_maps__sum_to_the_logit_without_the_bias(name: str, images: Tensor) -> None:
     network = network_of(name, images)
-    layer = last_map_layer(network.backbone, images[:1])
+    layer = last_map_layer(network.backbone, images[:1]).layer
     feature_map, logits = map_and_logits(network.backbone, network.head, layer, images)
 
     sums = class_maps(feature_map, logits, range(4)).sum((2, 3))
@@ -137,7 +145,7 @@ def test_map_and_logits__leaves_nothing_behind(images: Tensor) -> None:
     before = copy.deepcopy(network.backbone.state_dict())
     with torch.inference_mode():
         inputs = images * 1.0  # which autograd refuses as it is
-        layer = last_map_layer(network.backbone, inputs[:1])
+        layer = last_map_layer(network.backbone, inputs[:1]).layer
         feature_map, logits = map_and_logits(network.backbone, network.head, layer, inputs)
 
     assert class_maps(feature_map, logits, [0]).isfinite().all()
@@ -161,7 +169,7 @@ def test_last_map_layer__is_found_by_running(name: str, size: int, shape: tuple[
     backbone = build_network(name, CLASSES, None, {}).backbone.requires_grad_(False).eval()
     inputs = torch.rand(1, 3, size, size)
 
-    layer = last_map_layer(backbone, inputs)
+    layer = last_map_layer(backbone, inputs).layer
 
     outputs: list[Tensor] = []
     layer.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
@@ -213,6 +221,50 @@ def test_is_only_path__false_beside_a_shortcut() -> None:
     network = Shortcut().requires_grad_(False).eval()
     assert not is_only_path(network, network.branch, torch.rand(1, 3, 8, 8))
     assert is_only_path(nn.Sequential(network.branch), network.branch, torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", 512), ("alexnet", 320), ("squeezenet1_1", 320), ("mobilenet_v2", 576)]
+)
+def test_last_map_layer__places_cells_at_the_centres_of_receptive_fields(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    backbone = build_network(name, CLASSES, None, {}).backbone.double().requires_grad_(False).eval()
+    inputs = torch.rand(1, 3, size, size, dtype=torch.double)
+    found = last_map_layer(backbone, inputs)
+
+    outputs: list[Tensor] = []
+    found.layer.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
+    backbone(inputs.requires_grad_())
+    cell = outputs[-1].shape[-1] // 2  # whose receptive field is inside the image
+    (gradient,) = torch.autograd.grad(outputs[-1][0, :, cell, cell].sum(), inputs)
+
+    seen = gradient.abs().sum((0, 1, 2)).nonzero()[:, 0]
+    assert 0 < seen[0] < seen[-1] < size - 1
+    assert float(seen[0] + seen[-1]) / 2 == found.first + found.step * cell
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("densenet121", 14.0), ("googlenet", 22.0), ("vgg11", 15.5), ("efficientnet_b0", 0.0), ("regnet_y_400mf", 0.0)],
+)
+def test_last_map_layer__places_cells_32_pixels_apart(name: str, first: float) -> None:
+    # DenseNet's transitions average 2 x 2 cells, which moves the centre by 2 + 4 + 8 pixels; GoogLeNet's 3 x 3 pools
+    # have no padding before them, 2 + 4 + 8, and its last is 2 x 2, 8. Squeeze-and-excitation pools globally beside.
+    backbone = build_network(name, CLASSES, None, {}).backbone.requires_grad_(False).eval()
+
+    assert last_map_layer(backbone, torch.rand(1, 3, 224, 224))[1:] == (first, 32.0)
+
+
+def test_over_image__meets_the_cells_at_their_pixels() -> None:
+    maps = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    whole = over_image(maps, MapLayer(nn.Identity(), first=3.0, step=5.0), 24)
+
+    assert whole.shape == (2, 3, 24, 24)
+    torch.testing.assert_close(whole[:, :, 3:19:5, 3:19:5], maps)
+    torch.testing.assert_close(whole[0, 0, 3, 4], 0.8 * maps[0, 0, 0, 0] + 0.2 * maps[0, 0, 0, 1])
+    torch.testing.assert_close(whole[:, :, :4, :4], maps[:, :, :1, :1].expand(-1, -1, 4, 4))  # before the first cell
+    torch.testing.assert_close(whole[1, 2, 23, 18], maps[1, 2, 3, 3])  # below the last
 
 
 def test_hooked__leaves_other_threads_alone() -> None:
