@@ -284,4 +284,5 @@ class TumorClassifier(L.LightningModule):
     def _log_summary(self, stage: str) -> None:
         summary = self.summarize(stage)
         logged = {f"{stage}/{name}": summary[name] for name in (summary if self.to_loggers else HEADLINES)}
-        self.log_dict(logged, logger=self.to_loggers, batch_size=1)
+        # Every process has the metrics of all of them, so their mean is the same; without it Lightning warns.
+        self.log_dict(logged, logger=self.to_loggers, batch_size=1, sync_dist=True)

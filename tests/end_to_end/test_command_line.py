@@ -116,7 +116,8 @@ def test_train__interrupt_key_ends_with_its_own_status(tmp_path: Path, small_job
 @pytest.mark.slow
 def test_train__two_processes_agree_with_one(tmp_path: Path, small_job: list[str]) -> None:
     for name, flags in (("one", ()), ("two", ("trainer.devices=2", "trainer.strategy=ddp"))):
-        finish(start(tmp_path, small_job, "method=frozen", "data.batch_size=16", f"name={name}", *flags))
+        output = finish(start(tmp_path, small_job, "method=frozen", "data.batch_size=16", f"name={name}", *flags))
+        assert not re.search("warn|recommend|sync_dist", output, re.IGNORECASE), output
     one, two = (results(tmp_path / "outputs" / "runs" / name) for name in ("one", "two"))
     assert one["confusion_matrix"] == two["confusion_matrix"]
     assert sum(map(sum, two["confusion_matrix"])) == 10
