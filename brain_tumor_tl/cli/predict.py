@@ -34,9 +34,14 @@ def main(arguments: Sequence[str]) -> int:
     with run_log(None):
         try:
             return predict(options)
+        except BrokenPipeError:  # as of `| head`, which the command itself handles
+            raise
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("Interrupted; no file was written.", file=sys.stderr)
+            return 130  # 128 + SIGINT, as in shells
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -146,21 +151,19 @@ def slices_of(runs: Sequence[TrainedRun]) -> str:
 
 
 def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path], dict[str, str]]:
-    """Return the pictures of a folder with class folders, and the class of each by its path.
+    """Return the pictures of a folder with class folders, unreadable ones last, and the class of the others by path.
 
     Raises:
         ValueError: It has no class folders that the runs know.
     """
-    from brain_tumor_tl.data.index import BadFilesError, read_index
+    from brain_tumor_tl.data.index import read_index
     from brain_tumor_tl.data.layout import printable
 
     given = runs[0].results["config"]["data"].get("classes") or [[name] for name in runs[0].classes]
     index = read_index(root, given, every_class=False)
-    if index.bad:
-        raise BadFilesError(index.root, index.bad)
-    pictures = [index.root / path for path in index.paths]
+    pictures, bad = ([index.root / path for path in paths] for paths in (index.paths, dict(index.bad)))
     names = [index.classes[label] for label in index.labels]
-    return pictures, dict(zip(map(printable, map(str, pictures)), names, strict=True))
+    return pictures + bad, dict(zip(map(printable, map(str, pictures)), names, strict=True))
 
 
 def with_progress(batches: Iterable[Predictions], count: int) -> Iterator[Predictions]:
@@ -252,6 +255,10 @@ def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse
         lines.append(f"Written   {options.csv}")
     if options.explain:
         lines.append(f"Written   overlays of Grad-CAM in {options.explain}")
+    if options.rank_labels:
+        lines.append(
+            "Warning   a run is too sure of labels that it was trained on; `report` on a cross-validation is not"
+        )
     if tally["unlike"]:
         lines.append(f"Warning   {tally['unlike']} are unlike the training images: their predictions mean little")
     if tally["problem"]:

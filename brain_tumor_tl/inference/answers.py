@@ -92,11 +92,11 @@ def ranked(found: Iterable[Row], labels: Mapping[str, str]) -> list[Row]:
 
     Args:
         found: Rows of `rows`.
-        labels: The class of each picture, by the row's path.
+        labels: The class of each picture that can be read, by the row's path.
     """
     labelled = []
     for row in found:
-        given = labels[row["path"]]
+        given = labels.get(row["path"], "")
         labelled.append({**row, "class": given, "self_confidence": row.get(f"probability/{given}")})
     return sorted(labelled, key=lambda row: (row["self_confidence"] is None, row["self_confidence"] or 0.0))
 

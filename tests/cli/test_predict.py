@@ -111,13 +111,29 @@ def test_predict__features(run: Path, pictures: Path, tmp_path: Path) -> None:
 
 
 def test_predict__ranks_labels(run: Path, pictures: Path, tmp_path: Path) -> None:
-    assert main([str(run), str(pictures), "--rank-labels", "--csv", str(tmp_path / "out.csv")]) == 0
+    (pictures / "no_tumor" / "0.png").write_bytes(b"")
+    assert main([str(run), str(pictures), "--rank-labels", "--csv", str(tmp_path / "out.csv")]) == 1
 
-    rows = read_csv(tmp_path / "out.csv")
+    *rows, bad = read_csv(tmp_path / "out.csv")
+    assert len(rows) == 8
+    assert (Path(bad["path"]).name, bad["self_confidence"]) == ("0.png", "")
     confidence = [float(row["self_confidence"]) for row in rows]
     assert confidence == sorted(confidence)
     assert all(row["class"] == Path(row["path"]).parent.name for row in rows)
     assert confidence == [float(row[f"probability/{row['class']}"]) for row in rows]
+
+
+def test_predict__interrupted_leaves_no_file(
+    run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brain_tumor_tl.inference.predict.predict_batch", interrupt)
+    assert main([str(run), str(pictures), "--csv", str(tmp_path / "out.csv")]) == 130
+
+    assert "Interrupted" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*out.csv*"))
 
 
 @pytest.mark.parametrize(
