@@ -51,13 +51,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def lines_of(exported: Exported) -> list[str]:
     """Return what is told of a file."""
-    which = "test images of the run" if exported.are_real else "random images, since the run's own are not there,"
-    return [
+    own, count = exported.same_class, exported.images
+    which = "random images, since the run's own are not there" if own is None else "test images of the run"
+    lines = [
         f"Input     {exported.metadata['input']}",
         f"Output    {exported.metadata['outputs']}",
         f"Classes   {exported.metadata['classes']}",
-        f"Checked   on {exported.images} {which}: probabilities differ by at most "
-        f"{exported.probability_difference:.1e}, logits by {exported.logit_difference:.1e} of the largest",
+        f"Precision {exported.metadata['precision']}",
+        f"Checked   on {count} {which}: probabilities differ by at most {exported.probability_difference:.1e} from the "
+        f"run's in float32, logits by {exported.logit_difference:.1e} of the largest",
         f"Written   {exported.path} ({exported.path.stat().st_size / 1e6:.1f} MB)",
-        exported.metadata["notice"],
     ]
+    if own is not None and own < count:
+        lines.append(
+            f"WARNING: in float32, {count - own} of {count} test images get another class than in the run's own test, "
+            "so the file's accuracy is not the run's. Train in float32, trainer.precision=32-true, for a file with the "
+            "run's figures."
+        )
+    return [*lines, exported.metadata["notice"]]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from brain_tumor_tl import __version__
 from brain_tumor_tl.data.decode import Pixels
@@ -20,7 +21,8 @@ from brain_tumor_tl.inference.trained_run import TrainedRun
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 ONNX_LIMIT = 2**31  # bytes of one file, which is a message of Protocol Buffers
 TOLERANCE = 1e-4  # of float32: how much a probability may differ, and a logit as a share of the largest
-CHECKED = 32  # images, at most
+CHECKED = 100  # images, at most
+BATCH = 16
 
 
 class Exported(NamedTuple):
@@ -30,7 +32,8 @@ class Exported(NamedTuple):
         path: The file.
         metadata: What it says of itself.
         images: Number of images that were compared.
-        are_real: Whether they are test images of the run, or else random ones.
+        same_class: For how many of them float32 gives the class that the run predicted in its own test, in its own
+            precision; None if they are random images, since those of the run are no longer where they were.
         probability_difference: The largest difference of a probability.
         logit_difference: The largest difference of a logit, as a share of the largest logit.
     """
@@ -38,7 +41,7 @@ class Exported(NamedTuple):
     path: Path
     metadata: Mapping[str, str]
     images: int
-    are_real: bool
+    same_class: int | None
     probability_difference: float
     logit_difference: float
 
@@ -62,12 +65,14 @@ def export(folder: Path, file_format: str, path: Path | None = None) -> Exported
     run = TrainedRun(folder, "cpu", "32-true")
     if file_format == "onnx":
         check_onnx(run)
-    known = metadata(run)
     program = traced(run)
+    reference = reference_of(run)
+    known = metadata(run) | {"precision": precision_line(run, reference)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         form.write(program, known, temporary)
-        return compare(run, form.open(temporary), path, known)
+        differences = compare(form.open(temporary), reference, run.name)
+    return Exported(path, known, len(reference.images), reference.same_class, *differences)
 
 
 def check_path(path: Path, form: Format) -> None:
@@ -118,46 +123,85 @@ def metadata(run: TrainedRun) -> dict[str, str]:
     return known
 
 
-def compare(run: TrainedRun, compute: Compute, path: Path, known: Mapping[str, str]) -> Exported:
-    """Compare a file's outputs with the run's.
+class Reference(NamedTuple):
+    """Images, and what a run makes of them in float32.
+
+    Attributes:
+        images: As the exported network takes them, `(N, 3, size, size)`.
+        logits: `(N, K)`.
+        probabilities: `(N, K)`.
+        same_class: As `Exported.same_class`.
+    """
+
+    images: Pixels
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    same_class: int | None
+
+
+def reference_of(run: TrainedRun) -> Reference:
+    """Return test images of a run, or else random ones, and what the run makes of them.
 
     Args:
-        run: The run.
+        run: In float32 on the CPU.
+    """
+    rows, size = own_test(run), run.preprocessing.image_size
+    if rows:
+        images = np.stack([np.broadcast_to(run.decode(path), (3, size, size)) for path in rows])
+    else:
+        images = np.random.default_rng(0).integers(0, 256, (CHECKED, 3, size, size), np.uint8)
+    logits = torch.cat([run.compute(part)[1] for part in torch.from_numpy(images).split(BATCH)])
+    classes = [run.classes[place] for place in logits.argmax(1)]
+    same = sum(name == own for name, own in zip(classes, rows.values(), strict=True)) if rows else None
+    return Reference(images, logits.numpy(), run.probabilities(logits), same)
+
+
+def own_test(run: TrainedRun) -> dict[Path, str]:
+    """Return some files of a run's test split and the class that the run predicted for each.
+
+    Empty if one of them is no longer where it was in training.
+    """
+    if not (run.folder / "predictions.csv").is_file():
+        return {}
+    root, rows = Path(run.results["config"]["data"]["root"]).expanduser(), read_csv(run.folder / "predictions.csv")
+    chosen = rows[:: -(-len(rows) // CHECKED) or 1]
+    found = {root / row["path"]: row["predicted"] for row in chosen}
+    return found if all(path.is_file() for path in found) else {}
+
+
+def precision_line(run: TrainedRun, reference: Reference) -> str:
+    """Return what a file computes in, and how far that gives the run's own predictions."""
+    own = (run.results.get("environment") or {}).get("precision", "an unknown precision")
+    if reference.same_class is None or own == "32-true":
+        return f"float32; the run's figures are of {own}"
+    count = len(reference.images)
+    return f"float32; the run's figures are of {own}, which gives the same class for {reference.same_class} of {count}"
+
+
+def compare(compute: Compute, reference: Reference, name: str) -> tuple[float, float]:
+    """Return the largest difference between a file's probabilities and a run's, and of logits as a share.
+
+    Args:
         compute: What the file computes.
-        path: Where it will be.
-        known: Its metadata.
+        reference: What the run computes.
+        name: The run's name.
 
     Raises:
         ValueError: They differ by more than `TOLERANCE`.
     """
-    real = own_images(run)
-    size = run.preprocessing.image_size
-    images = np.random.default_rng(0).integers(0, 256, (CHECKED, 3, size, size), np.uint8) if real is None else real
-    logits = run.compute(torch.from_numpy(images))[1]
-    parts = [compute(images[:1]), *([compute(images[1:])] if len(images) > 1 else [])]  # two sizes of batches
-    found_logits, found = (np.concatenate(values) for values in zip(*parts, strict=True))
-    off = float(np.abs(found - run.probabilities(logits)).max())
-    logits_off = float(np.abs(found_logits - logits.numpy()).max() / logits.abs().max())
-    if not max(off, logits_off) <= TOLERANCE:  # NaN is not
+    parts = [compute(part) for part in batches_of(reference.images)]
+    logits, probabilities = (np.concatenate(values) for values in zip(*parts, strict=True))
+    off = float(np.abs(probabilities - reference.probabilities).max())
+    logits_off = float(np.abs(logits - reference.logits).max() / np.abs(reference.logits).max())
+    if not (off <= TOLERANCE and logits_off <= TOLERANCE):  # NaN isn't
         raise ValueError(
-            f"Expected outputs equal to those of {run.name} up to {TOLERANCE:g}; for {len(images)} images those of "
-            f"the exported network differ by {off:.1e} in probabilities and {logits_off:.1e} of the largest logit. "
+            f"Expected outputs equal to those of {name} up to {TOLERANCE:g}; for {len(reference.images)} images those "
+            f"of the exported network differ by {off:.1e} in probabilities and {logits_off:.1e} of the largest logit. "
             "Nothing was written. Try the other --format."
         )
-    return Exported(path, known, len(images), real is not None, off, logits_off)
+    return off, logits_off
 
 
-def own_images(run: TrainedRun) -> Pixels | None:
-    """Return some of a run's test images as the exported network takes them, `(N, 3, size, size)`.
-
-    None if the files are no longer where they were in training.
-    """
-    if not (run.folder / "predictions.csv").is_file():
-        return None
-    root = Path(run.results["config"]["data"]["root"]).expanduser()
-    paths = [root / row["path"] for row in read_csv(run.folder / "predictions.csv")]
-    paths = paths[:: max(len(paths) // CHECKED, 1)][:CHECKED]
-    if not paths or not all(path.is_file() for path in paths):
-        return None
-    size = run.preprocessing.image_size
-    return np.stack([np.broadcast_to(run.decode(path), (3, size, size)) for path in paths])
+def batches_of(images: Pixels) -> list[Pixels]:
+    """Return images in batches of several sizes: the first alone, the others by `BATCH`."""
+    return [images[:1], *(images[start : start + BATCH] for start in range(1, len(images), BATCH))]
