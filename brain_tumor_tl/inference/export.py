@@ -150,7 +150,7 @@ def reference_of(run: TrainedRun) -> Reference:
         images = np.stack([np.broadcast_to(run.decode(path), (3, size, size)) for path in rows])
     else:
         images = np.random.default_rng(0).integers(0, 256, (CHECKED, 3, size, size), np.uint8)
-    logits = torch.cat([run.compute(part)[1] for part in torch.from_numpy(images).split(BATCH)])
+    logits = torch.cat([run.compute(torch.from_numpy(part))[1] for part in batches_of(images)])
     classes = [run.classes[place] for place in logits.argmax(1)]
     same = sum(name == own for name, own in zip(classes, rows.values(), strict=True)) if rows else None
     return Reference(images, logits.numpy(), run.probabilities(logits), same)

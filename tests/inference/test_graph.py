@@ -82,7 +82,8 @@ def test_formats__any_number_of_images(file_format: str, normalize: str, tmp_pat
         images = images_of(count)
         expected = outputs_of(nn.Sequential(backbone, head), images, normalize)
         for found, value in zip(compute(images), expected, strict=True):
-            assert (found.dtype, found.shape) == (np.float32, (count, len(CLASSES)))
+            assert found.dtype == np.float32
+            assert found.shape == (count, len(CLASSES))
             np.testing.assert_allclose(found, value, atol=1e-5)
 
 
