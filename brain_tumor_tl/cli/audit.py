@@ -20,7 +20,7 @@ from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.mistakes import explain
 from brain_tumor_tl.console import console, log, run_log
-from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.index import BadFilesError, read_index
 from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity, uses_own_window
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage import survey
@@ -138,7 +138,7 @@ def read_data_set(root: Path, data: Settings, cache: Path, labels: str | None, p
     intensity = find_intensity(index, data["intensity"])
     info = load_file_info(index, cache, intensity["window"], uses_own_window(intensity["rule"]))
     if not len(info.index):
-        raise ValueError(f"Expected readable images in {root}, all {len(info.index.bad)} files are bad.")
+        raise BadFilesError(index.root, info.index.bad)
     index, known = apply_tables(info.index, data["classes"], table, patients, data["merge_scans"])
     return DataSet(replace(info, index=index), known, intensity)
 

@@ -288,3 +288,15 @@ def test_audit__of_the_studys_images(
     assert by_name["random"]["patients_in_training"]["mean"] > 0.98 * by_name["random"]["known_patients"]["mean"]
     assert by_name["patients"]["patients_in_training"] == {"mean": 0, "std": 0}
     assert by_name["official"]["shortcuts"]["width and height"]["mean"] == pytest.approx(0.627, abs=0.02)
+
+
+def test_main__tells_why_no_file_can_be_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("no", "yes"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "notes.txt").write_text("no image")
+    root, cache = f"data.root={tmp_path / 'set'}", f"data.cache_dir={tmp_path / 'cache'}"
+
+    assert main(["data=folder", root, cache, f"out={tmp_path / 'audit'}"]) == 1
+
+    assert "no/notes.txt, yes/notes.txt: not an image by its name" in capsys.readouterr().err
+    assert not (tmp_path / "audit").exists()

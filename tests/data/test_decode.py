@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -428,3 +429,24 @@ def test_read_picture__damaged_exif(tmp_path: Path) -> None:
     Image.fromarray(TURNED).save(tmp_path / "scan.jpg", quality=100, exif=b"Exif\0\0no tags at all")
 
     assert np.abs(np.asarray(read_picture(tmp_path / "scan.jpg").image).astype(int) - TURNED).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_decode_image__from_memory(suffix: str, tmp_path: Path, draw: Draw) -> None:
+    path = draw(tmp_path / f"a{suffix}", mode="RGB")
+    content = io.BytesIO(path.read_bytes())
+
+    assert all(np.array_equal(decode_image(content, SIZE), decode_image(path, SIZE)) for _ in range(2))
+    assert not content.closed
+
+
+@pytest.mark.parametrize(("values", "colour"), [(NOISE, 2), (np.dstack([DEEP_VALUES, OPAQUE]), 4)], ids=["RGB", "LA"])
+def test_decode_image__png_of_16_bits_from_memory(values: NDArray[np.uint16], colour: int, tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a.png", values, colour)
+
+    assert np.array_equal(decode_image(io.BytesIO(path.read_bytes()), SIZE), decode_image(path, SIZE))
+
+
+def test_decode_image__no_image_in_memory() -> None:
+    with pytest.raises(UnreadableError, match=r"^not an image by its content$"):
+        decode_image(io.BytesIO(b"no image"), SIZE)

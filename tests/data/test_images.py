@@ -26,6 +26,7 @@ from brain_tumor_tl.data import images
 from brain_tumor_tl.data.decode import DECODER, decode_image
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
+from brain_tumor_tl.data.intensity import Intensity
 
 Draw = Callable[..., Path]
 StartPython = Callable[..., "subprocess.Popen[str]"]
@@ -224,8 +225,8 @@ def test_load_images__one_window_for_all_P10(tmp_path: Path) -> None:
     for position, times in ((0, 1), (2, 32), (3, 8)):
         assert np.array_equal(found.array[position, 0], np.round(values * times * (255 / (127 * 32))))
         assert np.array_equal(alone.array[position, 0], np.round(values * (255 / 127)))
-    window = {**found.about["intensity"], "window": [0, 127]}
-    of_another, _ = load_images(index, SIZE, tmp_path / "cache", intensity=window)
+    known: Intensity = found.about["intensity"] | {"window": [0, 127]}
+    of_another, _ = load_images(index, SIZE, tmp_path / "cache", intensity=known)
     assert np.array_equal(of_another.array[0, 0], np.round(values * (255 / 127)))
     assert (of_another.array[2, 0, -1] == 255).all(), "brighter than the window"
     assert np.array_equal(found.array[1, 0], values)
