@@ -173,6 +173,13 @@ def test_imports__lightning_stays_in_its_places() -> None:
     assert {name for name in found if not name.startswith(LIGHTNING)} == set()
 
 
+def test_imports__web_packages_stay_in_serve() -> None:
+    web = {"starlette", "uvicorn"}
+    found = {unit_of(path) for path in FILES if web & imported_packages(path.read_text(encoding="utf-8"))}
+
+    assert found == {"serve"}
+
+
 MAX_FILE, MAX_FUNCTION = 300, 50  # lines, docstrings and comments included
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brain_tumor_tl.reporting.discover import read_results
 from brain_tumor_tl.serve.page import in_percent, page
 from tests.serve.conftest import Examiner, png
 
@@ -82,6 +84,13 @@ def test_page__of_many_classes_the_most_probable(results: dict[str, Any], examin
 
     assert text.count('class="bar"') == 12
     assert "The 12 most probable of 40 classes." in text
+
+
+@pytest.mark.parametrize("name", ["seed_0", "series"])
+def test_page__a_run_of_the_first_version(name: str) -> None:
+    folder = Path(__file__).parents[1] / "reporting" / "schema_1" / name
+
+    assert "Percent on the test split" in page(read_results(folder / "results.json"))
 
 
 @pytest.mark.parametrize(
