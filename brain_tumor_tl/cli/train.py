@@ -149,6 +149,7 @@ def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dic
         OtherRunError: The folder holds a run with other settings.
         ValueError: Data, network and settings do not fit together.
     """
+    from brain_tumor_tl.run.factory import check_inputs
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import TrainingRun
 
@@ -169,26 +170,6 @@ def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dic
     run = TrainingRun(settings, folder, state in ("cut", "longer"), origin)
     results = run.train()
     return show(results, folder) if run.trainer.is_global_zero else results
-
-
-def check_inputs(settings: dict[str, Any]) -> None:
-    """Check the path of the images, the device and the path of the weights, without loading anything.
-
-    A mistake in one of them makes the settings differ from those of the folder's run, and is what the user should read.
-
-    Raises:
-        ValueError: There is no such device, or no such weights.
-        FileNotFoundError: There is no such folder.
-    """
-    from brain_tumor_tl.data.layout import existing_root
-    from brain_tumor_tl.model import backbone
-    from brain_tumor_tl.run.hardware import resolve_accelerator
-
-    if settings["data"]["source"] == "folder":
-        existing_root(settings["data"]["root"])
-    resolve_accelerator(settings["trainer"]["accelerator"])
-    if (name := settings["model"]["name"]) in backbone.names():
-        backbone.pretrained_weights(name, settings["model"]["weights"])
 
 
 def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, Any]:

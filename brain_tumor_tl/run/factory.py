@@ -22,6 +22,7 @@ from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.layout import existing_root
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.data.splits.protocol import Protocol
+from brain_tumor_tl.model import backbone
 from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
 from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.model.optim import check_learning
@@ -88,6 +89,22 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured.
     fuses = caches and accelerator == "cpu" and precision == "32-true"
     return Compute(accelerator, precision, channels_last, keeps_memory, caches, fuses)
+
+
+def check_inputs(settings: Settings) -> None:
+    """Check the path of the images, the device and the path of the weights, without loading anything.
+
+    A mistake in one of them makes the settings differ from those of the folder's run, and is what the user should read.
+
+    Raises:
+        ValueError: There is no such device, or no such weights.
+        FileNotFoundError: There is no such folder.
+    """
+    if settings["data"]["source"] == "folder":
+        existing_root(settings["data"]["root"])
+    hardware.resolve_accelerator(settings["trainer"]["accelerator"])
+    if (name := settings["model"]["name"]) in backbone.names():
+        backbone.pretrained_weights(name, settings["model"]["weights"])
 
 
 def provide(data: Settings) -> None:
