@@ -19,10 +19,10 @@ VERBS = {
     "audit": "find copies, conflicting labels, leaks and shortcuts in a data set, before training on it",
     "search": "find the best settings with Optuna, running many trials on the devices of this machine",
     "report": "show the results of runs beside the study's, on the terminal and as HTML, Markdown and CSV",
-    "export": "write a finished run as one file, ONNX or PyTorch, for programs without this package",
     "predict": "predict the class of pictures with finished runs, as a table, CSV or JSON lines",
     "evaluate": "evaluate finished runs on their test split again, or on another data set less what they have seen",
     "explain": "show where a finished run looks in pictures: Grad-CAM overlays, and how faithful they are",
+    "export": "write a finished run as one file, ONNX or PyTorch, for programs without this package",
     "serve": "try a finished run in the browser: drop a picture, see probabilities, Grad-CAM and warnings",
 }
 SHELLS = ("bash", "zsh", "fish")

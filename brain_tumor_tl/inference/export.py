@@ -23,6 +23,7 @@ ONNX_LIMIT = 2**31  # bytes of one file, which is a message of Protocol Buffers
 TOLERANCE = 1e-4  # of float32: how much a probability may differ, and a logit as a share of the largest
 CHECKED = 100  # images, at most
 BATCH = 16
+NORMALIZATIONS = {"unit": "to 0..1", "imagenet": "to 0..1, less ImageNet's mean, divided by its standard deviation"}
 
 
 class Exported(NamedTuple):
@@ -110,7 +111,7 @@ def metadata(run: TrainedRun) -> dict[str, str]:
         "input": f"images: uint8 (N, 3, {size}, {size}), RGB, 0 to 255; a grey image has three equal channels",
         "resizing": f"before: the whole image, upright, to {size} x {size} whatever its aspect ratio, antialiased, as "
         f"Pillow's Image.resize(({size}, {size}), Image.Resampling.BILINEAR)",
-        "normalization": f"inside: {how.normalize}",
+        "normalization": f"inside: {NORMALIZATIONS[how.normalize]}",
         "outputs": f"logits and probabilities: float32 (N, {len(run.classes)}), in the order of classes",
         "temperature": "none: the probabilities are not calibrated"
         if run.temperature is None

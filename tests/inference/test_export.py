@@ -99,6 +99,7 @@ def test_export__metadata(finished_runs: dict[str, Path], tmp_path: Path) -> Non
     assert known["made_by"].startswith(f"brain_tumor_tl {__version__},")
     assert known["network"] == "shufflenet_v2_x0_5, frozen, weights of the best validation epoch"
     assert known["input"].startswith("images: uint8 (N, 3, 64, 64), RGB")
+    assert known["normalization"] == f"inside: {exporting.NORMALIZATIONS[run.preprocessing.normalize]}"
     assert "Image.resize((64, 64), Image.Resampling.BILINEAR)" in known["resizing"]
     assert "synthetic" in known
     assert "intensity_window" not in known, "phantoms have 8 bits"
