@@ -175,7 +175,8 @@ def class_maps(feature_map: Tensor, logits: Tensor, classes: Sequence[int]) -> T
     values = feature_map.detach()
     maps = []
     for label in classes:
-        (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
+        with torch.inference_mode(False), torch.enable_grad():
+            (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
         maps.append((gradient.mean((2, 3), keepdim=True) * values).sum(1))
     return torch.stack(maps, 1)
 
