@@ -382,7 +382,7 @@ def test_flat__agrees_with_the_schema(settings: Settings) -> None:
 def test_differences__keys_that_older_runs_lack_with_what_they_did() -> None:
     older = {"data": {"image_size": 224, "patients": None}, "trainer": {"cuda_graphs": "auto"}}
     added = {"patients": "auto", "unknown_patients": "group", "merge_scans": False, "intensity": "auto"}
-    data = {"image_size": 224, **added, "drop_last": "auto"}
+    data = {"image_size": 224, **added, "slices": "all", "drop_last": "auto"}
     today = {"data": data, "scheduler": {"monitor": None}, "trainer": {"cuda_graphs": False}}
 
     assert not differences(older, today)
