@@ -47,16 +47,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the parsed line: `runs`, `data`, the keys of `data` without their table, and the flags."""
+    """Return the parsed line: `runs`, `data`, the values of its keys, and the flags; exit with 2 if it is wrong."""
     parser = Parser("evaluate")
     parser.add_argument("words", nargs="*")
     parser.add_argument("--name")
     parser.add_argument("--keep-copies", action="store_true")
     parser.add_argument("--unchecked", action="store_true")
-    parser.add_argument("--trained-on", type=Path)
+    parser.add_argument("--trained-on", type=lambda text: Path(text).expanduser())
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if word.startswith(("data.", "data="))]
+    overrides = [word for word in options.words if "=" in word and not Path(word).is_dir()]
     options.runs = [Path(word).expanduser() for word in options.words if word not in overrides]
     if not options.runs:
         parser.error("expected the folder of a finished run, such as outputs/runs/NAME, got none")
@@ -70,17 +70,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def keys_of(parser: Parser, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the values of keys of `data`; exit with 2 if one is wrong, or is the run's own to say."""
-    values = {}
+    values, known = {}, [f"data.{key}" for key in KEYS]
     for override in checked_line(overrides):
-        key = override.partition("=")[0].lstrip("+").removeprefix("data.")
-        if key not in KEYS:
-            known = ", ".join(f"data.{name}" for name in KEYS)
-            parser.error(f"the run has its own {override.partition('=')[0]}; expected of data {known}")
+        name = override.partition("=")[0].lstrip("+")
+        key = name.removeprefix("data.")
+        if name not in known:
+            parser.error(f"the run has its own {name}; expected one of {', '.join(known)}")
         try:
             values[key] = parsed(override).value()
         except HydraException as error:
             parser.error(f"can't read {override}: {error}")
-        if problem := violation(declared()[f"data.{key}"], values[key]):
+        if problem := violation(declared()[name], values[key]):
             parser.error(problem)
     return values
 

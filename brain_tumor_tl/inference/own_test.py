@@ -15,7 +15,7 @@ from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.run_images import RunImages
-from brain_tumor_tl.inference.trained_run import TrainedRun, finished_results
+from brain_tumor_tl.inference.trained_run import TrainedRun, device_of, finished_results
 from brain_tumor_tl.model.backbone import feature_count
 from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
 from brain_tumor_tl.run import hardware
@@ -29,9 +29,8 @@ def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
         device: "auto" for the kind of device that it was trained on if there is one, else "cpu", "cuda" or "mps".
     """
     environment = finished_results(folder).get("environment") or {}
-    kind = hardware.resolve_accelerator("auto" if device == "auto" else device)
-    if device == "auto" and environment.get("accelerator") == "cpu":
-        kind = "cpu"
+    of_training = device == "auto" and environment.get("accelerator") == "cpu"
+    kind = "cpu" if of_training else device_of(device).type
     precision = environment.get("precision", "auto")
     if precision == "16-mixed" and kind == "cpu":  # which has no float16
         precision = "auto"

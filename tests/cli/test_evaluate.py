@@ -70,8 +70,10 @@ def test_parse__runs_keys_and_flags(tmp_path: Path) -> None:
 
 REFUSED = {
     "no run": ([], 2, "expected the folder of a finished run"),
+    "no device": (["RUN", "--device", "mps"], 1, "Expected a device mps, PyTorch sees none"),
     "no such run": (["/no/such/run"], 1, "/no/such/run is no folder"),
-    "key of the run": (["a", "data.split=grouped"], 2, "the run has its own data.split; expected of data data.root"),
+    "key of the run": (["a", "data.split=grouped"], 2, "the run has its own data.split; expected one of data.root"),
+    "another key of the run": (["a", "trainer=cpu"], 2, "the run has its own trainer; expected one of data.root"),
     "choice": (["a", "data.on_bad_file=skp"], 2, "`data.on_bad_file` to be one of error, skip, got 'skp'"),
     "slices": (["a", "data.slices=half"], 1, "Expected `data.slices` to be all, middle"),
     "misspelled key": (["a", "data.rot=x"], 2, "Did you mean `root`?"),
@@ -84,10 +86,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("line", "status", "expected"), REFUSED.values(), ids=REFUSED)
 def test_main__refuses_in_one_message(
-    line: list[str], status: int, expected: str, capsys: pytest.CaptureFixture[str]
+    line: list[str], status: int, expected: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        ended = main(line)
+        ended = main([str(run) if word == "RUN" else word for word in line])
     except SystemExit as end:
         ended = int(str(end.code))
 
