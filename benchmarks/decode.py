@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks import images, measure
 from brain_tumor_tl import TumorData
-from brain_tumor_tl.data.formats import EXTENSIONS
+from brain_tumor_tl.data.formats import PILLOW
 
 VARIANTS = ["cold", "warm", "pillow", "pillow-threads", "pillow-processes"]
 
@@ -79,7 +79,7 @@ def forked_processes(workers: int | None = None) -> Executor:
 
 def files_below(root: Path) -> list[Path]:
     """Read every image file below a folder once and return the paths."""
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in PILLOW)
     for path in paths:
         path.read_bytes()
     return paths
