@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -126,7 +125,7 @@ def test_explain__one_scale_and_peaks() -> None:
 def test_explain__in_float32_whatever_the_runs_precision(finished_runs: Mapping[str, Path]) -> None:
     (path, *_) = pictures(finished_runs["finetune"])
     exact = opened(finished_runs["finetune"])
-    rounded = cast(TrainedRun, brain_tumor_tl.load(finished_runs["finetune"], device="cpu", precision="bf16-mixed"))
+    rounded = brain_tumor_tl.load(finished_runs["finetune"], device="cpu", precision="bf16-mixed")
     seen: list[Tensor] = []
     rounded.backbone.register_forward_hook(lambda _layer, _inputs, features: seen.append(features))
 

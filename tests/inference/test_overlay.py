@@ -28,7 +28,7 @@ def corner_map(size: int = 8) -> np.ndarray[tuple[int, ...], np.dtype[np.float32
 
 
 def explanation(classes: tuple[str, ...] = ("glioma_tumor",)) -> Explanation:
-    maps = np.stack([corner_map() / (place + 1) for place in range(len(classes))])
+    maps = np.stack([corner_map() / np.float32(place + 1) for place in range(len(classes))])
     pixels = np.full((1, 8, 8), 90, np.uint8)
     return Explanation(pixels, classes[0], classes, (0.5,) * len(classes), maps)
 
