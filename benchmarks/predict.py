@@ -3,9 +3,9 @@
     python benchmarks/predict.py --run RUN --data PATH --repeats 3 --json predict.json
 
 Without --run, a network with random weights is trained for an epoch. The plain script is `ImageFolder`, a `DataLoader`
-with worker processes and the same torchvision network in float32 under `inference_mode`. "Parts alone" is the sum of
-decoding all pictures and of computing the decoded ones, each with the threads of `predict` and nothing else. The time
-to import and to open the run is in none of these; the first prediction from a cold start is a table of its own.
+with worker processes and the same torchvision network under `inference_mode`. "Parts alone" is the sum of decoding all
+pictures and of computing the decoded ones, each with the threads of `predict` and nothing else. The time to import and
+to open the run is in none of these; the last two rows are whole processes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from brain_tumor_tl.inference.network import read_checkpoint, rebuild
 from brain_tumor_tl.inference.pictures import stacked
 from brain_tumor_tl.inference.predict import BATCH
 from brain_tumor_tl.inference.trained_run import TrainedRun, weights_file
+from brain_tumor_tl.run import hardware
 
 Probabilities = NDArray[np.float32]
-PLAIN, PLAIN_BATCH = "plain script", 32
+PLAIN_BATCH = 32
 IMPORTS, FIRST = "import torch, torchvision", "first prediction"  # each a new process
 
 
@@ -68,15 +69,15 @@ def in_threads(work: Callable[[int], Any], count: int) -> list[Any]:
 
 
 def plain_script(run: TrainedRun, network: nn.Module, root: Path, workers: int) -> Probabilities:
-    """Return the probabilities that a script without this package computes."""
+    """Return the probabilities that a script without this package computes, in the run's precision."""
     size = run.preprocessing.image_size
     steps: list[Any] = [transforms.Resize((size, size)), transforms.ToTensor()]
     if run.preprocessing.normalize == "imagenet":
         steps.append(transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD))
     pictures = ImageFolder(str(root), transforms.Compose(steps))
     loader = torch.utils.data.DataLoader(pictures, PLAIN_BATCH, num_workers=workers)
-    with torch.inference_mode():
-        found = [network(batch).softmax(1) for batch, _ in loader]
+    with torch.inference_mode(), hardware.autocast(run.device, run.precision):
+        found = [network(batch).float().softmax(1) for batch, _ in loader]
     return torch.cat(found).numpy()
 
 
@@ -118,10 +119,11 @@ def variants_of(options: Any, folder: Path, root: Path, work: Path) -> Iterator[
     exact, rounding = (TrainedRun(folder, "cpu", precision) for precision in ("32-true", "bf16-mixed"))
     network = rebuild(read_checkpoint(folder / "checkpoints" / weights_file(exact.results)))
     plain = nn.Sequential(network.backbone, network.head).to(memory_format=torch.contiguous_format)
-    yield PLAIN, partial(plain_script, exact, plain, root, options.workers)
     paths = [Path(path) for path, _ in ImageFolder(str(root)).samples]
     for run in (exact, rounding):
         run.temperature = None  # as the plain script
+        run.prepare_for_many()
+        yield f"plain script, {run.precision}", partial(plain_script, run, plain, root, options.workers)
         yield f"predict, {run.precision}", partial(run.predict, paths)
         yield f"parts alone, {run.precision}", partial(parts_alone, run, paths)
     if all(map(find_spec, ONNX_PACKAGES)):
@@ -129,16 +131,16 @@ def variants_of(options: Any, folder: Path, root: Path, work: Path) -> Iterator[
 
 
 def rows_of(given: dict[str, Measured], pictures: int) -> list[dict[str, Any]]:
-    """Return a row for each variant, compared with the plain script."""
-    plain = given[PLAIN]
+    """Return a row for each variant: its speed by the plain script in float32, its values by that in its precision."""
+    plain = {name.rpartition(" ")[2]: found for name, found in given.items() if name.startswith("plain")}
     return [
         {
             "variant": name,
             "seconds": measure.spread(found.seconds),
             "processor s": measure.spread(found.processor),
             "pictures/s": pictures / measure.spread(found.seconds).median,
-            "times as fast": measure.ratios(plain.seconds, found.seconds),
-            "largest difference": largest_difference(plain.probabilities, found.probabilities),
+            "times as fast": measure.ratios(plain["32-true"].seconds, found.seconds),
+            "largest difference": largest_difference(plain[name.rpartition(" ")[2]].probabilities, found.probabilities),
         }
         for name, found in given.items()
     ]

@@ -255,6 +255,11 @@ def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse
         lines.append(f"Written   {options.csv}")
     if options.explain:
         lines.append(f"Written   overlays of Grad-CAM in {options.explain}")
+    for run in runs:
+        if (own := (run.results.get("environment") or {}).get("precision")) not in (None, run.precision):
+            lines.append(
+                f"Warning   {run.folder.name} was tested in {own}: in {run.precision} its accuracy may be another"
+            )
     if options.rank_labels:
         lines.append(
             "Warning   a run is too sure of labels that it was trained on; `report` on a cross-validation is not"

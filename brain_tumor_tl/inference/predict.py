@@ -62,6 +62,8 @@ def predict_batches(
     if len(starts) < 2:
         yield from map(compute, starts)
         return
+    for run in runs:
+        run.prepare_for_many()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield from computed_ahead(pool, compute, starts)

@@ -52,8 +52,7 @@ class TrainedRun:
     Args:
         folder: The run's folder.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: "auto" for that of the run's settings, which may leave it to the machine; "32-true", "bf16-mixed" or,
-            on a GPU, "16-mixed".
+        precision: "auto" for what the run was trained and tested in; "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
 
     Attributes:
         folder: The run's folder.
@@ -82,12 +81,13 @@ class TrainedRun:
         self.preprocessing = preprocessing_of(checkpoint["hyper_parameters"], self.results)
         self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
         self.device = device_of(device)
-        self.precision = precision_of(precision, self.results["config"], self.device.type)
+        self.precision = precision_of(precision, self.results, self.device.type)
         self.channels_last = hardware.resolve_channels_last("auto", self.precision, self.device.type)
         self.normalize = Normalization(self.preprocessing.normalize, self.channels_last)
         network = rebuild(checkpoint)
         self.backbone = network.backbone.to(self.device).to(memory_format=self.normalize.layout)
         self.head = network.head.to(self.device)
+        self._fast: nn.Module | None = None
 
     @property
     def decoding(self) -> tuple[int, tuple[float, ...] | None, bool]:
@@ -100,9 +100,10 @@ class TrainedRun:
         """What the run kept of its training images, to tell whether a picture is unlike them; None if nothing."""
         return load_reference(self.folder)
 
-    @cached_property
-    def _fast(self) -> nn.Module:
-        return fast_backbone(self.backbone, self.precision) if self.device.type == "cpu" else self.backbone
+    def prepare_for_many(self) -> None:
+        """Make `compute_fast` faster than `compute`, which takes as long as some batches."""
+        if self._fast is None and self.device.type == "cpu":
+            self._fast = fast_backbone(self.backbone, self.precision)
 
     def predict(self, images: Source | Iterable[Source], tta: bool = False) -> NDArray[np.float32]:
         """Return the probability of each class for images, `(N, K)`, calibrated if the run has a temperature.
@@ -156,10 +157,10 @@ class TrainedRun:
             return features, self.head(features)
 
     def compute_fast(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `compute` does up to rounding, on a processor in half the time; see `fast_backbone`."""
+        """Return what `compute` does up to float32's rounding, in less time after `prepare_for_many`."""
         with torch.inference_mode():
             with hardware.autocast(self.device, self.precision):
-                features = self._fast(self.inputs(pixels)).float()
+                features = (self.backbone if self._fast is None else self._fast)(self.inputs(pixels)).float()
             return features, self.head(features)
 
     def probabilities(self, logits: Tensor) -> NDArray[np.float32]:
@@ -182,8 +183,11 @@ def device_of(device: str) -> torch.device:
         raise ValueError(f"Expected a device {device}, PyTorch sees none on this machine. Give auto or cpu.") from error
 
 
-def precision_of(precision: str, settings: Mapping[str, Any], device: str) -> str:
-    """Return what to compute in: as asked for, or by a run's settings, or what is fast on the device.
+def precision_of(precision: str, results: Mapping[str, Any], device: str) -> str:
+    """Return what to compute in: as asked for, or as the run was trained and tested.
+
+    A network's features in bfloat16 can differ so much from those in float32 that a head trained on the ones is worse
+    on the others (docs/inference.md), so this doesn't depend on what is fast here.
 
     Raises:
         ValueError: The device has no such precision.
@@ -192,9 +196,12 @@ def precision_of(precision: str, settings: Mapping[str, Any], device: str) -> st
         raise ValueError(f"Expected `precision` to be one of {', '.join(known)}, got {precision!r}.")
     if precision == "16-mixed" and device == "cpu":
         raise ValueError("Expected a GPU for precision 16-mixed, a processor has none. Give bf16-mixed or 32-true.")
-    of_run = settings["trainer"].get("precision", "auto")
-    possible = of_run in known and (of_run, device) != ("16-mixed", "cpu")
-    return hardware.resolve_precision(of_run if precision == "auto" and possible else precision, device)
+    of_run = str((results.get("environment") or {}).get("precision", "auto"))
+    if precision == "auto" and of_run in known:
+        precision = of_run
+    if precision == "16-mixed" and device == "cpu":
+        return "32-true"  # which float16 is closer to than bfloat16
+    return hardware.resolve_precision(precision, device)
 
 
 def finished_results(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def test_main__every_variant_computes_the_same(figures: Figures) -> None:
     rows = {row["variant"]: row for row in figures(predict.main, line)}
 
     assert list(rows) == [
-        predict.PLAIN, "predict, 32-true", "parts alone, 32-true", "predict, bf16-mixed", "parts alone, bf16-mixed",
+        "plain script, 32-true", "predict, 32-true", "parts alone, 32-true",
+        "plain script, bf16-mixed", "predict, bf16-mixed", "parts alone, bf16-mixed",
         "ONNX Runtime, 32-true", predict.IMPORTS, predict.FIRST,
     ]  # fmt: skip
     assert all(row["seconds"]["least"] > 0 and row["processor s"]["least"] > 0 for row in rows.values())

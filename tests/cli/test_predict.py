@@ -103,6 +103,16 @@ def test_predict__several_runs_and_tta(finished_runs: Mapping[str, Path], pictur
     assert np.allclose(probabilities(rows), expected, atol=1e-6)
 
 
+def test_predict__another_precision_than_that_of_the_test_is_told(
+    run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run), str(pictures), "--precision", "bf16-mixed"]) == 0
+    assert "was tested in 32-true: in bf16-mixed its accuracy may be another" in capsys.readouterr().out
+
+    assert main([str(run), str(pictures)]) == 0
+    assert "was tested in" not in capsys.readouterr().out
+
+
 def test_predict__features(run: Path, pictures: Path, tmp_path: Path) -> None:
     assert main([str(run), str(pictures), "--features", str(tmp_path / "f.npy"), "--csv", str(tmp_path / "o.csv")]) == 0
 

@@ -25,12 +25,16 @@ class StandIn:
         self.decoding, self.scale = size, scale
         self.decoded: list[Any] = []
         self.threads: set[tuple[str, int]] = set()
+        self.prepared = False
 
     def pixels(self, source: Any) -> np.ndarray[Any, Any]:
         self.decoded.append(source)
         if isinstance(source, str):
             raise ValueError("no picture")
         return np.asarray(source, dtype=np.uint8)[None]
+
+    def prepare_for_many(self) -> None:
+        self.prepared = True
 
     def compute_fast(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         self.threads.add((threading.current_thread().name, torch.get_num_threads()))
@@ -60,12 +64,14 @@ def test_predict_batches__many_are_as_one_by_one() -> None:
     run: Any = StandIn()
     many = predict_all([run], pictures(5 * BATCH + 3))
 
-    single = [predict_all([run], [picture]).probabilities[0] for picture in pictures(5 * BATCH + 3)]
+    one: Any = StandIn()
+    single = [predict_all([one], [picture]).probabilities[0] for picture in pictures(5 * BATCH + 3)]
     assert np.array_equal(many.probabilities, np.array(single))
     assert many.features.shape == (5 * BATCH + 3, 4)
     assert {threads for name, threads in run.threads if name != "MainThread"} == {1}
-    assert {threads for name, threads in run.threads if name == "MainThread"} == {2}
+    assert {threads for name, threads in one.threads if name == "MainThread"} == {2}
     assert torch.get_num_threads() == 2
+    assert (run.prepared, one.prepared) == (True, False), "a single batch isn't worth it"
 
 
 @pytest.mark.usefixtures("two_threads")

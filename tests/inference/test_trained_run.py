@@ -158,11 +158,31 @@ def test_trained_run__wrong_device_and_precision(finished_runs: Mapping[str, Pat
 
 @pytest.mark.parametrize(
     ("asked", "of_run", "found"),
-    [("32-true", "bf16-mixed", "32-true"), ("auto", "32-true", "32-true"), ("auto", "bf16-mixed", "bf16-mixed")],
+    [
+        ("32-true", "bf16-mixed", "32-true"),
+        ("auto", "32-true", "32-true"),
+        ("auto", "bf16-mixed", "bf16-mixed"),  # also where that is slow: it was tested so
+        ("auto", "16-mixed", "32-true"),  # a processor has no float16
+    ],
 )
-def test_precision_of__asked_for_or_the_runs(asked: str, of_run: str, found: str) -> None:
-    assert precision_of(asked, {"trainer": {"precision": of_run}}, "cpu") == found
+def test_precision_of__asked_for_or_that_of_the_runs_test(asked: str, of_run: str, found: str) -> None:
+    assert precision_of(asked, {"environment": {"precision": of_run}}, "cpu") == found
 
 
-def test_precision_of__a_gpus_precision_is_replaced_on_a_processor() -> None:
-    assert precision_of("auto", {"trainer": {"precision": "16-mixed"}}, "cpu") in ("32-true", "bf16-mixed")
+def test_precision_of__a_run_that_says_nothing() -> None:
+    assert precision_of("auto", {}, "cpu") in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_compute_fast__as_compute(finished_runs: Mapping[str, Path], precision: str) -> None:
+    run = TrainedRun(finished_runs["frozen"], precision=precision)
+    paths, _ = test_images(run.folder)
+    pixels = torch.from_numpy(np.stack([run.decode(path) for path in paths[:4]]))
+    features, logits = run.compute(pixels)
+
+    run.prepare_for_many()
+    fast_features, fast_logits = run.compute_fast(pixels)
+
+    tolerance = 1e-5 if precision == "32-true" else 0
+    assert torch.allclose(fast_features, features, rtol=tolerance, atol=tolerance)
+    assert torch.allclose(fast_logits, logits, rtol=tolerance, atol=tolerance)
