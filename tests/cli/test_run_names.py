@@ -183,6 +183,19 @@ def test_run__a_refused_start_leaves_nothing(line: list[str], told: str, compose
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("line", "told"), FAULTS.values(), ids=FAULTS)
+def test_run__a_fault_is_told_before_another_run_of_the_name(line: list[str], told: str, compose: Compose) -> None:
+    folder = leave_run(compose("name=mine"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(hydra.errors.CompactHydraException, match=r"mine holds a run with other settings \(data"):
+        run_job(compose("name=mine", "data.batch_size=7"))
+
+    with pytest.raises(hydra.errors.CompactHydraException, match=told):
+        run_job(compose("name=mine", "data.batch_size=7", "data.cache_dir=cache", *line))
+
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_run__why_a_run_failed_is_in_its_folder(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
