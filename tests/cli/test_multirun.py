@@ -18,6 +18,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.multirun import plan_jobs
@@ -223,6 +224,17 @@ def test_plan_jobs__one_path_in_several_forms_is_one_sweep_D24(root: str) -> Non
     again, _ = plan_of("seed=0,1", f"data.root={root.format(here=Path.cwd())}")
 
     assert (again.folder, again.state) == (first.folder, "skipped")
+
+
+def test_plan_jobs__paths_with_brackets_are_a_job_each_S01() -> None:
+    flag, line = checked_line(["-m", "data.root=D/mri (1),D/mri (2)"])
+
+    jobs = plan_of(line)
+
+    assert flag == "-m"
+    roots = [OmegaConf.select(composed([*job.overrides]), "data.root") for job in jobs]
+    assert roots == ["D/mri (1)", "D/mri (2)"]
+    assert len({job.folder for job in jobs}) == 2
 
 
 def test_plan_jobs__folders_by_number_S03() -> None:

@@ -374,7 +374,7 @@ DEEP_PNG: dict[str, tuple[NDArray[np.uint16], int, NDArray[np.uint16]]] = {
 
 
 @pytest.mark.parametrize(("values", "colour", "seen"), DEEP_PNG.values(), ids=DEEP_PNG.keys())
-def test_read_picture__png_of_16_bits_P2(
+def test_read_picture__png_of_16_bits_P2_D12(
     values: NDArray[np.uint16], colour: int, seen: NDArray[np.uint16], tmp_path: Path
 ) -> None:
     path = write_png(tmp_path / "scan.png", values, colour)
@@ -405,7 +405,7 @@ ORIENTED = {
 
 @pytest.mark.parametrize("tag", range(1, 9))
 @pytest.mark.parametrize(("mode", "suffix", "options"), ORIENTED.values(), ids=ORIENTED.keys())
-def test_read_picture__orientation_P4(
+def test_read_picture__orientation_P4_D14(
     mode: str, suffix: str, options: dict[str, Any], tag: int, tmp_path: Path
 ) -> None:
     grey = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
