@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import measure, other_pictures
 from brain_tumor_tl.data.decode import read_picture
-from brain_tumor_tl.evaluation.novelty import NUMBERS, Reference, hashed, nearest, sample, unit
+from brain_tumor_tl.evaluation.novelty import NUMBERS, SHRINK, Reference, hashed, sample, unit
 from brain_tumor_tl.evaluation.ranking import auroc
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.trained_run import TrainedRun
@@ -29,9 +29,8 @@ Change = Callable[[Vectors], Vectors]
 Distance = Change  # (B, D) to (B,)
 Row = dict[str, Any]
 CHANGED = 100  # test images that are changed, for each change
-SHRINK = 0.01  # of the mean variance, added to all variances of a covariance
 DIMENSIONS = 64  # after PCA
-OWN = "nearest, angle"  # the distance that runs use
+OWN = "Mahalanobis, unit length"  # the distance that runs use
 
 
 def distances_to(known: Vectors, labels: NDArray[np.int64]) -> dict[str, Distance]:
@@ -43,12 +42,13 @@ def distances_to(known: Vectors, labels: NDArray[np.int64]) -> dict[str, Distanc
     """
     shorter, shorter_unit = components(known), on(unit, components(unit(known)))
     return {
-        OWN: lambda x: nearest(unit(x), unit(known)),
+        "nearest, angle": lambda x: 1 - (unit(x) @ unit(known).T).max(axis=1),
         "10th nearest, angle": lambda x: tenth(unit(x), unit(known)),
         "nearest, angle, PCA": lambda x: squares(shorter_unit(x), shorter_unit(known)).min(axis=1),
         "nearest, Euclid": lambda x: np.sqrt(squares(x, known).min(axis=1)),
         "Mahalanobis": mahalanobis(known, labels),
-        "Mahalanobis, unit length": on(unit, mahalanobis(unit(known), labels)),
+        OWN: on(unit, mahalanobis(unit(known), np.zeros_like(labels))),
+        "Mahalanobis, unit length, classes": on(unit, mahalanobis(unit(known), labels)),
         "Mahalanobis, PCA": on(shorter, mahalanobis(shorter(known), labels)),
     }
 
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tests = tests[:: -(-len(tests) // options.tests)]
     pictures, absent = pictures_by_kind(tests)
     rows = table(run, run.reference, tests, pictures)
-    print(f"{len(run.reference.directions)} training images, threshold {run.reference.threshold:.3f}")
+    print(f"threshold {run.reference.threshold:.2f}")
     if absent:
         print(f"left out, since a package is not installed: {', '.join(absent)}")
     measure.report("AUROC in percent, and what the run calls unlike its training images", rows, options, environment)

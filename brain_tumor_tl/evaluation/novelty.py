@@ -1,13 +1,12 @@
 """Novelty: how far images are from the training images, to warn of pictures that a network can say nothing about.
 
-The distance is that of the nearest training image, by the angle between features (Sun et al. 2022, "Out-of-distribution
-detection with deep nearest neighbors", arXiv:2204.06507). docs/inference.md has the comparison with other distances.
+The distance is Mahalanobis' to the mean of the training images, of features scaled to length 1 (as in Lee et al. 2018,
+arXiv:1807.03888, but for its mean of each class). docs/inference.md has the comparison with other distances.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import RandomState
@@ -15,11 +14,13 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.floating]
 Directions = NDArray[np.float32]
-Groups = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 
-IMAGES, NUMBERS = 2000, 512  # at most so many training images are kept, and of each so many numbers: 2 MB in float16
+IMAGES, NUMBERS = 2000, 512  # at most so many training images are used, and of each so many numbers
 SHARE = 0.05  # of images like the training images that are called unlike them, as in the field's "FPR at 95 % TPR"
-LEAST = 0.01  # threshold; bfloat16 in place of float32 moved MobileNetV2's features by up to 0.005
+SHRINK = 0.3  # of the mean variance, added to each: in many directions training images hardly differ
+LEAST = 1e-9  # variance, where all features are the same
+FOLDS = 5
 ROWS = 256  # images whose features are in memory in float32 at a time
 
 
@@ -28,17 +29,19 @@ class Reference:
     """What is kept of training images to tell whether another image is unlike them.
 
     Attributes:
-        directions: Their features as `directions_of` returns them, float16 `(N, M)`.
+        axes: What directions of features are multiplied by to have covariance 1, about, `(M, M)`.
+        centre: The mean of the training images after that, `(M,)`.
         width: Number of features D of an image.
         threshold: The distance above which an image is called unlike the training images.
     """
 
-    directions: NDArray[np.float16]
+    axes: Directions
+    centre: Directions
     width: int
-    threshold: float
+    threshold: float = np.inf
 
-    def distances(self, features: Vectors) -> NDArray[np.float32]:
-        """Return the distance of each image to the nearest training image, `(B,)`: 0 for the same one, at most 2.
+    def distances(self, features: Vectors) -> Directions:
+        """Return the Mahalanobis distance of each image to the mean of the training images, `(B,)`.
 
         Args:
             features: Of the images, from the same backbone, `(B, D)`.
@@ -48,36 +51,48 @@ class Reference:
         """
         if features.ndim != 2 or features.shape[1] != self.width:
             raise ValueError(f"Expected features of shape (images, {self.width}), got {features.shape}.")
-        return nearest(directions_of(features), self._kept)
+        return self.apart(directions_of(features))
 
-    @cached_property
-    def _kept(self) -> Directions:
-        """The directions in float32, of length 1 again after their rounding."""
-        return unit(self.directions.astype(np.float32))
+    def apart(self, directions: Directions) -> Directions:
+        """Return the distances of directions, as `directions_of` returns them, `(B,)`."""
+        found: Directions = np.linalg.norm(directions @ self.axes - self.centre, axis=1)
+        return found
 
 
-def make_reference(directions: Directions, width: int, groups: Groups) -> Reference | None:
-    """Return what to keep of training images; None if they show no distance between images.
+def make_reference(directions: Directions, width: int, groups: Numbers) -> Reference | None:
+    """Return what to keep of training images; None if they show no distances, as those of one patient.
 
-    The threshold is the distance that the share `SHARE` of the training images exceeds, each compared with those of
-    other groups, since a new image is of another patient; but at least `LEAST`.
+    The threshold is the distance that the share `SHARE` of the training images exceeds, each measured by the images of
+    other groups alone (cross-validation in `FOLDS` folds), since a new image is of another patient.
 
     Args:
         directions: Of training images, or of a sample of them, as `directions_of` returns them, `(N, M)`.
         width: Number of features of an image.
         groups: Group of each, `(N,)`, such as its patient; images without one have groups of their own.
     """
-    rounded = directions.astype(np.float16)
-    kept = unit(rounded.astype(np.float32))
-    apart = nearest(kept, kept, groups)
-    known = apart[np.isfinite(apart)]
-    if not len(known) or not np.isfinite(kept).all():
+    units, unit_of = np.unique(groups, return_inverse=True)
+    if len(units) < 2 or not np.isfinite(directions).all():
         return None
-    return Reference(rounded, width, max(float(np.quantile(known, 1 - SHARE)), LEAST))
+    fold = (RandomState(0).permutation(len(units)) % FOLDS)[unit_of]
+    apart = np.empty(len(directions))
+    for held in np.unique(fold):
+        rest = fold != held
+        apart[~rest] = fitted(directions[rest], width).apart(directions[~rest])
+    return replace(fitted(directions, width), threshold=float(np.quantile(apart, 1 - SHARE)))
+
+
+def fitted(directions: Directions, width: int) -> Reference:
+    """Return the mean of directions and what makes their covariance 1, with an infinite threshold."""
+    mean = directions.mean(axis=0)
+    rest = directions - mean
+    variances, axes = np.linalg.eigh(rest.T @ rest / len(rest))
+    variances = np.maximum(variances, 0)
+    axes = (axes / np.sqrt(variances + SHRINK * variances.mean() + LEAST)).astype(np.float32)
+    return Reference(axes, mean @ axes, width)
 
 
 def sample(count: int) -> NDArray[np.int64]:
-    """Return which of the training images to keep, ascending: all, or `IMAGES` drawn with a fixed seed.
+    """Return which of the training images to use, ascending: all, or `IMAGES` drawn with a fixed seed.
 
     >>> sample(3).tolist()
     [0, 1, 2]
@@ -121,22 +136,3 @@ def unit(vectors: Directions) -> Directions:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Directions = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     return scaled
-
-
-def nearest(directions: Directions, kept: Directions, groups: Groups | None = None) -> NDArray[np.float32]:
-    """Return 1 - cosine of the angle to the nearest kept vector for each vector, `(B,)`.
-
-    Args:
-        directions: Vectors of length 1, `(B, M)`.
-        kept: Vectors of length 1, `(N, M)`.
-        groups: If the two are the same images, the group of each, `(N,)`: those of its own group are left out, and
-            where none is left the distance is infinite.
-    """
-    found = np.empty(len(directions), dtype=np.float32)
-    for start in range(0, len(directions), ROWS):
-        rows = slice(start, start + ROWS)
-        cosines = directions[rows] @ kept.T
-        if groups is not None:
-            cosines[groups[rows, None] == groups] = -np.inf
-        found[rows] = np.maximum(1 - cosines.max(axis=1), 0)
-    return found

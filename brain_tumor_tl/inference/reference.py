@@ -25,7 +25,7 @@ def load_reference(folder: Path) -> Reference | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as kept:
-            return Reference(kept["directions"], int(kept["width"]), float(kept["threshold"]))
+            return Reference(kept["axes"], kept["centre"], int(kept["width"]), float(kept["threshold"]))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(
             f"Expected the features of training images in {path}, it can't be read: {error}. Put the file back if you "

@@ -23,7 +23,7 @@ Features = NDArray[np.float32]
 
 
 def write_reference(run: TrainingRun, features: Tensor | None) -> None:
-    """Write the features of a sample of a run's training images to `reference.npz`.
+    """Write where a run's training images are in feature space to `reference.npz`.
 
     There is no file if they show no distance, as those of a single image or of a diverged run.
 
@@ -42,7 +42,7 @@ def write_reference(run: TrainingRun, features: Tensor | None) -> None:
         path.unlink(missing_ok=True)
         return
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, directions=reference.directions, width=reference.width, threshold=reference.threshold)
+        np.savez(file, **vars(reference))
 
 
 def cached(features: Tensor, chosen: NDArray[np.int64]) -> Iterator[Features]:

@@ -10,6 +10,7 @@ import pytest
 from numpy.random import RandomState
 
 from benchmarks import other_pictures, unlike
+from brain_tumor_tl.evaluation.novelty import SHRINK
 from brain_tumor_tl.reporting.discover import REFERENCE
 
 Figures = Callable[..., list[dict[str, Any]]]
@@ -55,7 +56,7 @@ def test_mahalanobis__by_hand() -> None:
 
     found = unlike.mahalanobis(known, np.zeros(4, np.int64))(np.array([[1, 2], [3, 2], [1, 6]], np.float32))
 
-    small = unlike.SHRINK * (4 / 3 + 16 / 3) / 2
+    small = SHRINK * (4 / 3 + 16 / 3) / 2
     expected = [0, 2 / np.sqrt(4 / 3 + small), 4 / np.sqrt(16 / 3 + small)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

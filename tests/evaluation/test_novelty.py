@@ -4,84 +4,82 @@ import numpy as np
 import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
+from sklearn.covariance import EmpiricalCovariance
 
 from brain_tumor_tl.evaluation import novelty
-from brain_tumor_tl.evaluation.novelty import LEAST, NUMBERS, Reference, directions_of, make_reference, nearest, sample
+from brain_tumor_tl.evaluation.novelty import NUMBERS, SHRINK, Reference, directions_of, make_reference, sample
 
 Features = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 
 
 def clustered(count: int, width: int = 40, seed: int = 0) -> Features:
     """Return features of images that are alike: a common vector and some noise."""
-    centre = RandomState(1).normal(size=width)
-    return (centre + 0.2 * RandomState(seed).normal(size=(count, width))).astype(np.float32)
+    noise = RandomState(seed).normal(size=(count, width))
+    return (RandomState(1).normal(size=width) + 0.2 * noise).astype(np.float32)
 
 
-def alone(count: int) -> NDArray[np.int64]:
-    """Return a group of its own for each image."""
-    return np.arange(count)
-
-
-def fitted(features: Features, groups: NDArray[np.int64] | None = None) -> Reference:
-    """Return a reference that must be there."""
-    reference = reference_of(features, alone(len(features)) if groups is None else groups)
-    assert reference is not None
-    return reference
-
-
-def reference_of(features: Features, groups: NDArray[np.int64]) -> Reference | None:
-    """Return the reference of features, if there is one."""
-    return make_reference(directions_of(features), features.shape[1], groups)
+def reference_of(features: Features, groups: Numbers | None = None) -> Reference:
+    """Return the reference of features, which must be there; without groups each image is its own."""
+    groups = np.arange(len(features)) if groups is None else groups
+    found = make_reference(directions_of(features), features.shape[1], groups)
+    assert found is not None
+    return found
 
 
 def test_distances__are_those_of_scikit_learn() -> None:
     known, other = clustered(300), RandomState(3).normal(size=(20, 40)).astype(np.float32)
 
-    found = fitted(known).distances(other)
+    found = reference_of(known).distances(other)
 
-    expected, _ = NearestNeighbors(n_neighbors=1, metric="cosine").fit(known).kneighbors(other)
-    np.testing.assert_allclose(found, expected[:, 0], atol=1e-3)  # the known ones are kept in float16
-
-
-def test_distances__of_a_known_image_is_zero_however_bright() -> None:
-    known = clustered(50)
-
-    np.testing.assert_allclose(fitted(known).distances(known[:5] * 7), 0, atol=1e-5)
+    units, asked = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (known, other))
+    spread = EmpiricalCovariance().fit(units)
+    spread.precision_ = np.linalg.inv(spread.covariance_ + SHRINK * np.trace(spread.covariance_) / 40 * np.eye(40))
+    np.testing.assert_allclose(found, np.sqrt(spread.mahalanobis(asked)), rtol=1e-3)
 
 
-def test_distances__of_features_that_are_all_zero_is_one() -> None:
-    assert fitted(clustered(50)).distances(np.zeros((1, 40), np.float32)).tolist() == [1.0]
+def test_distances__do_not_depend_on_the_length_of_features() -> None:
+    known = clustered(100)
+    reference = reference_of(known)
+
+    np.testing.assert_allclose(reference.distances(known * 7), reference.distances(known), rtol=1e-3)
 
 
 def test_distances__of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected features of shape \(images, 40\), got \(2, 8\)"):
-        fitted(clustered(50)).distances(np.ones((2, 8), np.float32))
+        reference_of(clustered(50)).distances(np.ones((2, 8), np.float32))
 
 
 def test_threshold__is_exceeded_by_one_in_twenty_new_images_and_by_all_others() -> None:
-    reference = fitted(clustered(2000))
+    reference = reference_of(clustered(2000))
 
     new = reference.distances(clustered(2000, seed=5))
     assert 0.03 < (new > reference.threshold).mean() < 0.07
-    strange = reference.distances(RandomState(6).normal(size=(50, 40)).astype(np.float32))
-    assert (strange > reference.threshold).all()
+    strange = [RandomState(6).normal(size=(50, 40)).astype(np.float32), np.zeros((1, 40), np.float32)]
+    assert (reference.distances(np.concatenate(strange)) > reference.threshold).all()
 
 
-def test_threshold__compares_images_of_different_groups() -> None:
+def test_threshold__is_that_of_other_groups() -> None:
     patients = np.repeat(np.arange(20), 10)
     slices = clustered(20)[patients] + 0.001 * clustered(200, seed=2)
 
-    assert fitted(slices).threshold == LEAST < fitted(slices, patients).threshold
+    assert reference_of(slices, patients).threshold > 1.3 * reference_of(slices).threshold
 
 
 @pytest.mark.parametrize(
-    ("features", "groups"),
-    [(clustered(5), np.zeros(5, np.int64)), (clustered(1), alone(1)), (clustered(3) * np.nan, alone(3))],
-    ids=["one-patient", "one-image", "diverged"],
+    ("images", "factor", "group"), [(5, 1.0, 0), (1, 1.0, 1), (3, np.nan, 1)], ids=["one-patient", "one", "diverged"]
 )
-def test_make_reference__without_any_distance_there_is_none(features: Features, groups: NDArray[np.int64]) -> None:
-    assert reference_of(features, groups) is None
+def test_make_reference__without_any_distance_there_is_none(images: int, factor: float, group: int) -> None:
+    features, groups = clustered(images), group * np.arange(images)
+
+    assert make_reference(directions_of(features * np.float32(factor)), 40, groups) is None
+
+
+def test_make_reference__of_features_that_are_all_the_same_is_finite() -> None:
+    reference = reference_of(np.ones((20, 40), np.float32))
+
+    assert np.isfinite(reference.axes).all()
+    assert reference.distances(-np.ones((1, 40), np.float32))[0] > reference.threshold
 
 
 def test_directions_of__keeps_angles_of_many_features() -> None:
@@ -102,16 +100,7 @@ def test_directions_of__few_features_are_only_scaled(monkeypatch: pytest.MonkeyP
 
     found = directions_of(features)
 
-    np.testing.assert_allclose(np.abs(found), np.abs(features) / np.linalg.norm(features, axis=1)[:, None], rtol=1e-5)
-
-
-def test_nearest__in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors, groups = directions_of(clustered(20)), np.arange(20) // 2
-    whole = nearest(vectors, vectors, groups)
-
-    monkeypatch.setattr(novelty, "ROWS", 3)
-
-    np.testing.assert_allclose(nearest(vectors, vectors, groups), whole, atol=1e-6)
+    np.testing.assert_allclose(found, features / np.linalg.norm(features, axis=1)[:, None], rtol=1e-5)
 
 
 def test_sample__is_bounded_and_always_the_same() -> None:

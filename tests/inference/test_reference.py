@@ -22,7 +22,7 @@ def test_load_reference__damaged(tmp_path: Path, whole: bytes) -> None:
 
 
 def test_load_reference__takes_no_pickles(tmp_path: Path) -> None:
-    np.savez(tmp_path / REFERENCE, directions=np.array([print], dtype=object), width=4, threshold=0.1)
+    np.savez(tmp_path / REFERENCE, axes=np.array([print], dtype=object), width=4, threshold=0.1)
 
     with pytest.raises(ValueError, match="it can't be read: Object arrays cannot be loaded"):
         load_reference(tmp_path)
