@@ -93,7 +93,7 @@ def test_divide__each_outline_is_in_one_cell(monkeypatch: pytest.MonkeyPatch) ->
     assert len(cells.members) == len(cells.leaders) == 9
     later = cells.members_of(torch.arange(60, 100))
     assert sorted(torch.cat(later).tolist()) == [*range(60, 100)]
-    assert all(len(cells.of[own].unique()) == 1 for own in later)
+    assert all(len({*cells.of[own].tolist()}) == 1 for own in later)
 
 
 def test_nearest__of_one_image_is_none() -> None:
