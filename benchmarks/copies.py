@@ -4,6 +4,7 @@
 
 The thumbnails are those of the images of `--data`, then phantoms up to the wanted number. Of the phantoms 30 % are near
 copies of earlier ones: turned or mirrored, cropped by up to 4 % and with another gamma. Each search is a process.
+`--compared 2333` searches 7000 images as 100,000 are: each is compared with a third of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.altered import curved
 from benchmarks.decode import forked_processes
 from brain_tumor_tl.cache import new_array
 from brain_tumor_tl.data.index import read_index
+from brain_tumor_tl.data.leakage import search as neighbours
 from brain_tumor_tl.data.leakage.copies import near_pairs
 from brain_tumor_tl.data.leakage.file_info import THUMBNAIL, load_file_info
 from brain_tumor_tl.data.sources.phantom import CLASSES, draw_head
@@ -72,8 +74,15 @@ def write_thumbnails(path: Path, count: int, data: Path | None, work: Path) -> i
     return count - originals
 
 
-def search(source: str, result: str) -> None:
-    """Search thumbnails in this process; write seconds, processor seconds and the pairs that are copies."""
+def search(source: str, result: str, compared: int) -> None:
+    """Search thumbnails in this process; write seconds, processor seconds and the pairs that are copies.
+
+    Args:
+        source: File of the thumbnails.
+        result: File for what was found.
+        compared: Images that each image is compared with at least.
+    """
+    neighbours.COMPARED = compared
     thumbnails = np.load(source, mmap_mode="r")
     started, processor = time.perf_counter(), time.process_time()
     pairs = near_pairs(thumbnails, [str(number) for number in range(len(thumbnails))])
@@ -81,9 +90,10 @@ def search(source: str, result: str) -> None:
     write_json(Path(result), found | {"copies": [pair[:2] for pair in pairs if pair.is_copy()]})
 
 
-def row_of(count: int, constructed: int, busy: int, work: Path) -> dict[str, Any]:
+def row_of(count: int, constructed: int, busy: int, compared: int, work: Path) -> dict[str, Any]:
     """Search `count` thumbnails beside some busy processes; return a row of the table."""
-    call = f"from benchmarks.copies import search; search({str(work / 'images.npy')!r}, {str(work / 'found.json')!r})"
+    arguments = (str(work / "images.npy"), str(work / "found.json"), compared)
+    call = f"from benchmarks.copies import search; search{arguments!r}"
     with ExitStack() as beside:
         for _ in range(busy):
             beside.callback(subprocess.Popen([sys.executable, "-c", SPIN]).kill)
@@ -92,6 +102,7 @@ def row_of(count: int, constructed: int, busy: int, work: Path) -> dict[str, Any
     first_copy = count - constructed
     return {
         "images": count,
+        "compared with": min(compared, count),
         "busy processes beside": busy,
         "seconds": found["seconds"],
         "processor seconds": found["processor"],
@@ -106,13 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure each size and print the table."""
     options = measure.options(
         __doc__, arguments, ("sizes", [3264, 7000, 100_000], "numbers of images"),
-        ("busy", [0, 1], "processes that keep a processor busy beside the search"), data=None, repeats=1,
+        ("busy", [0, 1], "processes that keep a processor busy beside the search"),
+        ("compared", neighbours.COMPARED, "images that each image is compared with at least"), data=None, repeats=1,
     )  # fmt: skip
     environment, rows = measure.environment(), []
     with images.work_folder() as work:
         for count in options.sizes:
             constructed = write_thumbnails(work / "images.npy", count, options.data, work)
-            rows += [row_of(count, constructed, busy, work) for _ in range(options.repeats) for busy in options.busy]
+            turns = [busy for _ in range(options.repeats) for busy in options.busy]
+            rows += [row_of(count, constructed, busy, options.compared, work) for busy in turns]
     measure.report("Search for near copies", rows, options, environment)
     return 0
 

@@ -29,6 +29,6 @@ def test_write_thumbnails__the_images_of_a_folder_then_phantoms_and_their_copies
 def test_main__every_row_finds_what_was_constructed(figures: Figures) -> None:
     rows = figures(copies.main, "--sizes 20 --busy 0 1")
 
-    assert [row["busy processes beside"] for row in rows] == [0, 1]
+    assert [(row["busy processes beside"], row["compared with"]) for row in rows] == [(0, 20), (1, 20)]
     assert all(row["of these found"] == row["constructed copies"] == 6 for row in rows)
     assert all(row["processor seconds"] > 0 and row["own peak MB"] > 50 for row in rows)
