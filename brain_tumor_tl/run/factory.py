@@ -81,7 +81,7 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     accelerator = hardware.resolve_accelerator(trainer["accelerator"])
     if accelerator == "cuda":
         hardware.set_tf32(trainer)
-    precision = hardware.resolve_precision(trainer["precision"], accelerator)
+    precision = hardware.resolve_precision(trainer["precision"], accelerator, method["freeze"])
     channels_last = hardware.resolve_channels_last(trainer["channels_last"], precision, accelerator)
     keeps_memory = accelerator == "cpu" and trainer["keep_memory"] and hardware.keep_freed_memory()
     fixed = method["freeze"] and Augmentation(**augment).does_nothing

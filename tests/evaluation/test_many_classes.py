@@ -20,7 +20,7 @@ from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.plots import save_run_figures
-from brain_tumor_tl.run.record import prediction_columns, prediction_rows
+from brain_tumor_tl.reporting.results import prediction_columns, prediction_rows
 
 size, folder = int(sys.argv[1]), Path(sys.argv[2])
 generator, classes = np.random.default_rng(0), [f"class_{number}" for number in range(size)]

@@ -102,6 +102,15 @@ def test_set_up_compute__caches_features_that_stay_the_same(
     assert (in_16_bits.caches_features, in_16_bits.fuses_norms) == (cached, False)
 
 
+@pytest.mark.parametrize(("freeze", "precision"), [(True, "32-true"), (False, "bf16-mixed")])
+def test_set_up_compute__a_frozen_backbone_is_in_float32(
+    freeze: bool, precision: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "computes_bfloat16", lambda accelerator: True)
+    trainer, method = settings["trainer"] | {"precision": "auto"}, settings["method"] | {"freeze": freeze}
+    assert factory.set_up_compute(trainer, method, settings["data"]["augment"]).precision == precision
+
+
 @pytest.mark.parametrize("possible", [False, True])
 def test_set_up_compute__keeps_memory_if_the_c_library_can(
     possible: bool, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch

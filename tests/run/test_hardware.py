@@ -21,6 +21,7 @@ def test_resolve_precision__follows_the_processor(
     monkeypatch.setattr(hardware, "cpu_flags", lambda: flags)
     precision = hardware.resolve_precision("auto", "cpu")
     assert precision == ("bf16-mixed" if expected else "32-true")
+    assert hardware.resolve_precision("auto", "cpu", frozen=True) == "32-true"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
@@ -34,6 +35,7 @@ def test_computes_bfloat16__ampere_and_newer(
 def test_resolve_precision__a_given_one_stays() -> None:
     assert hardware.resolve_precision("16-mixed", "cuda") == "16-mixed"
     assert hardware.resolve_precision("32-true", "cpu") == "32-true"
+    assert hardware.resolve_precision("bf16-mixed", "cpu", frozen=True) == "bf16-mixed"
 
 
 def test_resolve_precision__float16_on_a_processor_T07() -> None:
