@@ -160,7 +160,7 @@ def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path
     from brain_tumor_tl.data.layout import printable
 
     given = runs[0].results["config"]["data"].get("classes") or [[name] for name in runs[0].classes]
-    index = read_index(root, given, every_class=False)
+    index = read_index(root, given, every_class=False, slices=slices_of(runs))
     pictures, bad = ([index.root / path for path in paths] for paths in (index.paths, dict(index.bad)))
     names = [index.classes[label] for label in index.labels]
     return pictures + bad, dict(zip(map(printable, map(str, pictures)), names, strict=True))
