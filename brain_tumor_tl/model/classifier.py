@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from brain_tumor_tl.model.metrics import Outputs, build_metrics, gather_outputs,
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.steps import Blocks, Stepper
 from brain_tumor_tl.model.weights import require_backbone
+from brain_tumor_tl.names import nearest
 
 log = logging.getLogger("brain_tumor_tl")
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -116,7 +118,13 @@ class TumorClassifier(L.LightningModule):
         """Return the classifier of a checkpoint, as Lightning does, without the file that its weights once came from.
 
         Checkpoints of all versions of this package can be loaded; those before `preprocessing` lack it.
+
+        Raises:
+            TypeError: An argument is unknown, which Lightning would ignore.
         """
+        known = {*signature(cls.__init__).parameters, *signature(super().load_from_checkpoint).parameters}
+        if unknown := [name for name in options if name not in known - {"self", "cls", "kwargs"}]:
+            raise TypeError(f"Expected arguments of TumorClassifier, got {unknown[0]!r}.{nearest(unknown[0], known)}")
         loaded: TumorClassifier = super().load_from_checkpoint(*args, **{"load_weights": False, **options})
         return loaded
 

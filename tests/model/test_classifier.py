@@ -307,6 +307,11 @@ def test_load_from_checkpoint__of_an_older_version(tmp_path: Path) -> None:
     assert loaded.hparams["preprocessing"] is None
 
 
+def test_load_from_checkpoint__misspelled_argument() -> None:
+    with pytest.raises(TypeError, match=r"arguments of TumorClassifier, got 'optimiser'\. Did you mean `optimizer`"):
+        TumorClassifier.load_from_checkpoint("any.ckpt", optimiser="SGD")
+
+
 def test_load_from_checkpoint__of_a_cut_run(tmp_path: Path) -> None:
     content = saved(classifier(), tmp_path)
     content["state_dict"] = {k: v for k, v in content["state_dict"].items() if not k.startswith("backbone.")}
