@@ -11,6 +11,7 @@ from benchmarks import predict
 Figures = Callable[..., list[dict[str, Any]]]
 
 
+@pytest.mark.benchmark
 def test_main__every_variant_computes_the_same(figures: Figures) -> None:
     pytest.importorskip("onnxruntime")
     line = "--images 40 --image-size 64 --repeats 2 --cold 1 --workers 1 --model shufflenet_v2_x0_5"
@@ -26,7 +27,6 @@ def test_main__every_variant_computes_the_same(figures: Figures) -> None:
     assert rows["predict, 32-true"]["largest difference"] < 1e-4
     assert rows["ONNX Runtime, 32-true"]["largest difference"] < 1e-4
     assert rows["predict, bf16-mixed"]["largest difference"] < 1e-2
-    assert rows[predict.FIRST]["processor s"]["least"] > rows[predict.IMPORTS]["processor s"]["least"]
 
 
 def test_largest_difference__of_any_class_of_any_picture() -> None:

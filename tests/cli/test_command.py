@@ -133,7 +133,12 @@ def test_main__interrupted_before_a_run(monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.mark.parametrize(
     ("verb", "hint"),
-    [("trian", " Did you mean `train`?"), ("reprot", " Did you mean `report`?"), ("zzz", ""), ("--hlep", "")],
+    [
+        ("trian", " Did you mean `train`?"),
+        ("reprot", " Did you mean `report` or `export`?"),
+        ("zzz", ""),
+        ("--hlep", ""),
+    ],
 )
 def test_main__unknown_verb(verb: str, hint: str, tmp_path: Path) -> None:
     result = run(verb, "seed=1", folder=tmp_path)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from brain_tumor_tl import TumorClassifier, TumorData
 
@@ -21,9 +23,29 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
+def readme_snippets() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_readme__a_finished_run(finished_runs: dict[str, Path]) -> None:
+    snippet, *_ = readme_snippets()
+    root = Path(yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text(encoding="utf-8"))["data"]["root"])
+    picture = sorted(root.rglob("*.png"))[0]
+    for old, new in {"outputs/runs/mobilenet_v2-frozen-s0": finished_runs["frozen"], "scan.jpg": picture}.items():
+        assert snippet.count(old) == 1
+        snippet = snippet.replace(old, str(new))
+    snippet = snippet.replace("run.predict", "found = run.predict")
+    values: dict[str, Any] = {"array": np.asarray(Image.open(picture))}
+
+    exec(snippet, values)
+
+    assert values["found"].shape == (2, len(values["run"].classes))
+    np.testing.assert_allclose(values["found"][0], values["found"][1], atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:`isinstance", "ignore:Found .* in eval mode")
 def test_readme__snippets(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snippets = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    _, *snippets = readme_snippets()
     assert len(snippets) == 2
     changes = {
         '"PATH"': repr(str(image_folder)), "image_size=224": "image_size=32", '"resnet18"': '"shufflenet_v2_x0_5"',
