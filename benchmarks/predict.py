@@ -34,7 +34,8 @@ from brain_tumor_tl.inference.export import ONNX_PACKAGES, export
 from brain_tumor_tl.inference.network import read_checkpoint, rebuild
 from brain_tumor_tl.inference.pictures import stacked
 from brain_tumor_tl.inference.predict import BATCH
-from brain_tumor_tl.inference.trained_run import TrainedRun, weights_file
+from brain_tumor_tl.inference.run_folder import weights_path
+from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.run import hardware
 
 Probabilities = NDArray[np.float32]
@@ -117,7 +118,7 @@ def open_session(folder: Path, work: Path) -> Any:
 def variants_of(options: Any, folder: Path, root: Path, work: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the variants by name, the one that others are compared with first."""
     exact, rounding = (TrainedRun(folder, "cpu", precision) for precision in ("32-true", "bf16-mixed"))
-    network = rebuild(read_checkpoint(folder / "checkpoints" / weights_file(exact.results)))
+    network = rebuild(read_checkpoint(weights_path(folder, exact.results)))
     plain = nn.Sequential(network.backbone, network.head).to(memory_format=torch.contiguous_format)
     paths = [Path(path) for path, _ in ImageFolder(str(root)).samples]
     for run in (exact, rounding):

@@ -12,11 +12,13 @@ from hydra.errors import HydraException
 
 from brain_tumor_tl.cli.checks import violation
 from brain_tumor_tl.cli.command import checked_line
-from brain_tumor_tl.cli.keys import declared
+from brain_tumor_tl.cli.keys import declared, unknown_key
 from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, log, run_log
 from brain_tumor_tl.data.volumes import chosen_slices
+from brain_tumor_tl.inference.run_folder import check_folders
+from brain_tumor_tl.names import nearest
 from brain_tumor_tl.reporting.discover import EVALUATIONS
 from brain_tumor_tl.reporting.evaluations import (
     check_place,
@@ -71,6 +73,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def keys_of(parser: Parser, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the values of keys of `data`; exit with 2 if one is wrong, or is the run's own to say."""
     values, known = {}, [f"data.{key}" for key in KEYS]
+    for name in (override.partition("=")[0].lstrip("+") for override in overrides):
+        if name not in known and unknown_key(name):
+            parser.error(f"there is no key {name}.{nearest(name, known)} Expected one of {', '.join(known)}")
     for override in checked_line(overrides):
         name = override.partition("=")[0].lstrip("+")
         key = name.removeprefix("data.")
@@ -92,6 +97,7 @@ def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
         ValueError: A run isn't finished, or the images don't fit.
         OSError: Images are absent, or a folder can't be written to.
     """
+    check_folders(options.runs)
     source = source_of(data)
     name = options.name or default_name(options, source["root"])
     place = options.runs[0] / EVALUATIONS / name

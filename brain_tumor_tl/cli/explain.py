@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor_tl.cli.parser import Parser
-from brain_tumor_tl.cli.predict import NOTICE, check_places, common_folder, decompression_warning, holds_run, named
+from brain_tumor_tl.cli.predict import NOTICE, check_places, decompression_warning, holds_run, named
+from brain_tumor_tl.cli.prediction_table import common_folder
 from brain_tumor_tl.console import console, run_log, say
 from brain_tumor_tl.files import write_csv
+from brain_tumor_tl.inference.run_folder import check_folders
 from brain_tumor_tl.reporting.table import compact_table
 
 Row = Mapping[str, Any]
@@ -59,6 +61,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def explain(options: argparse.Namespace) -> int:
     """Write what the options ask for, and show it; return the exit status."""
+    check_folders(options.runs[:1])
     from brain_tumor_tl.inference.trained_run import TrainedRun  # imports torch
 
     run = TrainedRun(options.runs[0], options.device)
@@ -128,7 +131,7 @@ def show(found: Sequence[Row], out: Path) -> None:
         say(f"Faithful  {sum(scores) / len(scores):+.2f} on average of {len(scores)} maps; 0 is a map without meaning")
     say(f"Written   {len({row['overlay'] for row in found if 'overlay' in row})} overlays and {TABLE} in {out}")
     if bad := sum(bool(row["problem"]) for row in found):
-        say(f"Warning   {bad} can't be read; their rows say why")
+        say(f"Warning   {bad} can't be read: see the column problem")
     say(f"A map shows what the network used, not where a tumour is. {NOTICE}")
 
 

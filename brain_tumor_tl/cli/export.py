@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, say
+from brain_tumor_tl.inference.run_folder import check_folders
 
 if TYPE_CHECKING:
     from brain_tumor_tl.inference.export import Exported
@@ -20,9 +21,10 @@ FORMATS = ("onnx", "torch_export")
 def main(arguments: Sequence[str]) -> int:
     """Write the file that the line asks for; return the exit status."""
     options = parse(arguments)
-    from brain_tumor_tl.inference.export import export  # imports torch
-
     try:
+        check_folders(options.run)
+        from brain_tumor_tl.inference.export import export  # imports torch
+
         with console.status("Writing and checking the file; a large network takes a minute"):
             exported = export(options.run[0], options.format, options.out)
         for line in lines_of(exported):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
-import os
 import sys
 import warnings
 from collections import Counter
@@ -14,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_tumor_tl.cli.parser import Parser
-from brain_tumor_tl.console import console, run_log, say
+from brain_tumor_tl.cli.prediction_table import print_table
+from brain_tumor_tl.console import run_log, say
 from brain_tumor_tl.files import write_csv
-from brain_tumor_tl.reporting.table import compact_table
+from brain_tumor_tl.inference.run_folder import check_folders
 
 if TYPE_CHECKING:
     from brain_tumor_tl.inference.predict import Predictions
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 LISTED = Path("-")  # stands for the lines of stdin
-SHOWN = 40  # rows of the table on the terminal
 NOTICE = "Not for diagnosis: a research model."
 
 
@@ -96,6 +93,7 @@ def holds_run(folder: Path) -> bool:
 
 def predict(options: argparse.Namespace) -> int:
     """Predict and show or write what the options ask for; return the exit status."""
+    check_folders(options.runs)
     from brain_tumor_tl.inference.answers import columns, json_line, keeping_features, ranked, rows  # imports torch
     from brain_tumor_tl.inference.ensemble import load_runs
     from brain_tumor_tl.inference.explain import check_run
@@ -119,7 +117,7 @@ def predict(options: argparse.Namespace) -> int:
             for row in found:
                 print(json_line(row, classes))
         else:
-            show(found, classes)
+            print_table(found, classes)
     if options.explain:
         from brain_tumor_tl.cli.explain import explained
 
@@ -156,11 +154,18 @@ def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path
     Raises:
         ValueError: It has no class folders that the runs know.
     """
-    from brain_tumor_tl.data.index import read_index
+    from brain_tumor_tl.data.index import read_index, shortened
     from brain_tumor_tl.data.layout import printable
 
     given = runs[0].results["config"]["data"].get("classes") or [[name] for name in runs[0].classes]
     index = read_index(root, given, every_class=False, slices=slices_of(runs))
+    if index.left_out:
+        classes = "; ".join(", ".join(names) for names in given)
+        print(
+            f"Warning   pictures in {shortened(index.left_out)} are left out, since these are no classes of the run: "
+            f"{printable(classes)}",
+            file=sys.stderr,
+        )
     pictures, bad = ([index.root / path for path in paths] for paths in (index.paths, dict(index.bad)))
     names = [index.classes[label] for label in index.labels]
     return pictures + bad, dict(zip(map(printable, map(str, pictures)), names, strict=True))
@@ -191,60 +196,13 @@ def counted(found: Iterable[Row], tally: Counter[str]) -> Iterator[Row]:
         yield row
 
 
-def show(found: Iterable[Row], classes: Sequence[str]) -> None:
-    """Print the first rows as a table, paths below the folder that has them all."""
-    rows = iter(found)
-    shown = list(itertools.islice(rows, SHOWN))
-    rest = sum(1 for _ in rows)
-    base = common_folder([row["path"] for row in shown])
-    lines = [
-        [
-            os.path.relpath(row["path"], base) if base else row["path"],
-            row.get("class", ""),
-            row.get("predicted", ""),
-            *percentages(row, classes, len(classes) if len(shown) == 1 else 2),
-            f"{row['distance']:.3f}" if "distance" in row else "",
-            remark(row),
-        ]
-        for row in shown
-    ]
-    headers = ["picture", "its folder says", "predicted", "%", "next, %", "distance", "warning"]
-    more = [f"and {rest} more; --csv FILE writes all"] if rest else []
-    console.print(compact_table(f"Pictures in {base}" if base else "", headers, lines, more))
+def some(count: int) -> str:
+    """Return a number of pictures with its verb.
 
-
-def common_folder(paths: Sequence[str]) -> str:
-    """Return the folder that all of several paths are in; empty if there is none, or one path.
-
-    >>> common_folder(["a/b/x.png", "a/y.png"]), common_folder(["/a/x.png", "a/x.png"]), common_folder(["a/x.png"])
-    ('a', '', '')
+    >>> some(1), some(2)
+    ('1 is', '2 are')
     """
-    with contextlib.suppress(ValueError):  # absolute and relative paths
-        return os.path.commonpath([str(Path(path).parent) for path in paths]) if len(paths) > 1 else ""
-    return ""
-
-
-def percentages(row: Row, classes: Sequence[str], most: int) -> tuple[str, str]:
-    """Return the probability of the predicted class in percent, and those of the next classes.
-
-    Args:
-        row: Of a picture.
-        classes: All classes.
-        most: How many of them to name.
-
-    >>> percentages({"predicted": "b", "probability/a": 0.0, "probability/b": 0.9, "probability/c": 0.1}, "abc", 2)
-    ('90.0', 'c 10.0')
-    """
-    if not row.get("predicted"):
-        return "", ""
-    values = {name: 100 * row[f"probability/{name}"] for name in classes}
-    others = sorted((name for name in classes if name != row["predicted"]), key=lambda name: -values[name])[: most - 1]
-    return f"{values[row['predicted']]:.1f}", ", ".join(f"{name} {values[name]:.1f}" for name in others)
-
-
-def remark(row: Row) -> str:
-    """Return what a user should know of a row."""
-    return row["problem"] or ("unlike" if row.get("unlike_training") else "")
+    return f"{count} {'is' if count == 1 else 'are'}"
 
 
 def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse.Namespace) -> None:
@@ -265,9 +223,9 @@ def summarize(tally: Counter[str], runs: Sequence[TrainedRun], options: argparse
             "Warning   a run is too sure of labels that it was trained on; `report` on a cross-validation is not"
         )
     if tally["unlike"]:
-        lines.append(f"Warning   {tally['unlike']} are unlike the training images: their predictions mean little")
+        lines.append(f"Warning   {some(tally['unlike'])} unlike the training images: such predictions mean little")
     if tally["problem"]:
-        lines.append(f"Warning   {tally['problem']} can't be read; their rows say why")
+        lines.append(f"Warning   {tally['problem']} can't be read: see the column problem")
     if without := [run.folder.name for run in runs if run.reference is None]:
         whose = "the run" if len(runs) == 1 else ", ".join(without)
         lines.append(

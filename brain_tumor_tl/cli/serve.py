@@ -10,6 +10,7 @@ from pathlib import Path
 
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import run_log, say
+from brain_tumor_tl.inference.run_folder import check_folders
 
 PACKAGES = ("starlette", "uvicorn", "python_multipart")  # the extra `serve`
 PORT = 8000
@@ -59,6 +60,7 @@ def serve(folder: Path, port: int, device: str) -> None:
     from brain_tumor_tl.serve.server import HOST, listen, make_server
 
     with listen(port) as listener:
+        check_folders([folder])
         from brain_tumor_tl.inference.trained_run import TrainedRun  # imports torch
         from brain_tumor_tl.serve.examine import Examiner
 

@@ -58,6 +58,8 @@ def reason_of(error: Exception) -> str:
     """Return in one line why a file can't be read, for an exception that its reading raised."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"a decompression bomb, more than {Image.MAX_IMAGE_PIXELS} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return f"can't be read: {error.strerror}"
     text = " ".join(str(error).split())
     return text if isinstance(error, UnreadableError) else f"can't be decoded, truncated or damaged: {text}"
 

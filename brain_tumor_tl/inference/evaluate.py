@@ -15,7 +15,7 @@ from torch import Tensor
 
 from brain_tumor_tl.cache import file_digest
 from brain_tumor_tl.console import console
-from brain_tumor_tl.data.index import Index
+from brain_tumor_tl.data.index import Index, shortened
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.data.splits.groups import Indices
@@ -172,8 +172,8 @@ def other_evaluation(
     kept = np.array([i for i, path in enumerate(paths) if keep_copies or path not in used], np.int64)
     if not len(kept):
         raise ValueError(
-            f"Expected images that weren't seen in training in {other.index.root}, all {len(paths)} have a copy in the "
-            "training or validation split. --keep-copies evaluates them nevertheless."
+            f"Expected images in {other.index.root} that the run has not seen; all {len(paths)} have a copy in its "
+            f"training or validation split.{left_out_sentence(other)} --keep-copies evaluates images that it has seen."
         )
     groups, unit = other.units(cache_dir)
     about = data_set(other.index, len(kept), own=False) | {
@@ -188,6 +188,17 @@ def other_evaluation(
     logits = [logits_at(run, pixels, kept) for run in runs]
     chosen = [paths[i] for i in kept]
     return evaluation_of(runs, logits, chosen, other.index.labels[kept], (groups[kept], unit), about, rows)
+
+
+def left_out_sentence(other: OtherSet) -> str:
+    """Return which folders and labels of another set are of no class of the run, and the way out; empty if none."""
+    names = [*other.index.left_out, *(name for name in other.unknown if name)]
+    if not names:
+        return ""
+    return (
+        f" Images of {printable(shortened(names))} are left out, since these are no classes of the run; name the class "
+        "that each is of, such as data.classes=[[glioma_tumor,GBM]]."
+    )
 
 
 def logits_at(run: TrainedRun, pixels: Tensor, positions: Indices) -> Tensor:

@@ -131,6 +131,8 @@ def check_run(run: TrainedRun, classes: Sequence[str] | None) -> None:
 
 def check_classes(known: Sequence[str], wanted: Sequence[str] | None) -> None:
     """Raise a ValueError if a class to explain is not one of a run's, or if there is none."""
+    if isinstance(wanted, str):
+        raise ValueError(f"Expected a list of classes, such as [{wanted!r}], got the text {wanted!r}.")
     if wanted is not None and not wanted:
         raise ValueError("Expected at least one class to explain, got none.")
     for name in wanted or ():

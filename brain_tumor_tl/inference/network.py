@@ -21,13 +21,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a run's checkpoint, its tensors memory-mapped.
 
     Raises:
-        ValueError: It is absent, damaged or has the head alone.
+        ValueError: It is damaged or has the head alone.
     """
-    if not path.is_file():
-        raise ValueError(
-            f"Expected the weights of the run in {path}, there is no such file. Put it back if you have a copy, or "
-            "train the run anew with force=true."
-        )
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:

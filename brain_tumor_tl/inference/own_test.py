@@ -14,8 +14,9 @@ from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.files import read_csv
+from brain_tumor_tl.inference.run_folder import finished_results
 from brain_tumor_tl.inference.run_images import RunImages
-from brain_tumor_tl.inference.trained_run import TrainedRun, device_of, finished_results
+from brain_tumor_tl.inference.trained_run import TrainedRun, device_of
 from brain_tumor_tl.model.backbone import feature_count
 from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
 from brain_tumor_tl.run import hardware

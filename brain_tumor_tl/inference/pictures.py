@@ -115,7 +115,9 @@ def as_list(images: Source | Iterable[Source]) -> list[Source]:
     single = isinstance(images, str | Path | Image.Image) or hasattr(images, "read")
     if single or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4):
         return [images]  # type: ignore[list-item]  # told apart by hasattr
-    return list(images)  # type: ignore[arg-type]  # as above
+    if not isinstance(images, Iterable):
+        raise ValueError(f"Expected images, each a path, an array, a tensor or of PIL, got {type(images).__name__}.")
+    return list(images)
 
 
 def stacked(pictures: Sequence[Pixels]) -> Tensor:

@@ -23,7 +23,7 @@ from brain_tumor_tl.inference.network import fast_backbone, read_checkpoint, reb
 from brain_tumor_tl.inference.pictures import Source, as_list, pixels_of
 from brain_tumor_tl.inference.predict import predict_all
 from brain_tumor_tl.inference.reference import load_reference
-from brain_tumor_tl.reporting.discover import read_results
+from brain_tumor_tl.inference.run_folder import finished_results, weights_path
 from brain_tumor_tl.run import hardware
 
 
@@ -76,7 +76,7 @@ class TrainedRun:
     def __init__(self, folder: str | Path, device: str = "auto", precision: str = "auto") -> None:
         self.folder = Path(folder)
         self.results: Mapping[str, Any] = finished_results(self.folder)
-        checkpoint = read_checkpoint(self.folder / "checkpoints" / weights_file(self.results))
+        checkpoint = read_checkpoint(weights_path(self.folder, self.results))
         self.name, self.classes = str(self.results["name"]), tuple(checkpoint["hyper_parameters"]["classes"])
         self.preprocessing = preprocessing_of(checkpoint["hyper_parameters"], self.results)
         self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
@@ -202,33 +202,6 @@ def precision_of(precision: str, results: Mapping[str, Any], device: str) -> str
     if precision == "16-mixed" and device == "cpu":
         return "32-true"  # which float16 is closer to than bfloat16
     return hardware.resolve_precision(precision, device)
-
-
-def finished_results(folder: Path) -> dict[str, Any]:
-    """Return the content of a run's results.json.
-
-    Raises:
-        ValueError: There is no such folder, or no finished run in it.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"Expected the folder of a finished run, {folder} is no folder.")
-    if (folder / "results.json").is_file():
-        return read_results(folder / "results.json")
-    if (folder / "config.yaml").is_file():
-        raise ValueError(
-            f"The run in {folder} is unfinished, since it has no results.json. Resume it first: start it again with "
-            "the same settings."
-        )
-    raise ValueError(f"Expected the folder of a finished run, {folder} has no results.json. Give the run's own folder.")
-
-
-def weights_file(results: Mapping[str, Any]) -> str:
-    """Return the checkpoint whose weights a run's accuracy is of.
-
-    >>> weights_file({"protocol": {"accuracy_of": "best validation epoch"}})
-    'best.ckpt'
-    """
-    return "best.ckpt" if results["protocol"]["accuracy_of"] == "best validation epoch" else "last.ckpt"
 
 
 def preprocessing_of(settings: Mapping[str, Any], results: Mapping[str, Any]) -> Preprocessing:

@@ -174,9 +174,14 @@ def name_differences(groups: Sequence[RunGroup]) -> list[RunGroup]:
 
 
 def is_implied(key: str, groups: Sequence[RunGroup]) -> bool:
-    """Return whether a setting is the same in all groups, or is one of the model or method and follows from it."""
+    """Return whether a setting is the same in all groups, or is one of the model or method and follows from it.
+
+    The precision that a run computes in is one of the method: `auto` chooses float32 for a frozen backbone.
+    """
     table = key.split(".")[0]
-    return depends_on(key, groups, lambda group: {"model": group.model, "method": group.method}.get(table))
+    return depends_on(
+        key, groups, lambda group: {"model": group.model, "method": group.method, "precision": group.method}.get(table)
+    )
 
 
 def choice_names(groups: Sequence[RunGroup]) -> list[str]:

@@ -75,12 +75,12 @@ REFUSED = {
     "key of the run": (["a", "data.split=grouped"], 2, "the run has its own data.split; expected one of data.root"),
     "another key of the run": (["a", "trainer=cpu"], 2, "the run has its own trainer; expected one of data.root"),
     "choice": (["a", "data.on_bad_file=skp"], 2, "`data.on_bad_file` to be one of error, skip, got 'skp'"),
-    "slices": (["a", "data.slices=half"], 1, "Expected `data.slices` to be all, middle"),
-    "misspelled key": (["a", "data.rot=x"], 2, "Did you mean `root`?"),
+    "slices": (["RUN", "data.slices=half"], 1, "Expected `data.slices` to be all, middle"),
+    "misspelled key": (["a", "data.rot=x"], 2, "there is no key data.rot. Did you mean `data.root`?"),
     "flag": (["a", "--keep"], 2, "unrecognized arguments: --keep"),
     "flag without a set": (["a", "--keep-copies"], 2, "are for another data set: give data.root=PATH"),
     "name": (["a", "--name", "b/c"], 2, "expected --name to be the name of a folder, got 'b/c'"),
-    "root": (["a", "data.root=/no/such/folder"], 1, "Expected a folder of images at /no/such/folder"),
+    "root": (["RUN", "data.root=/no/such/folder"], 1, "Expected a folder of images at /no/such/folder"),
 }
 
 

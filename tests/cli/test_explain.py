@@ -55,7 +55,7 @@ def test_main__faithfulness_and_a_bad_file(
     assert len(scores) == 3
     assert all(-1 <= score <= 1 for score in scores)
     assert f"Faithful  {sum(scores) / 3:+.2f} on average of 3 maps" in text
-    assert "1 can't be read; their rows say why" in text
+    assert "1 can't be read: see the column problem" in text
 
 
 def test_main__a_class_that_the_run_lacks(

@@ -120,8 +120,13 @@ def test_predict__features(run: Path, pictures: Path, tmp_path: Path) -> None:
     assert np.allclose(np.load(tmp_path / "f.npy"), brain_tumor_tl.load(run).features(paths), atol=1e-5)
 
 
-def test_predict__ranks_labels(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_predict__ranks_labels(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (pictures / "no_tumor" / "0.png").write_bytes(b"")
+    (pictures / "metastasis").mkdir()
+    shutil.copy(next((pictures / "glioma_tumor").iterdir()), pictures / "metastasis")
+    assert main([str(run), str(pictures), "--rank-labels"]) == 1
+    shown = capsys.readouterr()
+    assert "pictures in metastasis are left out, since these are no classes of the run: no_tumor" in shown.err
     assert main([str(run), str(pictures), "--rank-labels", "--csv", str(tmp_path / "out.csv")]) == 1
 
     *rows, bad = read_csv(tmp_path / "out.csv")

@@ -144,7 +144,11 @@ def test_evaluate__nothing_is_left(finished_runs: dict[str, Path], run_on: Run, 
         (tmp_path / "set" / row["class"]).mkdir(parents=True, exist_ok=True)
         shutil.copy(root / row["path"], tmp_path / "set" / row["class"])
 
-    with pytest.raises(ValueError, match=r"all 3 have a copy in the training or validation split\. --keep-copies"):
+    (tmp_path / "set" / "GBM").mkdir()
+    shutil.copy(root / rows[0]["path"], tmp_path / "set" / "GBM")
+
+    expected = r"all 3 have a copy in its training or validation split\. Images of GBM are left out, .*\. --keep-copies"
+    with pytest.raises(ValueError, match=expected):
         run_on(["frozen"], tmp_path / "set")
 
 

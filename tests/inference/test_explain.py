@@ -93,6 +93,10 @@ def test_explain__what_is_refused(finished_runs: Mapping[str, Path], tmp_path: P
 
     with pytest.raises(ValueError, match=r"Expected a class of the run, .* got 'glioma'. Did you mean `glioma_tumor`"):
         run.explain(paths, ["glioma"])
+    with pytest.raises(ValueError, match=r"Expected a list of classes, such as \['all'\], got the text 'all'"):
+        run.explain(paths, "all")
+    with pytest.raises(ValueError, match="Expected images, each a path, an array, a tensor or of PIL, got int"):
+        run.predict(5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Expected at least one class to explain, got none"):
         run.explain(paths, [])
     with pytest.raises(ValueError, match=r"Image 1 \(.*broken.png\) can't be used: "):

@@ -66,8 +66,6 @@ def test_read_checkpoint__of_a_run_gives_what_lightning_loads(finished_runs: Map
 
 def test_read_checkpoint__says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
-    with pytest.raises(ValueError, match=r"Expected the weights of the run in .*best\.ckpt, there is no such file"):
-        read_checkpoint(path)
     path.write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match="it can't be read"):
         read_checkpoint(path)

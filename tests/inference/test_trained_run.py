@@ -16,7 +16,7 @@ from PIL import Image
 import brain_tumor_tl
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.files import read_csv, read_json
-from brain_tumor_tl.inference.trained_run import TrainedRun, precision_of, weights_file
+from brain_tumor_tl.inference.trained_run import TrainedRun, precision_of
 
 METHODS = ("frozen", "finetune")
 Edit = Callable[[dict[str, Any]], object]
@@ -140,11 +140,6 @@ def test_trained_run__of_an_unknown_version(finished_runs: Mapping[str, Path], t
 
     with pytest.raises(ValueError, match="expected schema 2 or 1, got 99"):
         TrainedRun(folder)
-
-
-def test_weights_file__those_that_the_accuracy_is_of() -> None:
-    assert weights_file({"protocol": {"accuracy_of": "best validation epoch"}}) == "best.ckpt"
-    assert weights_file({"protocol": {"accuracy_of": "last epoch"}}) == "last.ckpt"
 
 
 def test_trained_run__wrong_device_and_precision(finished_runs: Mapping[str, Path]) -> None:

@@ -73,6 +73,16 @@ def test_short__of_a_digest_the_first() -> None:
     assert short("5ffbc22cea0af7e0" * 4) == "5ffbc22cea0a"
 
 
+def test_group_runs__the_precision_of_a_method_is_not_named(make_results: MakeResults) -> None:
+    frozen, finetune = make_results("resnet18-frozen-s0"), make_results("resnet18-finetune-s0")
+    runs = [Run(Path(one["name"]), one) for one in (frozen, finetune)]
+
+    def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
+        return {"precision": "32-true" if results["method"] == "frozen" else "bf16-mixed"}
+
+    assert [group.label for group in group_runs(runs, settings_of)[0]] == ["", ""]
+
+
 def test_group_runs__a_methods_own_rate_is_named_but_is_no_variant(make_results: MakeResults) -> None:
     groups, _ = grouped(make_results("resnet18-frozen-s0"), make_results("resnet18-finetune-s0", config=lr(1e-4)))
 
