@@ -19,7 +19,8 @@ from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.mistakes import explain
-from brain_tumor_tl.console import console, log, run_log
+from brain_tumor_tl.cli.outcome import exit_status
+from brain_tumor_tl.console import console, log
 from brain_tumor_tl.data.index import BadFilesError, read_index
 from brain_tumor_tl.data.intensity import Intensity, describe_intensity, find_intensity, uses_own_window
 from brain_tumor_tl.data.layout import printable
@@ -54,17 +55,17 @@ def main(arguments: Sequence[str]) -> int:
     if not any(line.startswith(("data=", "data.root=")) for line in overrides):
         print("Expected images to audit: give data.root=PATH, or data=kaggle for the study's.", file=sys.stderr)
         return 2
-    with run_log(None):
-        try:
-            settings = checked_settings(composed(overrides))
-            audit(settings["data"], paths.get("other"), paths.get("out", Path("outputs", "audit")))
-        except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
-            uncomposed = isinstance(error, HydraException | OmegaConfBaseException)
-            print(f"error: {explain(error) if uncomposed else error}", file=sys.stderr)
-            return 2 if uncomposed else 1
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
-            return 130  # 128 + SIGINT, as in shells
+    return exit_status(lambda: audit_as_told(overrides, paths.get("other"), paths.get("out", Path("outputs", "audit"))))
+
+
+def audit_as_told(overrides: Sequence[str], other: Path | None, out: Path) -> int:
+    """Audit what the overrides name; return the exit status, 2 if they can't be composed; see `audit`."""
+    try:
+        settings = checked_settings(composed(list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    audit(settings["data"], other, out)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from hydra.errors import HydraException
 from brain_tumor_tl.cli.checks import violation
 from brain_tumor_tl.cli.command import checked_line
 from brain_tumor_tl.cli.keys import declared, unknown_key
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.parser import Parser
-from brain_tumor_tl.console import console, log, run_log
+from brain_tumor_tl.console import console, log
 from brain_tumor_tl.data.volumes import chosen_slices
 from brain_tumor_tl.inference.run_folder import check_folders
 from brain_tumor_tl.names import nearest
@@ -36,16 +36,7 @@ OWN = "own-test"  # name of the evaluation of the run's own test split
 def main(arguments: Sequence[str]) -> int:
     """Evaluate the runs that the line names; return the exit status."""
     options = parse(arguments)
-    with run_log(None):
-        try:
-            evaluate(options, options.data)
-        except (ValueError, OSError, ImportError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
-            return 130  # 128 + SIGINT, as in shells
-    return 0
+    return exit_status(lambda: evaluate(options, options.data), "Interrupted; the evaluation is not written.")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -56,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep-copies", action="store_true")
     parser.add_argument("--unchecked", action="store_true")
     parser.add_argument("--trained-on", type=lambda text: Path(text).expanduser())
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_device()
     options = parser.parse_intermixed_args(arguments)
     overrides = [word for word in options.words if "=" in word and not Path(word).is_dir()]
     options.runs = [Path(word).expanduser() for word in options.words if word not in overrides]
@@ -90,8 +81,8 @@ def keys_of(parser: Parser, overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
-    """Evaluate runs, write the evaluation to the folder of the first, and print it.
+def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> int:
+    """Evaluate runs, write the evaluation to the folder of the first, and print it; return the exit status.
 
     Raises:
         ValueError: A run isn't finished, or the images don't fit.
@@ -126,6 +117,7 @@ def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> None:
         log.info(f"{'Compared':<10}{comparison_sentence(results['compared'], len(found.paths))}")
     written = save_evaluation(place, results, found.paths, found.labels, found.probabilities, found.seen)
     log.info(f"{'Written':<10}{place}: {', '.join(written)}")
+    return 0
 
 
 def source_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
-from brain_tumor_tl.cli.predict import NOTICE, check_places, decompression_warning, holds_run, named
+from brain_tumor_tl.cli.pictures import check_places, named_pictures, progress_bar
+from brain_tumor_tl.cli.predict import NOTICE
 from brain_tumor_tl.cli.prediction_table import common_folder
-from brain_tumor_tl.console import console, run_log, say
+from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.inference.run_folder import check_folders
+from brain_tumor_tl.reporting.discover import holds_run
 from brain_tumor_tl.reporting.table import compact_table
 
 Row = Mapping[str, Any]
@@ -28,12 +29,9 @@ SHOWN = 40  # rows of the table on the terminal
 def main(arguments: Sequence[str]) -> int:
     """Explain the pictures that the line names; return the exit status, 1 if one can't be read."""
     options = parse(arguments)
-    with run_log(None):
-        try:
-            return explain(options)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+    return exit_status(
+        lambda: explain(options), f"Interrupted; the overlays so far are in {options.out}, their table is not written."
+    )
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -43,7 +41,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--class", dest="classes", action="append")
     parser.add_argument("--faithfulness", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_device()
     options = parser.parse_intermixed_args(arguments)
     words = [word.expanduser() for word in options.words]
     options.runs, options.places = words[:1], words[1:]
@@ -66,7 +64,7 @@ def explain(options: argparse.Namespace) -> int:
 
     run = TrainedRun(options.runs[0], options.device)
     classes = run.classes if options.classes == [EVERY] else options.classes
-    found = explained(run, named([run], options), options.out, classes, options.faithfulness)
+    found = explained(run, named_pictures(options, run.slices), options.out, classes, options.faithfulness)
     show(found, options.out)
     return 1 if any(row["problem"] for row in found) else 0
 
@@ -83,6 +81,7 @@ def explained(
         classes: The classes to explain; None for the one that is predicted for each picture.
         faithfulness: Whether to measure the faithfulness of each map.
     """
+    from brain_tumor_tl.data.reader import refusing_bombs
     from brain_tumor_tl.inference.explain import check_run
     from brain_tumor_tl.inference.overlay_files import COLUMNS, write_overlays  # imports torch
 
@@ -91,30 +90,24 @@ def explained(
     pictures = [path for path in pictures if not path.resolve().is_relative_to(place)]
     out.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", category=decompression_warning())
+    with refusing_bombs():
         rows = write_overlays(run, pictures, out, classes, faithfulness)
         write_csv(out / TABLE, with_progress(rows, found, len(pictures)), COLUMNS)
     return found
 
 
 def with_progress(rows: Iterable[Row], found: list[Row], count: int) -> Iterator[Row]:
-    """Yield rows and keep them in `found`, with a progress bar on stderr if that is a terminal.
+    """Yield rows and keep them in `found`, with a progress bar.
 
     Args:
         rows: One or several for each picture.
         found: A list.
         count: Number of pictures.
     """
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("Explaining", total=count)
+    with progress_bar("Explaining", count) as bar:
         for row in rows:
             if not found or found[-1]["path"] != row["path"]:
-                bar.advance(task)
+                bar.advance(bar.task_ids[0])
             found.append(row)
             yield row
 

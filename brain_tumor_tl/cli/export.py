@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.inference.run_folder import check_folders
@@ -21,17 +21,18 @@ FORMATS = ("onnx", "torch_export")
 def main(arguments: Sequence[str]) -> int:
     """Write the file that the line asks for; return the exit status."""
     options = parse(arguments)
-    try:
-        check_folders(options.run)
-        from brain_tumor_tl.inference.export import export  # imports torch
+    return exit_status(lambda: write(options), "Interrupted; no file was written.")
 
-        with console.status("Writing and checking the file; a large network takes a minute"):
-            exported = export(options.run[0], options.format, options.out)
-        for line in lines_of(exported):
-            say(line)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+def write(options: argparse.Namespace) -> int:
+    """Write the file and print what is in it; return the exit status."""
+    check_folders(options.run)
+    from brain_tumor_tl.inference.export import export  # imports torch
+
+    with console.status("Writing and checking the file; a large network takes a minute"):
+        exported = export(options.run[0], options.format, options.out)
+    for line in lines_of(exported):
+        say(line)
     return 0
 
 

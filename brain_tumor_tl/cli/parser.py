@@ -16,6 +16,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb: str) -> None:
         super().__init__(f"brain-tumor-tl {verb}", add_help=False, allow_abbrev=False)
 
+    def add_device(self) -> None:
+        """Add `--device`."""
+        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and one line."""
         self.exit(2, f"error: {message}; `{self.prog} --help` explains it.\n")

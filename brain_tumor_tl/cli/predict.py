@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.cli.pictures import check_places, named_pictures, progress_bar
 from brain_tumor_tl.cli.prediction_table import print_table
-from brain_tumor_tl.console import run_log, say
+from brain_tumor_tl.console import say
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.inference.run_folder import check_folders
+from brain_tumor_tl.reporting.discover import holds_run
 
 if TYPE_CHECKING:
     from brain_tumor_tl.inference.predict import Predictions
     from brain_tumor_tl.inference.trained_run import TrainedRun
 
 Row = dict[str, Any]
-LISTED = Path("-")  # stands for the lines of stdin
 NOTICE = "Not for diagnosis: a research model."
 
 
 def main(arguments: Sequence[str]) -> int:
     """Predict the pictures that the line names; return the exit status, 1 if one can't be read."""
     options = parse(arguments)
-    with run_log(None):
-        try:
-            return predict(options)
-        except BrokenPipeError:  # as of `| head`, which the command itself handles
-            raise
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("Interrupted; no file was written.", file=sys.stderr)
-            return 130  # 128 + SIGINT, as in shells
+    return exit_status(lambda: predict(options), "Interrupted; no table was written.")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -51,7 +42,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--explain", type=Path)
     parser.add_argument("--tta", action="store_true")
     parser.add_argument("--rank-labels", action="store_true")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_device()
     parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
     options = parser.parse_intermixed_args(arguments)
     words = [word.expanduser() for word in options.words]
@@ -76,25 +67,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def check_places(parser: Parser, places: Sequence[Path]) -> None:
-    """Exit with 2 if a picture or folder isn't there."""
-    from brain_tumor_tl.data.volumes import split_name
-
-    absent = [str(place) for place in places if place != LISTED and not split_name(place)[0].exists()]
-    if absent:
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        parser.error(f"there is no {', '.join(absent[:3])}{more}")
-
-
-def holds_run(folder: Path) -> bool:
-    """Tell whether a folder is that of a run, finished or not."""
-    return any((folder / name).is_file() for name in ("results.json", "config.yaml"))
-
-
 def predict(options: argparse.Namespace) -> int:
     """Predict and show or write what the options ask for; return the exit status."""
     check_folders(options.runs)
-    from brain_tumor_tl.inference.answers import columns, json_line, keeping_features, ranked, rows  # imports torch
+    from brain_tumor_tl.inference.answers import keeping_features, ranked, rows  # imports torch
     from brain_tumor_tl.inference.ensemble import load_runs
     from brain_tumor_tl.inference.explain import check_run
     from brain_tumor_tl.inference.predict import predict_batches
@@ -102,22 +78,16 @@ def predict(options: argparse.Namespace) -> int:
     runs = load_runs(options.runs, options.device, options.precision)
     if options.explain:
         check_run(runs[0], None)
-    pictures, labels = labelled_pictures(runs, options.places[0]) if options.rank_labels else (named(runs, options), {})
+    labels: dict[str, str] = {}
+    if options.rank_labels:
+        pictures, labels = labelled_pictures(runs, options.places[0])
+    else:
+        pictures = named_pictures(options, runs[0].slices)
     batches = with_progress(predict_batches(runs, pictures, options.tta), len(pictures))
     if options.features:
         batches = keeping_features(batches, options.features, len(pictures))
-    tally, classes = Counter[str](), runs[0].classes
-    found = rows(runs, pictures, batches)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", category=decompression_warning())
-        found = counted(ranked(found, labels) if options.rank_labels else found, tally)
-        if options.csv:
-            write_csv(options.csv, found, columns(classes, bool(labels)))
-        elif options.jsonl:
-            for row in found:
-                print(json_line(row, classes))
-        else:
-            print_table(found, classes)
+    tally, found = Counter[str](), rows(runs, pictures, batches)
+    put_out(counted(ranked(found, labels) if labels else found, tally), options, runs[0].classes)
     if options.explain:
         from brain_tumor_tl.cli.explain import explained
 
@@ -126,26 +96,19 @@ def predict(options: argparse.Namespace) -> int:
     return 1 if tally["problem"] else 0
 
 
-def decompression_warning() -> type[Warning]:
-    """Return Pillow's warning of an image too large to be one."""
-    from PIL import Image
+def put_out(found: Iterable[Row], options: argparse.Namespace, classes: Sequence[str]) -> None:
+    """Write rows as they are computed: as CSV, as JSON lines or as a table on the terminal."""
+    from brain_tumor_tl.data.reader import refusing_bombs
+    from brain_tumor_tl.inference.answers import columns, json_line  # imports torch
 
-    return Image.DecompressionBombWarning
-
-
-def named(runs: Sequence[TrainedRun], options: argparse.Namespace) -> list[Path]:
-    """Return the pictures that the line, and for `-` the lines of stdin, name."""
-    from brain_tumor_tl.inference.pictures import find_pictures
-
-    lines = (line.rstrip("\r\n") for line in sys.stdin) if LISTED in options.places else ()
-    listed = [Path(line) for line in lines if line]
-    places = [place for each in options.places for place in (listed if each == LISTED else [each])]
-    return find_pictures(places, slices_of(runs))
-
-
-def slices_of(runs: Sequence[TrainedRun]) -> str:
-    """Return which slices of a volume the first run was trained on."""
-    return str(runs[0].results["config"]["data"].get("slices", "all"))
+    with refusing_bombs():
+        if options.csv:
+            write_csv(options.csv, found, columns(classes, options.rank_labels))
+        elif options.jsonl:
+            for row in found:
+                print(json_line(row, classes))
+        else:
+            print_table(found, classes)
 
 
 def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path], dict[str, str]]:
@@ -158,7 +121,7 @@ def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path
     from brain_tumor_tl.data.layout import printable
 
     given = runs[0].results["config"]["data"].get("classes") or [[name] for name in runs[0].classes]
-    index = read_index(root, given, every_class=False, slices=slices_of(runs))
+    index = read_index(root, given, every_class=False, slices=runs[0].slices)
     if index.left_out:
         classes = "; ".join(", ".join(names) for names in given)
         print(
@@ -172,19 +135,11 @@ def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path
 
 
 def with_progress(batches: Iterable[Predictions], count: int) -> Iterator[Predictions]:
-    """Yield batches, with a progress bar on stderr if that is a terminal and there is more than one batch."""
-    if not sys.stderr.isatty():
-        yield from batches
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Predicting", total=count)
+    """Yield batches, with a progress bar."""
+    with progress_bar("Predicting", count) as bar:
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch.problems))
+            bar.advance(bar.task_ids[0], len(batch.problems))
 
 
 def counted(found: Iterable[Row], tally: Counter[str]) -> Iterator[Row]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
 from brain_tumor_tl.reporting.aggregate import group_runs
 from brain_tumor_tl.reporting.checklist import checklist_table
-from brain_tumor_tl.reporting.discover import discover_runs
+from brain_tumor_tl.reporting.discover import discover_runs, holds_run
 from brain_tumor_tl.reporting.document import Report, as_html, as_markdown
 from brain_tumor_tl.reporting.evaluations import evaluation_table, find_evaluations
 from brain_tumor_tl.reporting.folds import fold_of
@@ -38,23 +38,26 @@ REPLACED = ("data.root", "trainer.precision")
 def main(arguments: Sequence[str]) -> int:
     """Print the tables of all runs below some folders and write files; return the exit status."""
     options = parse(arguments)
-    try:
-        targets = chosen_files(options)
-        report = make_report(options.folders, Path.cwd())
-        show(report)
-        if options.checklist == TERMINAL:
-            for table in checklists(report):
-                console.print(table)
-        if options.suspects and not report.suspects:
-            raise ValueError("Expected all folds of a cross-validation (data.split=kfold) for --suspects, found none.")
-        for kind, path in with_content(targets, report).items():
-            write(kind, replace(report, base=path.parent), path)
-            say(f"Written   {path}")
-    except BrokenPipeError:
-        raise  # the reader of the tables, such as `head`, has ended
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: print_and_write(options))
+
+
+def print_and_write(options: argparse.Namespace) -> int:
+    """Print the tables and write the files that the line asks for; return the exit status.
+
+    Raises:
+        ValueError: A folder is absent, there is no run below any, or no cross-validation for `--suspects`.
+    """
+    targets = chosen_files(options)
+    report = make_report(options.folders, Path.cwd())
+    show(report)
+    if options.checklist == TERMINAL:
+        for table in checklists(report):
+            console.print(table)
+    if options.suspects and not report.suspects:
+        raise ValueError("Expected all folds of a cross-validation (data.split=kfold) for --suspects, found none.")
+    for kind, path in with_content(targets, report).items():
+        write(kind, replace(report, base=path.parent), path)
+        say(f"Written   {path}")
     return 0
 
 
@@ -81,8 +84,7 @@ def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
     if named or len(options.folders) > 1:
         return named
     folder = options.folders[0]
-    is_run = any((folder / name).is_file() for name in ("results.json", "config.yaml"))
-    return {} if is_run else usual_files(folder)
+    return {} if holds_run(folder) else usual_files(folder)
 
 
 def usual_files(folder: Path) -> dict[str, Path]:

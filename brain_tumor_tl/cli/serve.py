@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
-from brain_tumor_tl.console import run_log, say
+from brain_tumor_tl.console import say
 from brain_tumor_tl.inference.run_folder import check_folders
 
 PACKAGES = ("starlette", "uvicorn", "python_multipart")  # the extra `serve`
@@ -19,15 +19,16 @@ PORT = 8000
 def main(arguments: Sequence[str]) -> int:
     """Show a run at an address of this machine until an interrupt; return the exit status."""
     options = parse(arguments)
-    with run_log(None):
-        try:
-            check_packages()
-            serve(options.run, options.port, options.device)
-        except (ValueError, OSError, ImportError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:  # the way to end it
-            say("Stopped.")
+    return exit_status(lambda: serve_until_interrupt(options))
+
+
+def serve_until_interrupt(options: argparse.Namespace) -> int:
+    """Serve a run; return the exit status, 0 after an interrupt, which is the way to end it."""
+    check_packages()
+    try:
+        serve(options.run, options.port, options.device)
+    except KeyboardInterrupt:
+        say("Stopped.")
     return 0
 
 
@@ -36,7 +37,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("serve")
     parser.add_argument("run", metavar="RUN", type=Path)
     parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_device()
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
         parser.error(f"expected --port between 0 and 65535, got {options.port}")

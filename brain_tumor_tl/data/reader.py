@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,8 +42,7 @@ def read_each(
     bad, starts = [], range(0, len(index), CHUNK)
     hidden = not get_console().is_interactive  # or a log would get an empty line
     pool = ThreadPoolExecutor()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with refusing_bombs():
         try:
             chunks = computed_ahead(pool, read_chunk, starts)
             for start, results in zip(
@@ -56,6 +56,14 @@ def read_each(
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt must not wait for results that nobody will read
     return bad
+
+
+@contextmanager
+def refusing_bombs() -> Iterator[None]:
+    """Make Pillow's warning of an image of too many pixels an error, while the context lasts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def computed_ahead(pool: Executor, compute: Callable[[int], Result], inputs: Iterable[int]) -> Iterator[Result]:

@@ -23,7 +23,6 @@ from brain_tumor_tl.data.leakage.search import TURNS
 from brain_tumor_tl.data.patients import AUTO, Patients
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.data.table import apply_tables, read_table
-from brain_tumor_tl.data.volumes import ALL
 from brain_tumor_tl.inference.run_images import RunImages
 from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.reporting.evaluations import SEEN_COLUMNS
@@ -100,7 +99,7 @@ def read_other_set(run: TrainedRun, root: Path, source: Source, cache_dir: Path)
         ValueError: The layout is unknown, or a file can't be read, or no image is of a class of the run.
     """
     classes = with_aliases(run.results["config"]["data"]["classes"], root, source.classes)
-    slices = source.slices or run.results["config"]["data"].get("slices", ALL)
+    slices = source.slices or run.slices
     found = read_index(root, classes, by_table=source.labels is not None, every_class=False, slices=slices)
     found, unknown, patients = labelled(found, classes, source)
     index, known = apply_tables(found, classes, None, patients, source.merge_scans)

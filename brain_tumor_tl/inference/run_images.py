@@ -15,7 +15,6 @@ from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.data.table import apply_tables
-from brain_tumor_tl.data.volumes import ALL
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.trained_run import TrainedRun
 
@@ -74,7 +73,7 @@ def open_run_images(run: TrainedRun, root: Path | None, labels: Path | None, cac
             f"Expected the labels of {run.name} in {table}, there is no such file. Give data.labels=PATH of where it "
             "is now."
         )
-    index = read_index(root, data["classes"], by_table=bool(table), slices=data.get("slices", ALL))
+    index = read_index(root, data["classes"], by_table=bool(table), slices=run.slices)
     decoded, index = load_images(index, data["image_size"], cache_dir, data["on_bad_file"], data["intensity"])
     index, _ = apply_tables(index, data["classes"], table or None, None)
     rows = {row["path"]: row["split"] for row in read_csv(run.folder / "split.csv")}

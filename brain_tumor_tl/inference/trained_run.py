@@ -17,6 +17,7 @@ from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.formats import Source as File
 from brain_tumor_tl.data.intensity import Intensity, uses_own_window
 from brain_tumor_tl.data.normalize import Normalization
+from brain_tumor_tl.data.volumes import ALL
 from brain_tumor_tl.evaluation.novelty import Reference
 from brain_tumor_tl.inference.explain import Explanation, explain_all
 from brain_tumor_tl.inference.network import fast_backbone, read_checkpoint, rebuild
@@ -94,6 +95,11 @@ class TrainedRun:
         """All that decoded pictures depend on: size, window, and whether a DICOM file's own window comes first."""
         rule, window = self.preprocessing.intensity["rule"], self.preprocessing.intensity["window"]
         return self.preprocessing.image_size, tuple(window) if window else None, uses_own_window(rule)
+
+    @property
+    def slices(self) -> str:
+        """Which slices of volumes the run was trained on; all in a run of an earlier version."""
+        return str(self.results["config"]["data"].get("slices", ALL))
 
     @cached_property
     def reference(self) -> Reference | None:

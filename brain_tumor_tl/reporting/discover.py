@@ -106,6 +106,11 @@ def discover_runs(folders: Sequence[Path]) -> Discovered:
     return found
 
 
+def holds_run(folder: Path) -> bool:
+    """Tell whether a folder is that of a run, finished or not."""
+    return any((folder / name).is_file() for name in ("results.json", "config.yaml"))
+
+
 def walk(folder: Path) -> Iterator[Path]:
     """Yield a folder and its subfolders, but not the subfolders of a run."""
     for place, below, _ in os.walk(folder):

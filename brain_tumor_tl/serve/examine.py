@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.formats import NIFTI, UnreadableError, format_of, reason_of
+from brain_tumor_tl.data.reader import refusing_bombs
 from brain_tumor_tl.data.volumes import count_pictures
 from brain_tumor_tl.inference.explain import explain
 from brain_tumor_tl.inference.overlay import overlay, sized, to_image
@@ -63,8 +63,7 @@ class Examiner:
             ValueError: It can't be read, or the file holds several.
         """
         source = io.BytesIO(upload.content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with refusing_bombs():
             try:
                 check_single(upload.name, source)
                 return self.run.pixels(source)
