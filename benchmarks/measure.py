@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brain_tumor_tl import files
+from brain_tumor_tl.cache import installed_version
 from brain_tumor_tl.run import hardware, record
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 def environment() -> dict[str, Any]:
     """Return machine, versions and date for the table and the JSON."""
     found = record.environment()
-    found["packages"] |= {name: record.installed_version(name) for name in PEERS}
+    found["packages"] |= {name: installed_version(name) for name in PEERS}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from brain_tumor_tl.files import read_json, replacing, write_text
+from brain_tumor_tl.files import file_digest, read_json, replacing, write_text
 
 Build = Callable[[Path], dict[str, Any]]
 Mapped = np.memmap[Any, np.dtype[Any]]
@@ -54,10 +55,12 @@ def digest_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, for keys and records; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Mapped:

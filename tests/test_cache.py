@@ -21,7 +21,8 @@ import pytest
 from filelock import FileLock
 
 from brain_tumor_tl import cache
-from brain_tumor_tl.cache import CacheEntry, create_once, digest_of, file_digest, load_or_build, locked, new_array
+from brain_tumor_tl.cache import CacheEntry, create_once, digest_of, load_or_build, locked, new_array
+from brain_tumor_tl.files import file_digest
 
 StartPython = Callable[..., "subprocess.Popen[str]"]
 

@@ -19,6 +19,7 @@ from brain_tumor_tl.data.formats import (
 )
 from brain_tumor_tl.data.layout import plain
 from brain_tumor_tl.data.volumes import ALL, chosen_names, chosen_slices, count_pictures, split_name
+from brain_tumor_tl.files import file_digest
 
 NO_IMAGES = {"mask", "masks", "label", "labels", "annotation", "annotations"}  # folders; names as `plain` returns them
 SEQUENCES = ("t1", "t1c", "t1ce", "t1gd", "t1n", "t1w", "t2", "t2f", "t2w", "flair")  # last words of volumes' names
@@ -52,9 +53,7 @@ def examine(path: Path) -> Contents:
     try:
         if fault := fault_of(path):
             return Contents("", fault)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            empty = not file.tell()
+        digest, empty = file_digest(path), not path.stat().st_size
     except OSError as error:
         return Contents("", f"can't be read: {error.strerror or error}")
     if empty:

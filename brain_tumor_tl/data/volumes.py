@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brain_tumor_tl.cache import installed_version
 from brain_tumor_tl.data.formats import NIFTI, PILLOW, Source, UnreadableError, format_of, missing_reader
 
 ALL = "all"  # the value of `data.slices` that takes every picture
@@ -234,11 +234,3 @@ def reader_versions(paths: Iterable[str]) -> tuple[Any, ...]:
     kinds = {"NIfTI" if name.endswith(NIFTI) else "DICOM" for name in others}
     packages = [package for kind in sorted(kinds) for package in PACKAGES[kind]]
     return (VERSION, *map(installed_version, packages)) if packages else ()
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of a package, None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -59,10 +59,15 @@ def load(*folders: str | Path, device: str = "auto", precision: str = "auto") ->
 def load_runs(folders: Sequence[str | Path], device: str, precision: str) -> list[TrainedRun]:
     """Open finished runs for the same classes in the same order; see `load`."""
     runs = [TrainedRun(folder, device, precision) for folder in folders]
+    check_classes(runs)
+    return runs
+
+
+def check_classes(runs: Sequence[TrainedRun]) -> None:
+    """Raise a ValueError if runs don't have the same classes in the same order."""
     for run in runs:
         if run.classes != runs[0].classes:
             raise ValueError(
                 f"Expected runs for the same classes in the same order: {runs[0].folder} is for "
-                f"{', '.join(runs[0].classes)}, {run.folder} for {', '.join(run.classes)}."
+                f"{', '.join(runs[0].classes)}, {run.folder} for {', '.join(run.classes)}. Give them one by one."
             )
-    return runs

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from rich.progress import track
 from torch import Tensor
 
-from brain_tumor_tl.cache import file_digest
 from brain_tumor_tl.console import console
 from brain_tumor_tl.data.index import Index, shortened
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.evaluation.ranking import softmax
+from brain_tumor_tl.files import file_digest
+from brain_tumor_tl.inference.ensemble import check_classes
 from brain_tumor_tl.inference.figures import differences, evaluation_figures, mean_of_runs
 from brain_tumor_tl.inference.other_set import (
     USED,
@@ -93,16 +94,6 @@ def evaluate(
             return own_evaluation(runs, images, cache_dir)
     images = [] if unchecked else [images_to_compare(run, trained_on, cache_dir) for run in runs]
     return other_evaluation(runs, images, other, cache_dir, keep_copies)
-
-
-def check_classes(runs: Sequence[TrainedRun]) -> None:
-    """Raise a ValueError if runs don't have the same classes in the same order."""
-    for run in runs:
-        if run.classes != runs[0].classes:
-            raise ValueError(
-                f"Expected runs of the same classes, got {', '.join(runs[0].classes)} in {runs[0].folder} and "
-                f"{', '.join(run.classes)} in {run.folder}. Evaluate them one by one."
-            )
 
 
 def images_to_compare(run: TrainedRun, root: Path | None, cache_dir: Path) -> RunImages:

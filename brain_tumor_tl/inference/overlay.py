@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,6 +60,13 @@ def sized(image: Image.Image) -> Image.Image:
     factor = SIDE / max(image.size)
     width, height = (max(1, round(length * factor)) for length in image.size)
     return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Return an image as the content of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)  # the default takes as long as the network
+    return file.getvalue()
 
 
 def side_by_side(panels: Sequence[Image.Image], captions: Sequence[str], scale: float) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from PIL import Image
 from brain_tumor_tl.data.decode import Pixels, read_picture
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.reader import result_or_reason
-from brain_tumor_tl.files import replacing
+from brain_tumor_tl.files import write_bytes
 from brain_tumor_tl.inference.explain import BATCH, Explanation, explain
-from brain_tumor_tl.inference.overlay import overlay_sheet, sized
+from brain_tumor_tl.inference.overlay import as_png, overlay_sheet, sized
 from brain_tumor_tl.inference.pictures import stacked
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def write_overlays(
             explanation = next(found)
             file = out / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            save_png(overlay_sheet(explanation, one.shown, path.name), file)
+            write_bytes(file, as_png(overlay_sheet(explanation, one.shown, path.name)))
             yield from rows(explanation, path, file)
 
 
@@ -113,11 +112,3 @@ def rows(explanation: Explanation, path: Path, file: Path) -> Iterator[Row]:
             "overlay": printable(str(file)),
             "problem": "",
         }
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write an image as a PNG file, completely or not at all."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())

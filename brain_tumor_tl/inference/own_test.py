@@ -11,7 +11,6 @@ from torch import Tensor
 
 from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
 from brain_tumor_tl.data.layout import printable
-from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.run_folder import finished_results
@@ -35,12 +34,9 @@ def open_as_trained(folder: Path, device: str = "auto") -> TrainedRun:
     precision = environment.get("precision", "auto")
     if precision == "16-mixed" and kind == "cpu":  # which has no float16
         precision = "auto"
-    run = TrainedRun(folder, kind, precision)
+    run = TrainedRun(folder, kind, precision, environment.get("channels_last"))
     if kind == "cuda" and environment.get("accelerator") == "cuda":
         hardware.set_tf32(run.results["config"]["trainer"])
-    run.normalize = Normalization(run.preprocessing.normalize, environment.get("channels_last", run.channels_last))
-    for part in (run.backbone, run.head):
-        part.to(memory_format=run.normalize.layout)
     return run
 
 

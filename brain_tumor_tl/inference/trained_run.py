@@ -54,6 +54,7 @@ class TrainedRun:
         folder: The run's folder.
         device: "auto", "cpu", "cuda" or "mps".
         precision: "auto" for what the run was trained and tested in; "32-true", "bf16-mixed" or, on a GPU, "16-mixed".
+        channels_last: Whether images are laid out with channels last; None for what is faster.
 
     Attributes:
         folder: The run's folder.
@@ -74,7 +75,9 @@ class TrainedRun:
     backbone: nn.Module
     head: nn.Module
 
-    def __init__(self, folder: str | Path, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, folder: str | Path, device: str = "auto", precision: str = "auto", channels_last: bool | None = None
+    ) -> None:
         self.folder = Path(folder)
         self.results: Mapping[str, Any] = finished_results(self.folder)
         checkpoint = read_checkpoint(weights_path(self.folder, self.results))
@@ -83,11 +86,13 @@ class TrainedRun:
         self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
         self.device = device_of(device)
         self.precision = precision_of(precision, self.results, self.device.type)
-        self.channels_last = hardware.resolve_channels_last("auto", self.precision, self.device.type)
-        self.normalize = Normalization(self.preprocessing.normalize, self.channels_last)
+        setting = "auto" if channels_last is None else channels_last
+        layout = hardware.resolve_channels_last(setting, self.precision, self.device.type)
+        self.normalize = Normalization(self.preprocessing.normalize, layout)
         network = rebuild(checkpoint)
-        self.backbone = network.backbone.to(self.device).to(memory_format=self.normalize.layout)
-        self.head = network.head.to(self.device)
+        self.backbone, self.head = (
+            part.to(self.device).to(memory_format=self.normalize.layout) for part in (network.backbone, network.head)
+        )
         self._fast: nn.Module | None = None
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brain_tumor_tl.evaluation.intervals import recommended
-from brain_tumor_tl.files import read_json, replacing, write_csv, write_json
+from brain_tumor_tl.files import file_digest, read_json, write_bytes, write_csv, write_json
 from brain_tumor_tl.reporting.discover import EVALUATIONS, Run
 from brain_tumor_tl.reporting.leaderboard import between, percent
 from brain_tumor_tl.reporting.results import prediction_columns, prediction_rows
@@ -67,8 +66,7 @@ def save_evaluation(
         "reliability.png": reliability_figure(found["reliability"], scaled, title),
     }
     for name, figure in figures.items():
-        with replacing(place / name) as path:
-            path.write_bytes(png(figure))
+        write_bytes(place / name, png(figure))
     write_json(place / RESULTS, results)
     return [RESULTS, "predictions.csv", *([SEEN] if searched else []), *figures]
 
@@ -172,7 +170,7 @@ def find_evaluations(runs: Sequence[Run]) -> tuple[list[Found], list[str]]:
     """Return the evaluations in the folders of finished runs, and why others are not shown."""
     found, problems = [], []
     for run in runs:
-        digest = hashlib.sha256((run.folder / "results.json").read_bytes()).hexdigest()
+        digest = file_digest(run.folder / "results.json")
         for path in sorted((run.folder / EVALUATIONS).glob(f"*/{RESULTS}")):
             try:
                 results = read_json(path)

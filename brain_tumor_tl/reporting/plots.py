@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brain_tumor_tl.evaluation.calibration import calibration_error
 from brain_tumor_tl.evaluation.intervals import wilson_interval
-from brain_tumor_tl.files import replacing
+from brain_tumor_tl.files import write_bytes
 
 FEW, ROOM = 7, 46  # classes, and characters in a row, up to which a confusion matrix has whole names and shares
 LONGEST = 18  # characters of a name in a larger confusion matrix
@@ -195,8 +195,7 @@ def save_run_figures(
         "reliability": reliability_figure(found["reliability"], scaled, title),
     }
     for name, figure in figures.items():
-        with replacing(folder / f"{name}.png") as path:
-            path.write_bytes(png(figure))
+        write_bytes(folder / f"{name}.png", png(figure))
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

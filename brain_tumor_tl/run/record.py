@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_tumor_tl.cache import installed_version
 from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.results import per_class
@@ -162,14 +162,6 @@ def environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "command": sys.argv,
     }
-
-
-def installed_version(package: str) -> str | None:
-    """Return a package's version; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def git_commit(folder: Path) -> str | None:

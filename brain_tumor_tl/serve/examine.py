@@ -6,14 +6,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from PIL import Image
-
 from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.formats import NIFTI, UnreadableError, format_of, reason_of
 from brain_tumor_tl.data.reader import refusing_bombs
 from brain_tumor_tl.data.volumes import count_pictures
 from brain_tumor_tl.inference.explain import explain
-from brain_tumor_tl.inference.overlay import overlay, sized, to_image
+from brain_tumor_tl.inference.overlay import as_png, overlay, sized, to_image
 from brain_tumor_tl.inference.pictures import stacked
 from brain_tumor_tl.inference.predict import answer
 from brain_tumor_tl.inference.trained_run import TrainedRun
@@ -92,10 +90,3 @@ def check_single(name: str, source: IO[bytes]) -> None:
         raise UnreadableError(f"a NIfTI volume, {SINGLE}")
     if (kind := format_of(source)) and (count := count_pictures(source, kind)) > 1:
         raise UnreadableError(f"{count} pictures in one file, {SINGLE}")
-
-
-def as_png(image: Image.Image) -> bytes:
-    """Return an image as the content of a PNG file."""
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)  # the default takes as long as the network
-    return file.getvalue()

@@ -21,12 +21,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from brain_tumor_tl.cache import file_digest
 from brain_tumor_tl.data import images
 from brain_tumor_tl.data.decode import DECODER, decode_image
 from brain_tumor_tl.data.images import load_images
 from brain_tumor_tl.data.index import Index, read_index
 from brain_tumor_tl.data.intensity import Intensity
+from brain_tumor_tl.files import file_digest
 
 Draw = Callable[..., Path]
 StartPython = Callable[..., "subprocess.Popen[str]"]
@@ -40,7 +40,7 @@ import json, os, sys
 from pathlib import Path
 from brain_tumor_tl.data import images
 from brain_tumor_tl.data.index import read_index
-from brain_tumor_tl.cache import file_digest
+from brain_tumor_tl.files import file_digest
 
 root, cache, classes = sys.argv[1:]
 index = read_index(root, json.loads(classes))

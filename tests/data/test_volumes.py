@@ -76,7 +76,7 @@ def test_decode_image__without_the_extra(
 
 
 def test_decoder_of__versions_of_the_readers_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volumes, "version", lambda package: f"{package} 1")
+    monkeypatch.setattr(volumes, "installed_version", lambda package: f"{package} 1")
 
     assert decoder_of(["a/b.png", "a/c.JPG"], own_window=True) == DECODER
     assert "nibabel 1" in decoder_of(["a/b.nii.gz#3"], own_window=True)

@@ -196,5 +196,7 @@ def test_evaluate__runs_of_other_classes(finished_runs: dict[str, Path], tmp_pat
     runs = [open_as_trained(finished_runs["frozen"]) for _ in range(2)]
     runs[1].classes = ("a", "b")
 
-    with pytest.raises(ValueError, match=r"Expected runs of the same classes, got no_tumor, .* and a, b in"):
+    with pytest.raises(
+        ValueError, match=r"Expected runs for the same classes in the same order: .*no_tumor, .*, .* for a, b\."
+    ):
         evaluate(runs, Source(), tmp_path / "cache")

@@ -18,9 +18,9 @@ from typing import IO
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brain_tumor_tl.cache import create_once, file_digest
+from brain_tumor_tl.cache import create_once
 from brain_tumor_tl.data.layout import is_clutter, printable
-from brain_tumor_tl.files import read_csv
+from brain_tumor_tl.files import file_digest, read_csv
 
 TIMEOUT_S = 30.0  # without a byte from the server
 MAX_BYTES = 2 * 1024**3  # of the archive, and of all that it holds; the data set has 0.1 GiB
