@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,8 @@ def test_parse__runs_keys_and_flags(tmp_path: Path) -> None:
     assert (found.keep_copies, found.unchecked, found.name, found.device) == (True, False, "x (1)", "auto")
 
 
+Refused = Callable[..., tuple[int, str]]
+
 REFUSED = {
     "no run": ([], 2, "expected the folder of a finished run"),
     "no device": (["RUN", "--device", "mps"], 1, "Expected a device mps, PyTorch sees none"),
@@ -85,18 +88,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("line", "status", "expected"), REFUSED.values(), ids=REFUSED)
-def test_main__refuses_in_one_message(
-    line: list[str], status: int, expected: str, run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    try:
-        ended = main([str(run) if word == "RUN" else word for word in line])
-    except SystemExit as end:
-        ended = int(str(end.code))
+def test_main__refuses_in_one_message(line: list[str], status: int, expected: str, run: Path, refused: Refused) -> None:
+    ended, err = refused(main, [str(run) if word == "RUN" else word for word in line])
 
     assert ended == status
-    err = capsys.readouterr().err
     assert expected in err
-    assert "Traceback" not in err
 
 
 def test_main__run_without_results(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
