@@ -12,12 +12,12 @@ import torch
 import brain_tumor_tl
 from brain_tumor_tl.inference.ensemble import Ensemble
 from brain_tumor_tl.inference.trained_run import TrainedRun
-from tests.inference.test_trained_run import edited_copy, tested_images
+from tests.inference.test_trained_run import edited_copy, images_of_test
 
 
 def test_load__several_runs_predict_the_mean(finished_runs: Mapping[str, Path]) -> None:
     folders = list(finished_runs.values())
-    paths, _ = tested_images(folders[0])
+    paths, _ = images_of_test(folders[0])
 
     ensemble = brain_tumor_tl.load(*folders)
 
@@ -34,7 +34,7 @@ def test_load__runs_of_other_sizes_decode_for_themselves(finished_runs: Mapping[
     checkpoint["hyper_parameters"]["preprocessing"]["image_size"] = 48
     torch.save(checkpoint, path)
     folders = [finished_runs["finetune"], folder]
-    paths, _ = tested_images(folders[0])
+    paths, _ = images_of_test(folders[0])
 
     each = [TrainedRun(folder).predict(paths[:2]) for folder in folders]
 

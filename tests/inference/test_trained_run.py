@@ -22,7 +22,7 @@ METHODS = ("frozen", "finetune")
 Edit = Callable[[dict[str, Any]], object]
 
 
-def tested_images(folder: Path) -> tuple[list[Path], np.ndarray[Any, Any]]:
+def images_of_test(folder: Path) -> tuple[list[Path], np.ndarray[Any, Any]]:
     """Return the run's test images and their probabilities in predictions.csv."""
     root = Path(read_json(folder / "results.json")["config"]["data"]["root"])
     rows = read_csv(folder / "predictions.csv")
@@ -42,7 +42,7 @@ def edited_copy(folder: Path, to: Path, edit: Edit) -> Path:
 @pytest.mark.parametrize("method", METHODS)
 def test_predict__the_runs_own_predictions_calibrated(finished_runs: Mapping[str, Path], method: str) -> None:
     folder = finished_runs[method]
-    paths, written = tested_images(folder)
+    paths, written = images_of_test(folder)
 
     run = brain_tumor_tl.load(folder)
     plain = brain_tumor_tl.load(folder)
@@ -58,7 +58,7 @@ def test_predict__the_runs_own_predictions_calibrated(finished_runs: Mapping[str
 
 def test_predict__takes_what_pictures_come_in(finished_runs: Mapping[str, Path]) -> None:
     run = TrainedRun(finished_runs["finetune"])
-    (path, other, *_), _ = tested_images(run.folder)
+    (path, other, *_), _ = images_of_test(run.folder)
     with Image.open(path) as image:
         array = np.array(image.convert("L"))
         kinds: list[Any] = [str(path), path, image.copy(), array, torch.tensor(array), torch.tensor(array)[None]]
@@ -74,7 +74,7 @@ def test_predict__takes_what_pictures_come_in(finished_runs: Mapping[str, Path])
 
 def test_features__are_the_backbones(finished_runs: Mapping[str, Path]) -> None:
     run = TrainedRun(finished_runs["frozen"])
-    paths, _ = tested_images(run.folder)
+    paths, _ = images_of_test(run.folder)
 
     features = run.features(paths[:3])
 
@@ -85,7 +85,7 @@ def test_features__are_the_backbones(finished_runs: Mapping[str, Path]) -> None:
 
 def test_predict__says_which_image_cannot_be_used(finished_runs: Mapping[str, Path], tmp_path: Path) -> None:
     run = TrainedRun(finished_runs["frozen"])
-    (path, *_), _ = tested_images(run.folder)
+    (path, *_), _ = images_of_test(run.folder)
     (tmp_path / "bad.png").write_bytes(b"no image")
 
     with pytest.raises(ValueError, match=r"Image 1 \(.*bad\.png\) can't be used: not an image"):
@@ -124,7 +124,7 @@ def test_trained_run__of_the_first_version(finished_runs: Mapping[str, Path], tm
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["hyper_parameters"]["preprocessing"]
     torch.save(checkpoint, path)
-    paths, _ = tested_images(folder)
+    paths, _ = images_of_test(folder)
 
     old, new = TrainedRun(folder), TrainedRun(finished_runs["frozen"])
 
@@ -168,7 +168,7 @@ def test_precision_of__a_run_that_says_nothing() -> None:
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_compute_fast__as_compute(finished_runs: Mapping[str, Path], precision: str) -> None:
     run = TrainedRun(finished_runs["frozen"], precision=precision)
-    paths, _ = tested_images(run.folder)
+    paths, _ = images_of_test(run.folder)
     pixels = torch.from_numpy(np.stack([run.decode(path) for path in paths[:4]]))
     features, logits = run.compute(pixels)
 
