@@ -48,7 +48,8 @@ def save_evaluation(
         probabilities: Of each image, `(N, K)`.
         seen: Rows of seen.csv; the file is left out if another data set wasn't compared with the run's.
     """
-    from brain_tumor_tl.reporting.plots import confusion_figure, png, reliability_figure  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.plots import confusion_figure, png  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.plots_curves import reliability_figure
 
     place.mkdir(parents=True, exist_ok=True)
     (place / RESULTS).unlink(missing_ok=True)

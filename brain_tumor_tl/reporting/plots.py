@@ -14,9 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from brain_tumor_tl.evaluation.calibration import calibration_error
-from brain_tumor_tl.evaluation.intervals import wilson_interval
 from brain_tumor_tl.files import write_bytes
+from brain_tumor_tl.reporting.plots_curves import reliability_figure
 
 FEW, ROOM = 7, 46  # classes, and characters in a row, up to which a confusion matrix has whole names and shares
 LONGEST = 18  # characters of a name in a larger confusion matrix
@@ -132,47 +131,6 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], monitored: str, title: str)
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
-
-
-def reliability_figure(
-    rows: Sequence[Mapping[str, Any]], calibrated: Sequence[Mapping[str, Any]] | None, title: str
-) -> Figure:
-    """Plot accuracy over confidence for each bin, with its 95 % interval, above the number of images in each bin.
-
-    After DeGroot, Fienberg 1983 (Statistician 32:12). Points below the diagonal are overconfident.
-
-    Args:
-        rows: One for each bin, from `calibration.reliability_rows`.
-        calibrated: The same after temperature scaling, None without a validation split.
-        title: Title of the figure.
-    """
-    figure = Figure(figsize=(5.6, 6.8), dpi=100, layout="constrained")
-    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=1, label="confidence = accuracy")
-    for color, name, bins in (("tab:blue", "as trained", rows), ("tab:orange", "temperature scaled", calibrated)):
-        if bins is not None:
-            plot_reliability(axes, bins, color, name)
-        if bins:
-            edges = [bins[0]["low"], *(row["high"] for row in bins)]
-            counts.stairs([row["images"] for row in bins], edges, color=color)
-    figure.suptitle(title, fontsize=11)
-    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    counts.set(xlabel="confidence: probability of the predicted class", ylabel="images")
-    figure.legend(loc="outside lower center", frameon=False)  # any corner inside may have points
-    for each in (axes, counts):
-        each.grid(alpha=0.3)
-    return figure
-
-
-def plot_reliability(axes: Axes, rows: Sequence[Mapping[str, Any]], color: str, name: str) -> None:
-    """Plot a point with its interval for each bin with images; the legend has the expected calibration error."""
-    filled = [row for row in rows if row["images"]]
-    confidence, accuracy = ([row[key] for row in filled] for key in ("confidence", "accuracy"))
-    ends = [wilson_interval(row["right"], row["images"]) or (0.0, 1.0) for row in filled]
-    lengths = np.abs(np.reshape(ends, (-1, 2)).T - accuracy)
-    error = calibration_error(rows)
-    label = name if error is None else f"{name}, calibration error {error:.3f}"
-    axes.errorbar(confidence, accuracy, lengths, fmt="o-", color=color, ms=4, capsize=2, linewidth=1, label=label)
 
 
 def save_run_figures(

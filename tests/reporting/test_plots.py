@@ -13,21 +13,17 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
-from brain_tumor_tl.evaluation.intervals import wilson_interval
 from brain_tumor_tl.files import read_json
 from brain_tumor_tl.reporting.plots import (
     confusion_figure,
     curves_figure,
     pixels,
     png,
-    reliability_figure,
     save_run_figures,
 )
 
@@ -174,52 +170,7 @@ def test_curves_figure__one_epoch_is_a_mark() -> None:
     assert [line.get_marker() for line in many.lines] == ["None", "None"]
 
 
-BINS: list[dict[str, Any]] = [
-    {"low": 0.0, "high": 0.5, "images": 4, "right": 3, "confidence": 0.25, "accuracy": 0.75},
-    {"low": 0.5, "high": 0.75, "images": 0, "right": 0, "confidence": None, "accuracy": None},
-    {"low": 0.75, "high": 1.0, "images": 4, "right": 4, "confidence": 1.0, "accuracy": 1.0},
-]  # fmt: skip
-
-
-def names(figure: Figure) -> list[str]:
-    """Return what the figure's own legend says."""
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def test_reliability_figure__points_with_their_intervals() -> None:
-    figure = reliability_figure(BINS, None, "a run")
-    axes, counts = figure.axes
-    (container,) = axes.containers
-
-    assert figure.get_suptitle() == "a run"
-    assert names(figure) == ["confidence = accuracy", "as trained, calibration error 0.250"]
-    assert isinstance(container, ErrorbarContainer)
-    points, _, (bars,) = container.lines
-    assert points is not None
-    assert np.asarray(points.get_xydata()).tolist() == [[0.25, 0.75], [1.0, 1.0]]
-    ends = [[float(y) for _, y in segment] for segment in np.asarray(bars.get_segments())]
-    assert ends == [pytest.approx(wilson_interval(3, 4)), pytest.approx(wilson_interval(4, 4))]
-    (stairs,) = counts.patches
-    assert isinstance(stairs, StepPatch)
-    assert [list(values) for values in stairs.get_data()[:2]] == [[4, 0, 4], [0, 0.5, 0.75, 1]]
-
-
-def test_reliability_figure__beside_what_the_temperature_made_of_it() -> None:
-    figure = reliability_figure(BINS, BINS[1:], "a run")
-
-    assert [len(axes.containers) for axes in figure.axes] == [2, 0]
-    assert names(figure)[2] == "temperature scaled, calibration error 0.000"
-
-
-def test_reliability_figure__diverged_run() -> None:
-    figure = reliability_figure([], None, "a run")
-
-    assert names(figure) == ["confidence = accuracy", "as trained"]
-    assert pixels(figure).shape == (680, 560, 3)
-
-
 FIGURES = {
-    "reliability": (lambda: reliability_figure(BINS, BINS, "a"), (680, 560, 3)),
     "confusion": (lambda: confusion_figure(COUNTS, CLASSES, "a"), (560, 640, 3)),
     "curves": (lambda: curves_figure(ROWS, "test", "a"), (400, 960, 3)),
 }
