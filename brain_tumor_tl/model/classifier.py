@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.lightning_internals import count_steps
-from brain_tumor_tl.model.metrics import Outputs, build_metrics, gather_outputs, scalars
+from brain_tumor_tl.model.metrics import Outputs, StageResults
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.steps import Blocks, Stepper
 from brain_tumor_tl.model.weights import require_backbone
@@ -104,11 +104,8 @@ class TumorClassifier(L.LightningModule):
         weight = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", weight)
-        self._metrics = [build_metrics(len(classes))]  # in a list, so that Lightning leaves them on the processor
-        self.confusion: dict[str, list[list[int]]] = {}
-        self._seen: dict[str, list[Outputs]] = {}
-        self._outputs: dict[str, Outputs] = {}
-        self._summaries: dict[str, dict[str, float]] = {}
+        self._results = StageResults(classes)
+        self.confusion = self._results.confusion  # by stage
         self.blocks, self.automatic_optimization = blocks, blocks is None
         self._stepper: Stepper | None = None
         self._evaluated = -1  # the newest epoch that evaluated the monitored split
@@ -239,9 +236,7 @@ class TumorClassifier(L.LightningModule):
 
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
-        if stage not in self._outputs:
-            self._outputs[stage] = gather_outputs(self._seen[stage])
-        return self._outputs[stage]
+        return self._results.outputs(stage)
 
     def summarize(self, stage: str) -> dict[str, float]:
         """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix.
@@ -249,25 +244,13 @@ class TumorClassifier(L.LightningModule):
         The loss of the training split is what training minimises. Of the others it is the log loss, without class
         weights and label smoothing, so that runs that differ in these can be compared.
         """
-        if stage not in self._summaries:
-            logits, labels, _ = self.outputs(stage)
-            loss = float((self.loss if stage == "train" else F.cross_entropy)(logits, labels))
-            (metrics,) = self._metrics
-            metrics.reset()
-            metrics.update(logits.cpu(), labels.cpu())
-            computed = metrics.compute()  # calling `metrics` would compute the batch's own values too
-            self.confusion[stage] = computed["confusion_matrix"].tolist()
-            self._summaries[stage] = {"loss": loss, **scalars(computed, self.classes)}
-        return self._summaries[stage]
+        return self._results.summarize(stage, self.loss if stage == "train" else F.cross_entropy)
 
     def _step(self, stage: str, batch: Batch, batch_idx: int) -> Tensor:
-        if batch_idx == 0:  # of a new epoch
-            for known in (self._seen, self._outputs, self._summaries):
-                known.pop(stage, None)
         inputs, labels, positions = batch
         stepper = self._stepper if stage == "train" else None
         logits = self(inputs) if stepper is None else stepper.learn(inputs, labels)
-        self._seen.setdefault(stage, []).append((logits.detach(), labels, positions))
+        self._results.add(stage, batch_idx == 0, (logits.detach(), labels, positions))
         return self.loss(logits, labels)
 
     def _after_step(self) -> None:

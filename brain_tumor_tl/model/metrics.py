@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,50 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+class StageResults:
+    """Logits, labels and positions of each stage's newest epoch, and the metrics that follow from them.
+
+    Args:
+        classes: Name of each class.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes, self._metrics = classes, build_metrics(len(classes))
+        self.confusion: dict[str, list[list[int]]] = {}
+        self._seen: dict[str, list[Outputs]] = {}
+        self._outputs: dict[str, Outputs] = {}
+        self._summaries: dict[str, dict[str, float]] = {}
+
+    def add(self, stage: str, first: bool, outputs: Outputs) -> None:
+        """Keep the outputs of a batch; the first one of an epoch replaces those of the epoch before."""
+        if first:
+            for known in (self._seen, self._outputs, self._summaries):
+                known.pop(stage, None)
+        self._seen.setdefault(stage, []).append(outputs)
+
+    def outputs(self, stage: str) -> Outputs:
+        """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
+        if stage not in self._outputs:
+            self._outputs[stage] = gather_outputs(self._seen[stage])
+        return self._outputs[stage]
+
+    def summarize(self, stage: str, loss: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+        """Return loss and metrics of the stage's epoch as fractions by name; `confusion` then has its matrix.
+
+        Args:
+            stage: Such as "train".
+            loss: Takes all logits and labels to the stage's loss.
+        """
+        if stage not in self._summaries:
+            logits, labels, _ = self.outputs(stage)
+            self._metrics.reset()
+            self._metrics.update(logits.cpu(), labels.cpu())
+            computed = self._metrics.compute()  # calling `_metrics` would compute the batch's own values too
+            self.confusion[stage] = computed["confusion_matrix"].tolist()
+            self._summaries[stage] = {"loss": float(loss(logits, labels)), **scalars(computed, self.classes)}
+        return self._summaries[stage]
 
 
 def build_metrics(classes: int) -> MetricCollection:
