@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from brain_tumor_tl.files import write_bytes
+from brain_tumor_tl.reporting.palette import COLOURS
 from brain_tumor_tl.reporting.plots_curves import reliability_figure
 
 FEW, ROOM = 7, 46  # classes, and characters in a row, up to which a confusion matrix has whole names and shares
@@ -122,14 +124,15 @@ def curves_figure(rows: Sequence[Mapping[str, Any]], monitored: str, title: str)
     figure = Figure(figsize=(9.6, 4.0), dpi=100, layout="constrained")
     figure.suptitle(title, fontsize=11)
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split_name, style in (("train", "--"), (monitored, "-")):
+        for split_name, dashes, color in (("train", "--", COLOURS[1]), (monitored, "-", COLOURS[0])):
             key = f"{split_name}/{metric}"
             known = [row for row in rows if key in row]
             epochs, values = ([row[column] for row in known] for column in ("epoch", key))
-            axes.plot(epochs, values, style, marker="o" if len(known) < 3 else None, label=split_name)
+            axes.plot(epochs, values, dashes, color=color, marker="o" if len(known) < 3 else None, label=split_name)
         axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 2.5
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(frameon=False)
     return figure
 
 

@@ -14,11 +14,8 @@ from brain_tumor_tl.evaluation.calibration import calibration_error
 from brain_tumor_tl.evaluation.curves import precision_recall_points, roc_points
 from brain_tumor_tl.evaluation.intervals import wilson_interval
 from brain_tumor_tl.evaluation.ranking import Labels, Values, auroc, average_precision
+from brain_tumor_tl.reporting.palette import COLOURS, DASHES
 
-# Okabe, Ito 2008 (jfly.uni-koeln.de/color), which the colour-blind can tell apart, without the yellow, which is hard to
-# see on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")
 Curve = tuple[Values, Values, float, str]  # x, y, the area under it and the class
 
 

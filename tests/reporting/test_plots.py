@@ -155,6 +155,16 @@ def test_curves_figure__epochs_that_did_not_look() -> None:
     assert lines(loss)["test"][0] == [2, 4]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 100, 2000])
+def test_curves_figure__ticks_are_whole_epochs(count: int) -> None:
+    figure = curves_figure([{"epoch": epoch, "train/loss": 1.0} for epoch in range(1, count + 1)], "val", "")
+    pixels(figure)
+
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) >= 1
+    assert np.array_equal(ticks, np.round(ticks))
+
+
 @pytest.mark.parametrize("rows", [ROWS, []], ids=["never-monitored", "no-epoch"])
 def test_curves_figure__nothing_to_draw(rows: list[dict[str, Any]]) -> None:
     loss = curves_figure(rows, "val", "").axes[0]

@@ -13,8 +13,9 @@ from matplotlib.patches import StepPatch
 from brain_tumor_tl.evaluation.curves import precision_recall_points, roc_points
 from brain_tumor_tl.evaluation.intervals import wilson_interval
 from brain_tumor_tl.evaluation.ranking import softmax
+from brain_tumor_tl.reporting.palette import COLOURS
 from brain_tumor_tl.reporting.plots import pixels
-from brain_tumor_tl.reporting.plots_curves import COLOURS, precision_recall_figure, reliability_figure, roc_figure
+from brain_tumor_tl.reporting.plots_curves import precision_recall_figure, reliability_figure, roc_figure
 
 BINS: list[dict[str, Any]] = [
     {"low": 0.0, "high": 0.5, "images": 4, "right": 3, "confidence": 0.25, "accuracy": 0.75},
@@ -113,7 +114,7 @@ def test_figures__of_many_classes_the_worst_are_in_colour(draw: Any) -> None:
     assert len(coloured) == len(COLOURS)
     assert {"class_0", "class_1"} <= coloured
     assert "class_11" not in coloured
-    assert names(figure)[1 if draw is roc_figure else 0].startswith("5 classes with a larger")
+    assert names(figure)[1 if draw is roc_figure else 0].startswith(f"{12 - len(COLOURS)} classes with a larger")
 
 
 @pytest.mark.parametrize("draw", [roc_figure, precision_recall_figure])
