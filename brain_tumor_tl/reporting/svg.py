@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 HEAD = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>\s*", re.DOTALL)
-GROUP_ID = re.compile(r'<g id="[^"]*">')  # names that nothing refers to, the same in every figure
+ARTIST_ID = re.compile(r' id="[\w.]+_\d+"')  # such as line2d_1: nothing refers to them, and every figure has the same
 CLIP_ID = re.compile(r'<clipPath id="(\w+)"')
 SIZE = re.compile(r'(<svg [^>]*?)width="[\d.]+pt" height="[\d.]+pt"')
 INK = "#000000"  # of axes and text
@@ -34,5 +34,5 @@ def svg_text(figure: Figure, name: str) -> str:
 
 def inline(text: str) -> str:
     """Return the content of an SVG file as an element of a page: as wide as its place, in the colour of its text."""
-    text = GROUP_ID.sub("<g>", HEAD.sub("", text)).replace(EVERYTHING, "figure *{stroke-linejoin")
+    text = ARTIST_ID.sub("", HEAD.sub("", text)).replace(EVERYTHING, "figure *{stroke-linejoin")
     return SIZE.sub(r'\1fill="currentColor" aria-hidden="true"', text).replace(INK, "currentColor").strip()
