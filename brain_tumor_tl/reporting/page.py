@@ -7,21 +7,25 @@ import re
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from brain_tumor_tl.reporting.table import markdown_text
+
+JPEG = b"\xff\xd8"  # how such a file begins
+WIDE = 600  # CSS pixels, from which a drawing is not squeezed into a narrow window
 
 
 class Picture(NamedTuple):
     """A picture that is embedded in a page.
 
     Attributes:
-        png: Content of a PNG file.
+        content: Content of a PNG or a JPEG file.
         alt: Text for readers who can't see it.
         caption: Text below it.
         width: Maximum width in CSS pixels; None for the full width.
     """
 
-    png: bytes
+    content: bytes
     alt: str
     caption: str = ""
     width: int | None = None
@@ -29,7 +33,36 @@ class Picture(NamedTuple):
     @property
     def source(self) -> str:
         """The picture as a data URI."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+        kind = "jpeg" if self.content.startswith(JPEG) else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
+
+    @property
+    def markup(self) -> Markup:
+        """The picture as an element of a page."""
+        return Markup('<img src="{}" alt="{}">').format(self.source, self.alt)
+
+
+class Drawing(NamedTuple):
+    """A figure that is an element of a page, in its light or dark colours.
+
+    Attributes:
+        svg: From `svg.inline`, whose text is escaped.
+        alt: Text for readers who can't see it.
+        caption: Text below it.
+        width: Maximum width in CSS pixels; None for the full width.
+    """
+
+    svg: str
+    alt: str
+    caption: str = ""
+    width: int | None = None
+
+    @property
+    def markup(self) -> Markup:
+        """The figure as an element of a page; a wide one scrolls in a narrow window, where its text would be tiny."""
+        box = Markup('<div class="drawing" role="img" aria-label="{}">{}</div>').format(self.alt, Markup(self.svg))
+        wide = Markup('<div class="scroll wide" tabindex="0" role="region" aria-label="{}">{}</div>')
+        return wide.format(f"figure: {self.alt}", box) if (self.width or 0) > WIDE else box
 
 
 class Sections(dict[str, str]):

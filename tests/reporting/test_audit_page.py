@@ -30,7 +30,9 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
 
 
 def test_pair_strip__first_beside_second() -> None:
-    found = pixels(pair_strip(THUMBNAILS, THUMBNAILS + 100, [{"first": 3, "second": 4}, {"first": 1, "second": 0}]).png)
+    found = pixels(
+        pair_strip(THUMBNAILS, THUMBNAILS + 100, [{"first": 3, "second": 4}, {"first": 1, "second": 0}]).content
+    )
 
     assert found[0, :: SIZE + GAP].tolist() == [3, 104, 1, 100]
 
@@ -48,7 +50,7 @@ def test_pictures__those_of_the_findings() -> None:
         "conflicts": 1, "series": 1, "overlap": 1, "least": 1, "not_quite": 0,
     }  # fmt: skip
     assert found["series"][0].caption == "3 images, 0.png to 7.png"
-    assert pixels(found["overlap"][0].png)[0, :: SIZE + GAP].tolist() == [2, 103]
+    assert pixels(found["overlap"][0].content)[0, :: SIZE + GAP].tolist() == [2, 103]
     assert pictures(findings | {"overlap": None}, THUMBNAILS, None)["overlap"] == []
 
 

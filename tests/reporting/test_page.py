@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from brain_tumor_tl.reporting.page import TEMPLATES, Picture, Sections, render
+from brain_tumor_tl.reporting.page import TEMPLATES, Drawing, Picture, Sections, render
 from brain_tumor_tl.reporting.table import Table
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
@@ -208,3 +208,26 @@ def test_matrix__counts_shares_and_shade() -> None:
 def test_matrix__row_without_a_name() -> None:
     with pytest.raises(UndefinedError):
         part("matrix([[1], [2]], ['a'], '')")
+
+
+def test_figure__a_drawing_is_part_of_the_page_with_a_text_for_those_who_cannot_see_it() -> None:
+    found = part("figure(picture)", picture=Drawing("<svg><text>a &lt; b</text></svg>", EVIL, EVIL, width=300))
+
+    assert found.all("script") == []
+    (box,) = found.all("div")
+    assert (box["role"], box["aria-label"]) == ("img", EVIL)
+    assert found.text_of("text") == ["a < b"]
+    assert found.text_of("figcaption") == [EVIL]
+
+
+def test_figure__a_wide_drawing_scrolls_by_keyboard_too() -> None:
+    drawing = Drawing("<svg></svg>", "curves", width=800)
+
+    assert [box.get("tabindex") for box in part("figure(picture)", picture=drawing).all("div")] == ["0", None]
+
+
+@pytest.mark.parametrize(("start", "kind"), [(b"\x89PNG", "png"), (b"\xff\xd8\xff\xe0", "jpeg")])
+def test_figure__a_picture_says_what_it_is(start: bytes, kind: str) -> None:
+    (image,) = part("figure(picture)", picture=Picture(start, "alt")).all("img")
+
+    assert str(image["src"]).startswith(f"data:image/{kind};base64,")

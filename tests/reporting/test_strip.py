@@ -24,7 +24,7 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (8, 1, 8), (9, 2, 8), (12, 2, 8)])
 def test_strip__eight_in_a_row(count: int, rows: int, columns: int) -> None:
     picture = strip(THUMBNAILS[:count], "alt", "caption")
-    found = pixels(picture.png)
+    found = pixels(picture.content)
 
     step = SIZE + GAP
     assert found.shape == (rows * step - GAP, columns * step - GAP)
@@ -36,7 +36,7 @@ def test_strip__eight_in_a_row(count: int, rows: int, columns: int) -> None:
 
 
 def test_strip__a_name_below_each() -> None:
-    plain, named = (pixels(strip(THUMBNAILS[:9] * 0, "alt", names=names).png) for names in ((), ["a"] * 8 + ["b"]))
+    plain, named = (pixels(strip(THUMBNAILS[:9] * 0, "alt", names=names).content) for names in ((), ["a"] * 8 + ["b"]))
 
     assert named.shape[0] == plain.shape[0] + 2 * NAME
     below = named[SIZE : SIZE + NAME]
