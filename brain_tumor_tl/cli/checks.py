@@ -91,6 +91,7 @@ def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> I
     yield from data_problems(config.data)
     yield from split_problems(config.data)
     yield from weight_problems(config.loss.class_weights, len(classes))
+    yield from factor_problems(config.optimizer.backbone_lr_factor)
     yield from trainer_problems(config.trainer)
     if "/" in config.name or config.name in ("", ".", ".."):
         yield f"Expected `name` to be the name of a folder, got {config.name!r}."
@@ -205,6 +206,16 @@ def trainer_problems(trainer: DictConfig) -> Iterator[str]:
         )
     if trainer.max_time is not None and not re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", trainer.max_time):
         yield f"Expected `trainer.max_time` as DD:HH:MM:SS, such as 00:12:00:00, got {trainer.max_time!r}."
+
+
+def factor_problems(factors: Any) -> Iterator[str]:
+    """Yield what is wrong with `optimizer.backbone_lr_factor`."""
+    values = list(factors.values()) if isinstance(factors, DictConfig) else [factors]
+    if not values or not all(type(value) in (int, float) and 0 < value < math.inf for value in values):
+        yield (
+            "Expected `optimizer.backbone_lr_factor` to be a positive number, or numbers by modules of the backbone "
+            f"such as {{layer1: 0.1, layer4: 0.3}}, got {factors}. To train the head alone give method=frozen."
+        )
 
 
 def weight_problems(weights: Any, classes: int) -> Iterator[str]:

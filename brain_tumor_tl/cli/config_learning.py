@@ -32,6 +32,10 @@ class OptimizerConfig:
 
     name: str = option("any class of torch.optim")
     lr: float = option("learning rate", above=0)
+    backbone_lr_factor: Any = option(
+        "the backbone's learning rate as a fraction of lr, or fractions by its modules, {layer1: 0.1, layer4: 0.3}, "
+        "each from that module on"
+    )
     options: dict[str, Any] = option("further arguments of the optimizer (optimizer.options.weight_decay=0.01)")
 
 

@@ -111,7 +111,7 @@ def changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
     settings = flat({key: value for key, value in raw_settings(config).items() if key != "hydra"})
     differing = [key for key, value in settings.items() if has_effect(key) and given.get(key, ...) != value]
     new = {group: choice for group, choice in choices.items() if choice != usual_choices().get(group)}
-    return new, {key: shown_value(key, OmegaConf.select(config, key)) for key in differing}
+    return new, {key: shown_value(key, OmegaConf.select(config, key, default=settings[key])) for key in differing}
 
 
 def named_changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:

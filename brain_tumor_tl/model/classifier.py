@@ -19,6 +19,7 @@ from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.lightning_internals import count_steps
 from brain_tumor_tl.model.metrics import Outputs, StageResults
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
+from brain_tumor_tl.model.parameter_groups import Factors, factors_in_use, parameter_groups
 from brain_tumor_tl.model.steps import Blocks, Stepper
 from brain_tumor_tl.model.weights import require_backbone
 from brain_tumor_tl.names import nearest
@@ -43,6 +44,7 @@ class TumorClassifier(L.LightningModule):
         optimizer: A class of torch.optim.
         lr: Learning rate.
         optimizer_options: Further arguments of the optimizer.
+        backbone_lr_factor: Of `lr` in the backbone, or one for each of its modules; see `parameter_groups`.
         fused: Update all parameters in one kernel if the optimizer can.
         scheduler: A class of torch.optim.lr_scheduler, or None.
         scheduler_interval: "epoch" or "step".
@@ -74,6 +76,7 @@ class TumorClassifier(L.LightningModule):
         optimizer: str = "Adam",
         lr: float = 0.001,
         optimizer_options: Mapping[str, Any] | None = None,
+        backbone_lr_factor: Factors = 1.0,
         fused: bool = True,
         scheduler: str | None = None,
         scheduler_interval: str = "epoch",
@@ -95,11 +98,13 @@ class TumorClassifier(L.LightningModule):
         self.classes, self.freeze_backbone, self.seed, self.to_loggers = classes, freeze, seed, to_loggers
         self.monitored = monitored
         learning = (scheduler, scheduler_options, scheduler_interval, scheduler_monitor)
-        check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored)
+        factors = (1.0,) if freeze else factors_in_use(backbone_lr_factor)
+        check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored, factors=factors)
         network = network or build_network(name, classes, weights, options, load_weights)
         self.backbone, self.head = network.backbone, network.head
         if freeze:
             self.backbone.requires_grad_(False).eval()
+        parameter_groups(self.backbone, self.head, lr, backbone_lr_factor)  # fails early if these don't fit
         self.label_smoothing = label_smoothing
         weight = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.class_weights: Tensor | None
@@ -164,7 +169,8 @@ class TumorClassifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer of the trainable parameters, and the scheduler if there is one."""
         p = self.hparams
-        optimizer = build_optimizer(p["optimizer"], self.parameters(), p["lr"], p["optimizer_options"], p["fused"])
+        groups = parameter_groups(self.backbone, self.head, p["lr"], p["backbone_lr_factor"])
+        optimizer = build_optimizer(p["optimizer"], groups, p["lr"], p["optimizer_options"], p["fused"])
         if p["scheduler"] is None:
             return optimizer
         steps = self.trainer.max_epochs or 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
+from brain_tumor_tl.model.parameter_groups import for_each_group
 from brain_tumor_tl.names import nearest
 
 Options = Mapping[str, Any] | None
@@ -71,6 +72,7 @@ def check_learning(
     interval: str = "epoch",
     monitor: str | None = None,
     monitored: str = "val",
+    factors: Sequence[float] = (1.0,),
 ) -> None:
     """Take steps of optimizer and scheduler on dummy parameters, so that what fails is known before any work.
 
@@ -83,14 +85,13 @@ def check_learning(
         interval: "epoch" or "step".
         monitor: What ReduceLROnPlateau goes by; None for the loss of the monitored split.
         monitored: The split evaluated after epochs: "val" or "test".
+        factors: Of the learning rate, for each parameter group.
 
     Raises:
         ValueError: With what is wrong and the way out.
     """
-    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,))]  # a layer's weight and bias
-    dummy = build_optimizer(optimizer, parameters, lr, optimizer_options)
-    for parameter in parameters:
-        parameter.grad = torch.ones_like(parameter)
+    groups = [{"params": dummy_layer(), "lr": lr * factor} for factor in factors]
+    dummy = build_optimizer(optimizer, groups, lr, optimizer_options)
     if scheduler is None and monitor is not None:
         raise ValueError(f"`scheduler.monitor={monitor}` {ONLY_PLATEAU}, got none.")
     if scheduler == PLATEAU and interval != "epoch":
@@ -101,6 +102,14 @@ def check_learning(
         value = (1.0,) if scheduler == PLATEAU else ()
         count = min(MANY, getattr(built, "total_steps", MANY))  # some arguments are first used after some steps
         try_steps("scheduler", scheduler, scheduler_options, lambda: built.step(*value), count)
+
+
+def dummy_layer() -> list[nn.Parameter]:
+    """Return a layer's weight and bias, with gradients."""
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,))]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    return parameters
 
 
 def try_steps(kind: str, name: str, options: Options, step: Callable[[], Any], count: int) -> None:
@@ -151,14 +160,18 @@ def with_mode(options: Mapping[str, Any], monitor: str | None) -> dict[str, Any]
 
 
 def build_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, options: Options, fused: bool = True
+    name: str,
+    parameters: Iterable[nn.Parameter | dict[str, Any]],
+    lr: float,
+    options: Options,
+    fused: bool = True,
 ) -> Optimizer:
     """Build an optimizer of torch.optim for the trainable parameters.
 
     Args:
         name: Its class.
-        parameters: The network's; frozen ones are left out.
-        lr: Learning rate.
+        parameters: The network's, of which frozen ones are left out, or groups of `parameter_groups`.
+        lr: Learning rate of those without one of their own.
         options: Its other arguments.
         fused: Update all parameters in one kernel if the class can and `options` don't say otherwise.
 
@@ -170,7 +183,8 @@ def build_optimizer(
     chosen = {"fused", "foreach", "differentiable"}.intersection(options)
     if fused and not chosen and "fused" in inspect.signature(cls).parameters:
         options["fused"] = True
-    optimizer: Optimizer = construct("optimizer", cls, [p for p in parameters if p.requires_grad], options, lr=lr)
+    chosen_ones = [p for p in parameters if isinstance(p, dict) or p.requires_grad]
+    optimizer: Optimizer = construct("optimizer", cls, chosen_ones, options, lr=lr)
     return optimizer
 
 
@@ -187,7 +201,8 @@ def build_scheduler(
     Args:
         name: Its class.
         optimizer: The optimizer whose learning rate it sets.
-        options: Its arguments; "auto" stands for `steps`.
+        options: Its arguments; "auto" stands for `steps`. A `max_lr` or `base_lr` is that of the first parameter group;
+            those of the others are in proportion to their rates.
         steps: Number of scheduler steps in the whole run; None if it is not known yet.
         monitor: What ReduceLROnPlateau goes by; None for the loss of the monitored split.
         monitored: The split evaluated after epochs: "val" or "test".
@@ -200,6 +215,7 @@ def build_scheduler(
     check_monitor(name, monitor, monitored)
     if name == PLATEAU:
         given = with_mode(given, monitor)
+    given = for_each_group(given, [float(group["lr"]) for group in optimizer.param_groups])
     scheduler: lr_scheduler.LRScheduler = construct("scheduler", cls, optimizer, given)
     if (total := getattr(scheduler, "total_steps", None)) and steps and total < steps:
         raise ValueError(f"{name} ends after {total} steps, the run takes {steps}. Give total_steps=auto.")

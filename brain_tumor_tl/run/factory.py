@@ -26,6 +26,7 @@ from brain_tumor_tl.model import backbone
 from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
 from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.model.optim import check_learning
+from brain_tumor_tl.model.parameter_groups import factors_in_use, first_parameters
 from brain_tumor_tl.model.steps import Blocks
 from brain_tumor_tl.run import hardware
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
@@ -162,9 +163,13 @@ def make_network(settings: Settings, monitored: str, channels_last: bool) -> tup
     model, optimizer = settings["model"], settings["optimizer"]
     s = settings["scheduler"]
     scheduler = s["name"], s["options"], s["interval"], s["monitor"]
-    check_learning(optimizer["name"], optimizer["lr"], optimizer["options"], *scheduler, monitored)
+    lr, factors = optimizer["lr"], optimizer["backbone_lr_factor"]
+    in_use = (1.0,) if settings["method"]["freeze"] else factors_in_use(factors)
+    check_learning(optimizer["name"], lr, optimizer["options"], *scheduler, monitored, in_use)
     classes = [names[0] for names in settings["data"]["classes"]]
     network = build_network(model["name"], classes, model["weights"], model["options"])
+    if isinstance(factors, Mapping):
+        first_parameters(network.backbone, factors)  # so that an unknown module is told before images are read
     if channels_last:
         network.backbone.to(memory_format=torch.channels_last)
         network.head.to(memory_format=torch.channels_last)
@@ -184,6 +189,7 @@ def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks
         optimizer=optimizer["name"],
         lr=optimizer["lr"],
         optimizer_options=optimizer["options"],
+        backbone_lr_factor=optimizer["backbone_lr_factor"],
         fused=settings["trainer"]["gradient_clip_val"] is None,  # Lightning clips no gradients of a fused optimizer
         scheduler=scheduler["name"],
         scheduler_interval=scheduler["interval"],

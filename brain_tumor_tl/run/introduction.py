@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brain_tumor_tl.data.batches import images_used
+from brain_tumor_tl.model.parameter_groups import factors_in_use
 from brain_tumor_tl.run import hardware
 from brain_tumor_tl.run.folder import flat
 from brain_tumor_tl.run.record import as_typed
@@ -43,7 +44,10 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
     optimizer, trainer = run.settings["optimizer"], run.settings["trainer"]
     if trainer["profiler"]:
         yield "Profile", f"where time is spent, at the end in {run.folder / 'fit-profile.txt'}"
-    yield "Training", f"{trainer['max_epochs']} epochs, batches of {size}, {optimizer['name']} at {optimizer['lr']:g}"
+    factors = () if run.settings["method"]["freeze"] else factors_in_use(optimizer["backbone_lr_factor"])[1:]
+    slower = f", in the backbone times {', '.join(f'{factor:g}' for factor in factors)}" if factors else ""
+    rate = f"{optimizer['name']} at {optimizer['lr']:g}{slower}"
+    yield "Training", f"{trainer['max_epochs']} epochs, batches of {size}, {rate}"
 
 
 def changes(run: TrainingRun) -> str:
