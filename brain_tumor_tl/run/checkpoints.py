@@ -40,45 +40,45 @@ class Checkpoints(Checkpoint):
         self.last_path, self.best_path = folder / "last.ckpt", folder / "best.ckpt"
         self.monitor, self.frozen = monitor, frozen
         self.best = -math.inf
-        self._whole = True
+        self._whole, self._stopped = True, False
         self._saved_epoch = -1
         self._cost = 0.0
         self._ended = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, and whether the last epoch is a whole one, for the checkpoint."""
-        return {"best": self.best, "whole": self._whole}
+        """Return the best value so far, whether the last epoch is a whole one, and whether the run's time is over."""
+        return {"best": self.best, "whole": self._whole, "stopped": self._stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best value of a checkpoint.
-
-        Raises:
-            ValueError: The epoch was cut short, so a resumed run would not be the same as a longer one.
-        """
-        if not state_dict.get("whole", True):
-            raise ValueError(
-                f"The run in {self.last_path.parents[1]} ended within an epoch, by trainer.max_steps or max_time, and "
-                "can't be resumed from there. Give the longer run a name of its own, name=NAME, or train anew in its "
-                "place with force=true."
-            )
+        """Take the best value of a checkpoint."""
         self.best = state_dict["best"]
 
-    def epochs_saved(self, network: Mapping[str, nn.Module], needs_best: bool) -> int:
+    def epochs_saved(self, network: Mapping[str, nn.Module], needs_best: bool, max_steps: int = -1) -> int:
         """Return after how many epochs a run resumes from its `last.ckpt`.
 
         Args:
             network: The run's backbone and head.
             needs_best: Whether the weights of the best epoch will be tested.
+            max_steps: The steps that the run is to take; -1 for no limit.
 
         Raises:
-            ValueError: A file is damaged, absent or not of this run.
+            ValueError: A file is damaged, absent or not of this run; or the run would go on within an epoch, so that
+                it would not be the same as a run that was so long from the start.
         """
         last = self._read(self.last_path, "callbacks", "loops", "optimizer_states")
+        if (state := last["callbacks"].get(self.state_key)) is None:
+            raise self._cannot_resume(self.last_path, "it is no checkpoint of a run")
+        if not state.get("whole", True) and not state.get("stopped") and not 0 < max_steps <= last["global_step"]:
+            raise ValueError(
+                f"The run in {self.last_path.parents[1]} ended within an epoch, by trainer.max_steps or max_time, and "
+                "can't be resumed from there. Give the longer run a name of its own, name=NAME, or train anew in its "
+                "place with force=true."
+            )
         expected = {f"{part}.{key}": v for part, module in network.items() for key, v in module.state_dict().items()}
         found = {key: value for key, value in last["state_dict"].items() if key != "class_weights"}
         if any(key not in expected or value.shape != expected[key].shape for key, value in found.items()):
             raise self._cannot_resume(self.last_path, "it holds another network")
-        if needs_best and last["callbacks"][self.state_key]["best"] > -math.inf:
+        if needs_best and state["best"] > -math.inf:
             if not self.best_path.is_file():
                 raise self._cannot_resume(
                     self.best_path, "it is gone, and the weights of the best epoch so far with it"
@@ -105,8 +105,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note whether this is the epoch's last batch."""
-        self._whole = batch_idx + 1 >= trainer.num_training_batches
+        """Note whether this is the epoch's last batch, and whether Lightning's timer stops the run."""
+        self._whole, self._stopped = batch_idx + 1 >= trainer.num_training_batches, trainer.should_stop
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leave out a frozen backbone during training."""

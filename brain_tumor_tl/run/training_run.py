@@ -79,7 +79,8 @@ class TrainingRun:
         self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
         self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", settings["method"]["freeze"])
         parts = {"backbone": network.backbone, "head": network.head}
-        done = self.checkpoints.epochs_saved(parts, monitored == "val") if resume else 0
+        steps = settings["trainer"]["max_steps"]
+        done = self.checkpoints.epochs_saved(parts, monitored == "val", steps) if resume else 0
         callbacks = self.recorder, self.checkpoints
         self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
