@@ -21,9 +21,11 @@ from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.run_names import choose_folder, is_default, origin_of
 from brain_tumor_tl.reporting.discover import FAILURE
+from brain_tumor_tl.reporting.results_file import read_results
 from brain_tumor_tl.run.folder import OtherRunError, inspect_folder, note_failure, remove_empty
 
 VERBOSE = ("-v", "--verbose")
+SHOWN = ("per_class", "classes")  # keys of a finished run's results.json that are printed
 log = logging.getLogger("brain_tumor_tl")
 
 
@@ -162,7 +164,7 @@ def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dic
         raise
     if state == "done":
         log.info(f"{folder} is done already; force=true trains it again.")
-        return show(files.read_json(folder / "results.json"), folder, ran=False)
+        return show(read_results(folder / "results.json", SHOWN), folder, ran=False)
     if state == "longer":
         epochs, most = len(files.read_csv(folder / "metrics.csv")), settings["trainer"]["max_epochs"]
         log.info(f"Continue  after the {epochs} epochs that {folder} has; trainer.max_epochs={most}")
@@ -179,10 +181,10 @@ def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, A
     from brain_tumor_tl.reporting.study import why_incomparable
 
     console.print(tables.run_table(results))
-    if results["best_accuracy"] is not None:
-        published = results["study"] if not why_incomparable(results) else None
+    if results.get("best_accuracy") is not None:
+        published = results.get("study") if not why_incomparable(results) else None
         study = f"; the study's accuracy {100 * published['accuracy']:.2f}" if published else ""
-        log.info(f"best_accuracy {100 * results['best_accuracy']:.2f} in epoch {results['best_epoch']}{study}")
+        log.info(f"best_accuracy {100 * results['best_accuracy']:.2f} in epoch {results.get('best_epoch')}{study}")
     console.print(results["protocol"]["text"], highlight=False, soft_wrap=True)
     with contextlib.suppress(ValueError):
         folder = folder.relative_to(Path.cwd())

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from brain_tumor_tl.reporting.discover import read_results
+from brain_tumor_tl.reporting.results_file import read_results
+
+# Keys of results.json that opening a run takes for granted; a report does without them.
+NEEDED = (
+    "classes", "protocol.accuracy_of", "config.data.root", "config.data.classes", "config.data.image_size",
+    "config.data.normalize", "config.data.cache_dir", "config.data.on_bad_file", "config.trainer",
+    "environment.digests.data", "features.cached",
+)  # fmt: skip
 
 
 def check_folders(folders: Iterable[Path]) -> None:
@@ -24,7 +31,7 @@ def finished_results(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ValueError(f"Expected the folder of a finished run, {folder} is no folder.")
     if (folder / "results.json").is_file():
-        return read_results(folder / "results.json")
+        return read_results(folder / "results.json", NEEDED)
     if (folder / "config.yaml").is_file():
         raise ValueError(
             f"The run in {folder} is unfinished, since it has no results.json. Resume it first: start it again with "

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor_tl.files import read_json
-from brain_tumor_tl.reporting.schema_1 import upgrade_results
+from brain_tumor_tl.reporting.results_file import read_results
 
-SCHEMA = (
-    2  # of results.json; raise it when a key changes its name or meaning, and upgrade older files as schema_1.py does
-)
 SWEEP_FILE = "sweep.json"
 FAILURE = "error.txt"  # why a run failed, in its folder
 LOGS = ("console.log", "train.log")  # the first holds all output of a job, tracebacks included
@@ -24,10 +21,6 @@ STARTING = 60  # seconds that a job may take from its start to the run's lock; i
 REFERENCE = "reference.npz"  # what a run keeps of its training images, by which others are told to be unlike them
 EVALUATIONS = "evaluations"  # what `evaluate` found of a run, a folder each
 INSIDE_A_RUN = ("checkpoints", "tensorboard", EVALUATIONS)
-REQUIRED: dict[str, type | tuple[type, ...]] = {
-    "name": str, "model": str, "method": str, "seed": int, "epochs": int, "accuracy": (int, float),
-    "seconds_per_epoch": dict, "protocol": dict,
-}  # fmt: skip
 Job = Mapping[str, Any]  # as sweep.json has it, with `path` and `time` added; empty for a run outside a sweep
 
 
@@ -172,31 +165,13 @@ def unfinished_run(folder: Path, job: Job, state: str, problem: str) -> Unfinish
     """Return a run without usable results, with what its sweep and its folder say about it."""
     status = job.get("exit_status")
     failure = folder / FAILURE
-    why = " ".join(failure.read_text(encoding="utf-8").split()) if failure.is_file() and state == "failed" else ""
-    reason = str(job.get("reason") or why or (f"exit status {status}" if status else ""))
+    why = failure.read_text(encoding="utf-8", errors="replace") if failure.is_file() and state == "failed" else ""
+    reason = str(job.get("reason") or " ".join(why.split()) or (f"exit status {status}" if status else ""))
     metrics = folder / "metrics.csv"
     epochs = max(metrics.read_bytes().count(b"\n") - 1, 0) if metrics.is_file() else 0
     log = next((folder / name for name in LOGS if (folder / name).is_file()), None)
     name = str(job.get("name") or folder.name)
     return Unfinished(name, state, folder, "; ".join(filter(None, (reason, problem))), epochs, log)
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Return the content of a `results.json` in the current schema.
-
-    Raises:
-        ValueError: It can't be read, is of an unknown schema or lacks a required key.
-    """
-    results = read_json(path)
-    if results.get("schema") not in (1, SCHEMA):
-        raise ValueError(
-            f"results.json is of another version or program: expected schema {SCHEMA} or 1, got {results.get('schema')}"
-        )
-    wrong = [key for key, kind in REQUIRED.items() if not isinstance(results.get(key), kind)]
-    wrong += [f"protocol.{key}" for key in ("synthetic", "text") if key not in (results.get("protocol") or {})]
-    if wrong:
-        raise ValueError(f"results.json lacks {', '.join(wrong)}")
-    return {**upgrade_results(results), "schema": SCHEMA} if results["schema"] == 1 else results
 
 
 def last_lines(path: Path | None, count: int = 15) -> str:

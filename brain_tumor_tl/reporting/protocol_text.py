@@ -68,7 +68,7 @@ def describe_means(results: Mapping[str, Any]) -> str:
     >>> describe_means({"classes": ["a", "b", "c"], "classes_in_means": ["a", "b"]})
     'means over the 2 of 3 classes with test images, without c'
     """
-    classes, used = results["classes"], results.get("classes_in_means")
+    classes, used = results.get("classes") or [], results.get("classes_in_means")
     absent = [] if used is None else [name for name in classes if name not in used]
     if not absent:
         return ""

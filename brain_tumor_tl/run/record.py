@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_tumor_tl.cache import installed_version
-from brain_tumor_tl.reporting.discover import SCHEMA
 from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.results import per_class
+from brain_tumor_tl.reporting.results_file import SCHEMA
 from brain_tumor_tl.reporting.study import row_for
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import pytest
 
 from brain_tumor_tl.cli.report import make_report
 from brain_tumor_tl.files import read_json
-from brain_tumor_tl.reporting.discover import SCHEMA, discover_runs
+from brain_tumor_tl.reporting.discover import discover_runs
 from brain_tumor_tl.reporting.document import Report, as_html, as_markdown
+from brain_tumor_tl.reporting.results_file import SCHEMA
 from brain_tumor_tl.run.folder import flat
 
 OLD = Path(__file__).with_name("schema_1")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from brain_tumor_tl.reporting.discover import read_results
-from brain_tumor_tl.serve.page import in_percent, page
+from brain_tumor_tl.reporting.leaderboard import in_percent
+from brain_tumor_tl.reporting.results_file import read_results
+from brain_tumor_tl.serve.page import page
 from tests.serve.conftest import Examiner, png
 
 
