@@ -20,6 +20,12 @@ class AugmentConfig:
     scale: float = option("enlarge or shrink training images by up to this fraction", low=0, below=1)
     brightness: float = option("change the brightness of training images by up to this fraction", low=0, below=1)
     contrast: float = option("change the contrast of training images by up to this fraction", low=0, below=1)
+    gamma: float = option(
+        "raise the intensities of training images to a power between 1 / (1 + gamma) and 1 + gamma", low=0, high=4
+    )
+    noise: float = option("add Rician noise of a deviation up to this fraction of full intensity", low=0, below=1)
+    mixup: float = option("MixUp of training images and labels: alpha of its Beta distribution", low=0, high=10)
+    cutmix: float = option("CutMix of training images and labels: alpha of its Beta distribution", low=0, high=10)
 
 
 @dataclass

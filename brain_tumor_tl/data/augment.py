@@ -1,4 +1,4 @@
-"""Augmentation: random flips, shifts, rotations and changes of brightness and contrast, on whole batches."""
+"""Augmentation: random flips, shifts, rotations and changes of the intensities, on whole batches."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class Augmentation:
         scale: Magnification or reduction by up to this share.
         brightness: Factor of 1 plus or minus up to this share on the intensities.
         contrast: Factor of 1 plus or minus up to this share on the distance from the image's mean.
+        gamma: Power between 1 / (1 + gamma) and 1 + gamma of the intensities as fractions of 255.
+        noise: Rician noise of a standard deviation up to this share of 255, the noise of magnitude images (Gudbjartsson
+            and Patz 1995).
+        mixup: Alpha of MixUp, and
+        cutmix: alpha of CutMix; both mix the labels too, which is for whoever computes the loss.
     """
 
     flip: float = 0.0
@@ -29,6 +34,10 @@ class Augmentation:
     scale: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     @property
     def does_nothing(self) -> bool:
@@ -36,7 +45,7 @@ class Augmentation:
         return not any(vars(self).values())
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return changed images; the random numbers come from the default generator of the images' device.
+        """Return changed images, not mixed; the random numbers come from the default generator of the images' device.
 
         Args:
             images: Intensities 0..255, `(B, C, H, W)`.
@@ -53,7 +62,18 @@ class Augmentation:
             changed = mean + (changed - mean) * (1 + self.contrast * uniform(images))[:, None, None, None]
         if self.brightness:
             changed = changed * (1 + self.brightness * uniform(images))[:, None, None, None]
+        if self.gamma:
+            power = (1 + self.gamma) ** uniform(images)
+            changed = 255 * (changed.clamp(0, 255) / 255) ** power[:, None, None, None]
+        if self.noise:
+            changed = self._noisy(changed)
         return changed.clamp(0, 255)
+
+    def _noisy(self, images: Tensor) -> Tensor:
+        """Return magnitudes of the images with Gaussian noise in both parts of the signal, the same in all channels."""
+        std = 255 * self.noise * torch.rand(len(images), device=images.device)[:, None, None, None]
+        real, imaginary = (std * torch.randn_like(images[:, :1]) for _ in range(2))
+        return torch.hypot(images + real, imaginary)
 
     def _matrices(self, images: Tensor) -> Tensor:
         """Return `(B, 2, 3)`: maps a point of the result to its source, in coordinates -1..1 from edge to edge."""

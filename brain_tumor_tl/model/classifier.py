@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.lightning_internals import count_steps
+from brain_tumor_tl.model.loss import cross_entropy
 from brain_tumor_tl.model.metrics import Outputs, StageResults
+from brain_tumor_tl.model.mixing import Mixing
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.parameter_groups import Factors, factors_in_use, parameter_groups
 from brain_tumor_tl.model.steps import Blocks, Stepper
@@ -52,6 +54,9 @@ class TumorClassifier(L.LightningModule):
         scheduler_monitor: What ReduceLROnPlateau goes by, such as "val/accuracy"; None for "val/loss".
         class_weights: Weight of each class in the loss.
         label_smoothing: Share of the target spread over all classes.
+        mixup: Alpha of MixUp, see `Mixing`; 0 for none. The metrics of training are those of mixed images against each
+            image's own label, so they look worse than on the images themselves.
+        cutmix: Alpha of CutMix; 0 for none.
         monitored: The split that the Trainer's validation loop evaluates: "val", or "test" as in the study. What a data
             module says takes precedence.
         seed: Seed of the random numbers of each epoch, such as those of dropout.
@@ -84,6 +89,8 @@ class TumorClassifier(L.LightningModule):
         scheduler_monitor: str | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         monitored: str = "val",
         seed: int = 0,
         preprocessing: Mapping[str, Any] | None = None,
@@ -106,6 +113,8 @@ class TumorClassifier(L.LightningModule):
             self.backbone.requires_grad_(False).eval()
         parameter_groups(self.backbone, self.head, lr, backbone_lr_factor)  # fails early if these don't fit
         self.label_smoothing = label_smoothing
+        mixing = Mixing(len(classes), mixup, cutmix)
+        self.mix = None if mixing.does_nothing else mixing
         weight = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", weight)
@@ -187,7 +196,7 @@ class TumorClassifier(L.LightningModule):
         """Prepare to train in blocks, once a resumed run's optimizer has its state."""
         if self.blocks is not None:
             optimizer: Any = self.optimizers(use_pl_optimizer=False)
-            self._stepper = Stepper(self.forward, self.loss, optimizer, self.blocks, self._after_step)
+            self._stepper = Stepper(self.forward, self.loss, optimizer, self.blocks, self._after_step, self.mix)
 
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
@@ -236,9 +245,9 @@ class TumorClassifier(L.LightningModule):
         """Log the test split's metrics."""
         self._log_summary("test")
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return what training minimises: cross-entropy of `(B, classes)` against `(B,)`, weighted and smoothed."""
-        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.label_smoothing)
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return what training minimises, of logits `(B, classes)` and labels `(B,)` or soft targets `(B, classes)`."""
+        return cross_entropy(logits, targets, self.class_weights, self.label_smoothing)
 
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""
@@ -254,10 +263,12 @@ class TumorClassifier(L.LightningModule):
 
     def _step(self, stage: str, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels, positions = batch
-        stepper = self._stepper if stage == "train" else None
+        targets, stepper = labels, self._stepper if stage == "train" else None
+        if stage == "train" and stepper is None and self.mix is not None:
+            inputs, targets = self.mix(inputs, labels)
         logits = self(inputs) if stepper is None else stepper.learn(inputs, labels)
         self._results.add(stage, batch_idx == 0, (logits.detach(), labels, positions))
-        return self.loss(logits, labels)
+        return self.loss(logits, targets)
 
     def _after_step(self) -> None:
         count_steps(self.trainer, 1)

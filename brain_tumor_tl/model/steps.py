@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 log = logging.getLogger("brain_tumor_tl")
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 WITHOUT_GRAPHS = "Training steps can't be a CUDA graph and run one by one: {}."
 WARM_UP = 3  # real steps before a CUDA graph is captured, as PyTorch's notes on CUDA graphs advise
 
@@ -49,12 +50,19 @@ class Stepper:
         optimizer: Holds the trainable parameters.
         blocks: What a block consists of.
         after_step: Called after each step, for schedulers that go by steps.
+        mix: Takes a batch's inputs and labels to mixed inputs and what the loss takes in the labels' place.
     """
 
     def __init__(
-        self, forward: Forward, loss: Loss, optimizer: Optimizer, blocks: Blocks, after_step: Callable[[], None]
+        self,
+        forward: Forward,
+        loss: Loss,
+        optimizer: Optimizer,
+        blocks: Blocks,
+        after_step: Callable[[], None],
+        mix: Mix | None = None,
     ) -> None:
-        self.forward, self.loss, self.optimizer, self.after_step = forward, loss, optimizer, after_step
+        self.mix, self.forward, self.loss, self.optimizer, self.after_step = mix, forward, loss, optimizer, after_step
         self.batch_size, self.prepare = blocks.batch_size, blocks.prepare
         self.graphs = blocks.graphs
         self._warmed = 0
@@ -108,8 +116,9 @@ class Stepper:
         if self.prepare is not None:
             with torch.autocast(device, enabled=False):  # as batches are prepared outside blocks
                 inputs = self.prepare(inputs)
+        inputs, targets = (inputs, labels) if self.mix is None else self.mix(inputs, labels)
         logits = self.forward(inputs)
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, targets)
         with torch.autocast(device, enabled=False):
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         self.optimizer.step()

@@ -197,6 +197,8 @@ def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks
         scheduler_monitor=scheduler["monitor"],
         class_weights=class_weights(loss["class_weights"], data.labels[data.split.train], len(classes)),
         label_smoothing=loss["label_smoothing"],
+        mixup=data.augmentation.mixup,
+        cutmix=data.augmentation.cutmix,
         monitored=data.monitored,
         seed=settings["seed"],
         preprocessing=data.preprocessing(),

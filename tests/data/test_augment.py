@@ -65,7 +65,11 @@ def test_augmentation__brightness_and_contrast(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(changed.std(dim=(1, 2, 3)), 1.1 * images.std(dim=(1, 2, 3)), rtol=1e-2, atol=0.1)
 
 
-@pytest.mark.parametrize("change", [{"degrees": 20.0}, {"scale": 0.2}, {"contrast": 0.3}], ids=lambda c: next(iter(c)))
+@pytest.mark.parametrize(
+    "change",
+    [{"degrees": 20.0}, {"scale": 0.2}, {"contrast": 0.3}, {"gamma": 0.5}, {"noise": 0.1}],
+    ids=lambda c: next(iter(c)),
+)
 def test_augmentation__each_image_its_own_change_and_the_seed_repeats_it(change: dict[str, Any]) -> None:
     image = heads(1).expand(8, -1, -1, -1)
     torch.manual_seed(5)
@@ -75,3 +79,23 @@ def test_augmentation__each_image_its_own_change_and_the_seed_repeats_it(change:
     assert len({tuple(one.flatten().tolist()) for one in first}) == 8
     assert first.min() >= 0
     assert first.max() <= 255
+
+
+def test_augmentation__gamma_is_a_power_of_the_intensity(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = heads()
+    for drawn, power in ((1.0, 1.5), (-1.0, 1 / 1.5)):
+        monkeypatch.setattr(
+            "brain_tumor_tl.data.augment.uniform", lambda images, d=drawn: torch.full((len(images),), d)
+        )
+        expected = TF.adjust_gamma(images.float() / 255, power) * 255
+        torch.testing.assert_close(Augmentation(gamma=0.5)(images), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_augmentation__noise_is_that_of_magnitude_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a background of 0 the mean is that of Rayleigh's distribution, far from 0 the deviation is the noise's."""
+    monkeypatch.setattr("brain_tumor_tl.data.augment.torch.rand", lambda count, device: torch.ones(count))
+    dark, bright = (torch.full((4, 3, 100, 100), value) for value in (0.0, 100.0))
+    noisy = Augmentation(noise=0.02)(dark)
+    assert float(noisy.mean()) == pytest.approx(255 * 0.02 * (torch.pi / 2) ** 0.5, rel=0.02)
+    assert float(Augmentation(noise=0.02)(bright).std()) == pytest.approx(255 * 0.02, rel=0.02)
+    assert torch.equal(noisy[:, 0], noisy[:, 2]), "grey images stay grey"

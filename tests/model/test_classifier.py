@@ -244,6 +244,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
               "scheduler_options": {"max_lr": 0.01, "total_steps": "auto"}},
     "epochs": {"scheduler": "StepLR", "scheduler_options": {"step_size": 1, "gamma": 0.1}},
     "plateau": {"scheduler": "ReduceLROnPlateau", "scheduler_options": {"patience": 0, "threshold": 10.0}},
+    "mixed": {"mixup": 0.4, "cutmix": 1.0, "class_weights": [1.0, 2.0, 0.5, 1.0], "label_smoothing": 0.1},
+    "rates": {"backbone_lr_factor": {"conv1": 0.1, "stage4": 0.5}, "scheduler": "OneCycleLR",
+              "scheduler_interval": "step", "scheduler_options": {"max_lr": 0.01, "total_steps": "auto"}},
 }  # fmt: skip
 
 
