@@ -10,11 +10,12 @@ from typing import Any
 
 from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
+from brain_tumor_tl.cli.run_page import write_missing_pages, write_single
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv, write_text
 from brain_tumor_tl.reporting.aggregate import group_runs
 from brain_tumor_tl.reporting.checklist import checklist_table
-from brain_tumor_tl.reporting.discover import discover_runs, holds_run
+from brain_tumor_tl.reporting.discover import CARD, RUN_PAGE, Run, discover_runs, holds_run
 from brain_tumor_tl.reporting.document import Report, as_html, as_markdown
 from brain_tumor_tl.reporting.evaluations import evaluation_table, find_evaluations
 from brain_tumor_tl.reporting.folds import fold_of
@@ -28,6 +29,7 @@ from brain_tumor_tl.reporting.trials import by_search, trial_table, without_othe
 from brain_tumor_tl.run.folder import settings_with_effect
 
 TERMINAL = Path("-")  # where `--checklist` writes if no file is named
+IN_FOLDER = Path("-")  # where `--card` writes if no file is named: into the run's folder
 FILES = {"html": "report.html", "markdown": "report.md", "csv": "report.csv"}
 EVERY_FILE = FILES | {"suspects": "suspects.csv"}  # the last only of cross-validations
 REPEATS = ("seed", "data.fold")  # what may differ between the runs of a group: their seeds, or the folds of one seed
@@ -49,16 +51,38 @@ def print_and_write(options: argparse.Namespace) -> int:
     """
     targets = chosen_files(options)
     report = make_report(options.folders, Path.cwd())
+    single = single_run(options, report)
     show(report)
     if options.checklist == TERMINAL:
         for table in checklists(report):
             console.print(table)
     if options.suspects and not report.suspects:
         raise ValueError("Expected all folds of a cross-validation (data.split=kfold) for --suspects, found none.")
+    if single:
+        for path in write_single(single, options, targets.pop("html", None), targets.pop("card", None)):
+            say(f"Written   {path}")
+    elif "html" in targets:
+        write_missing_pages(report)
     for kind, path in with_content(targets, report).items():
         write(kind, replace(report, base=path.parent), path)
         say(f"Written   {path}")
     return 0
+
+
+def single_run(options: argparse.Namespace, report: Report) -> Run | None:
+    """Return the run if the line names the folder of one finished run, else None.
+
+    Raises:
+        ValueError: A flag for the page of a single run is given, and the line doesn't name one.
+    """
+    runs = report.discovered.runs
+    if len(options.folders) == 1 and holds_run(options.folders[0]) and len(runs) == 1:
+        return runs[0]
+    given = {"--card": options.card, "--images": options.images, "--no-images": options.no_images}
+    if unfit := [flag for flag, value in given.items() if value]:
+        names = ", ".join(map(str, options.folders))
+        raise ValueError(f"Expected the folder of one finished run for {' and '.join(unfit)}, got {names}.")
+    return None
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,23 +92,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for kind in EVERY_FILE:
         parser.add_argument(f"--{kind}", type=Path)
     parser.add_argument("--checklist", nargs="?", type=Path, const=TERMINAL)
+    parser.add_argument("--card", nargs="?", type=Path, const=IN_FOLDER)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--no-images", action="store_true")
+    parser.add_device()
     options = parser.parse_args(arguments)
-    if options.checklist is not None and options.checklist.is_dir():
-        options.folders.append(options.checklist)
-        options.checklist = TERMINAL
+    if options.images is not None and options.no_images:
+        parser.error("expected one of --images and --no-images, got both")
+    if options.images is not None and not options.images.is_dir():
+        parser.error(f"expected a folder of images for --images, {options.images} is none")
+    for flag, alone in (("checklist", TERMINAL), ("card", IN_FOLDER)):
+        if (given := getattr(options, flag)) is not None and given != alone and given.is_dir():
+            options.folders.append(given)
+            setattr(options, flag, alone)
     if not options.folders:
         parser.error("expected one folder of runs or more, such as outputs/runs, got none")
     return options
 
 
 def chosen_files(options: argparse.Namespace) -> dict[str, Path]:
-    """Return the files to write by kind: those named, else the usual three if the one folder holds several runs."""
-    kinds = (*EVERY_FILE, "checklist")
+    """Return the files to write by kind: those named, else the usual ones if there is one folder."""
+    kinds = (*EVERY_FILE, "checklist", "card")
     named = {kind: path for kind in kinds if (path := getattr(options, kind)) not in (None, TERMINAL)}
-    if named or len(options.folders) > 1:
-        return named
     folder = options.folders[0]
-    return {} if holds_run(folder) else usual_files(folder)
+    if options.card == IN_FOLDER:
+        named["card"] = folder / CARD
+    if named or len(options.folders) > 1 or (options.checklist == TERMINAL and holds_run(folder)):
+        return named
+    return {"html": folder / RUN_PAGE} if holds_run(folder) else usual_files(folder)
 
 
 def usual_files(folder: Path) -> dict[str, Path]:
@@ -101,6 +136,7 @@ def refresh(folder: Path) -> None:
     """Rewrite the report of a sweep's folder, without printing it; an error must not end a sweep of days."""
     try:
         report = make_report([folder], folder)
+        write_missing_pages(report)
         for kind, path in with_content(usual_files(folder), report).items():
             write(kind, report, path)
     except Exception as error:

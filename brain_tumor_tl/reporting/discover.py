@@ -20,7 +20,8 @@ LOCK = "run.lock"  # a run holds it from before its first file to its end
 STARTING = 60  # seconds that a job may take from its start to the run's lock; imports are slow
 REFERENCE = "reference.npz"  # what a run keeps of its training images, by which others are told to be unlike them
 EVALUATIONS = "evaluations"  # what `evaluate` found of a run, a folder each
-INSIDE_A_RUN = ("checkpoints", "tensorboard", EVALUATIONS)
+RUN_PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"  # what `report` makes of a run, in its folder
+INSIDE_A_RUN = ("checkpoints", "tensorboard", EVALUATIONS, FIGURES)
 Job = Mapping[str, Any]  # as sweep.json has it, with `path` and `time` added; empty for a run outside a sweep
 
 

@@ -23,6 +23,17 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return DASH if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
+def in_percent(probability: float) -> str:
+    """Return a probability in percent, which is never rounded to certainty.
+
+    >>> [in_percent(value) for value in (0.5, 0.99951, 0.0003)]
+    ['50.0 %', '> 99.9 %', '< 0.1 %']
+    """
+    if probability > 0.9994:
+        return "> 99.9 %"
+    return "< 0.1 %" if probability < 0.0006 else f"{100 * probability:.1f} %"
+
+
 def with_std(found: Spread | None, factor: float = 100) -> str:
     """Return the mean and, for several values, the sample standard deviation, with two digits.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,3 +49,14 @@ def per_class(
         }
         for name, row in zip(classes, confusion, strict=True)
     }
+
+
+def as_typed(value: Any) -> str:
+    """Return a setting's value as it is written in YAML and on the command line.
+
+    >>> as_typed(None), as_typed(True), as_typed([["a", "b"], 1])
+    ('null', 'true', '[[a,b],1]')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -22,8 +22,8 @@ from torch.utils.tensorboard.summary import hparams
 from brain_tumor_tl.console import console, log
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
+from brain_tumor_tl.reporting.results import as_typed
 from brain_tumor_tl.run.checkpoints import epochs_in
-from brain_tumor_tl.run.record import as_typed
 
 FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
 LINE_SECONDS = 5  # between two lines where there is no progress bar

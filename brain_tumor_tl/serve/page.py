@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from brain_tumor_tl.reporting.leaderboard import in_percent
 from brain_tumor_tl.reporting.page import Picture, render
 from brain_tumor_tl.reporting.tables import run_table
 from brain_tumor_tl.serve.answer import MOST, Answer
@@ -58,17 +59,6 @@ def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:
     """Return class, probability and its text, the most probable `MOST` of them."""
     pairs = sorted(probabilities.items(), key=lambda pair: -pair[1])
     return [(name, probability, in_percent(probability)) for name, probability in pairs[:MOST]]
-
-
-def in_percent(probability: float) -> str:
-    """Return a probability in percent, which is never rounded to certainty.
-
-    >>> [in_percent(value) for value in (0.5, 0.99951, 0.0003)]
-    ['50.0 %', '> 99.9 %', '< 0.1 %']
-    """
-    if probability > 0.9994:
-        return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.0006 else f"{100 * probability:.1f} %"
 
 
 def pictures(answer: Answer) -> list[Picture]:
