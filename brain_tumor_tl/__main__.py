@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 
 from brain_tumor_tl import __version__
+from brain_tumor_tl.cli.signals import interrupt_on_signals, interrupted_status
 from brain_tumor_tl.names import nearest
 
 VERBS = {
@@ -32,15 +33,16 @@ COMPLETED = ("train", "search")  # verbs whose keys Hydra completes
 def main() -> int:
     """Run the command line, and return the exit status; an interrupt or a closed pipe, as of `| head`, is no error."""
     try:
+        interrupt_on_signals()
         status = run_verb()
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:  # a run that has begun ends in its own words
+    except KeyboardInterrupt as interrupt:  # a run that has begun ends in its own words
         print("Interrupted; nothing was started.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return interrupted_status(interrupt)
 
 
 def run_verb() -> int:

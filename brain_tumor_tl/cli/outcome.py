@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from brain_tumor_tl.cli.signals import interrupted_status
 from brain_tumor_tl.console import run_log
-
-INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 def exit_status(work: Callable[[], int], interrupted: str = "Interrupted.") -> int:
@@ -26,6 +25,6 @@ def exit_status(work: Callable[[], int], interrupted: str = "Interrupted.") -> i
         except (ValueError, OSError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print(interrupted, file=sys.stderr)
-            return INTERRUPTED
+            return interrupted_status(interrupt)

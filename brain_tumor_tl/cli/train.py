@@ -20,6 +20,7 @@ from brain_tumor_tl import files
 from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
 from brain_tumor_tl.cli.run_names import choose_folder, is_default, origin_of
+from brain_tumor_tl.cli.signals import interrupted_status
 from brain_tumor_tl.reporting.discover import FAILURE
 from brain_tumor_tl.reporting.results_file import read_results
 from brain_tumor_tl.run.folder import OtherRunError, inspect_folder, note_failure, remove_empty
@@ -127,16 +128,27 @@ def run_locked(settings: dict[str, Any], folder: Path, origin: dict[str, Any], c
     try:
         with contextlib.nullcontext() if child else locked(folder / "run.lock"):
             return train(settings, folder, origin)
-    except KeyboardInterrupt:
-        from brain_tumor_tl.run.checkpoints import epochs_in
-
-        kept = epochs_in(folder / "checkpoints" / "last.ckpt")
-        until = f"the run is saved up to epoch {kept}, and the same command resumes after it"
-        log.warning(f"Interrupted; {until if kept else 'no epoch is saved yet, so the same command starts anew'}.")
-        sys.exit(130)  # 128 + SIGINT, as in shells
+    except KeyboardInterrupt as interrupt:
+        log.warning(f"Interrupted; {what_is_kept(folder, settings)}.")
+        sys.exit(interrupted_status(interrupt))
     except Exception:
         log.debug("The error's origin:", exc_info=True)  # for the file; the terminal shows what is no user's error
         raise
+
+
+def what_is_kept(folder: Path, settings: dict[str, Any]) -> str:
+    """Return what an interrupted run leaves in its folder, in words."""
+    from brain_tumor_tl.run.checkpoints import epochs_in
+
+    try:
+        if inspect_folder(folder, settings, force=False) == "done":
+            return f"the run is done, and its results are in {folder}"
+        kept = epochs_in(folder / "checkpoints" / "last.ckpt")
+    except OtherRunError:
+        return f"the other run in {folder} is as it was"
+    if not kept:
+        return "no epoch is saved yet, so the same command starts anew"
+    return f"the run is saved up to epoch {kept}, and the same command resumes after it"
 
 
 def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
