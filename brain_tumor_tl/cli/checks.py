@@ -93,6 +93,11 @@ def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> I
     yield from weight_problems(config.loss.class_weights, len(classes))
     yield from factor_problems(config.optimizer.backbone_lr_factor)
     yield from trainer_problems(config.trainer)
+    if config.trainer.patience is not None and not config.data.val_fraction:
+        yield (
+            "`trainer.patience` needs a validation split: a run that stops when it is best on the test split looks "
+            "better than it is. Give data.val_fraction=0.1."
+        )
     if "/" in config.name or config.name in ("", ".", ".."):
         yield f"Expected `name` to be the name of a folder, got {config.name!r}."
     must_cache = "`method.cache_features=true` needs"

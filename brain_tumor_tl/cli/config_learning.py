@@ -74,6 +74,14 @@ class TrainerConfig:
     max_epochs: int = option("number of epochs", low=1)
     max_steps: int = option("stop after this many optimizer steps; -1 for no limit", low=-1)
     max_time: str | None = option("stop after this time, given as DD:HH:MM:SS")
+    patience: int | None = option(
+        "stop after this many evaluations without a better accuracy on the validation split; null: never", low=1
+    )
+    ema: float | None = option(
+        "evaluate, test and save the exponential moving average of the weights, of this decay; null: the weights",
+        above=0,
+        below=1,
+    )
     limit_train_batches: Any = option("train on this many batches (int) or this fraction of them (float)")
     limit_val_batches: Any = option("validate on this many batches (int) or this fraction of them (float)")
     limit_test_batches: Any = option("test on this many batches (int) or this fraction of them (float)")

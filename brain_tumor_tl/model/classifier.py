@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ class TumorClassifier(L.LightningModule):
         self.confusion = self._results.confusion  # by stage
         self.blocks, self.automatic_optimization = blocks, blocks is None
         self._stepper: Stepper | None = None
+        self.on_saving: list[Callable[[dict[str, Any]], None]] = []  # what callbacks do with each checkpoint
         self._evaluated = -1  # the newest epoch that evaluated the monitored split
 
     @classmethod
@@ -156,6 +157,8 @@ class TumorClassifier(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Undo what a CUDA graph needs of the optimizer's settings, since other devices load checkpoints too."""
+        for change in self.on_saving:
+            change(checkpoint)
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 if group.get("capturable"):

@@ -65,9 +65,10 @@ def make_blocks(
     whole = t["max_steps"] == -1 and t["limit_train_batches"] is None and t["accumulate_grad_batches"] == 1
     plain = t["gradient_clip_val"] is None and not t["detect_anomaly"] and compute.precision != "16-mixed"
     gpu, possible = compute.accelerator == "cuda", whole and plain and world_size == 1
-    if t["cuda_graphs"] is True and not (gpu and possible):
+    graphs = t["cuda_graphs"] if t["ema"] is None else False  # a graph would repeat the first move of the average
+    if t["cuda_graphs"] is True and not (gpu and possible and graphs):
         log.warning(WITHOUT_GRAPHS.format("that takes one GPU, whole epochs, and no trainer setting for each step"))
     if not possible or not (gpu or compute.caches_features):
         return None
     steps = -(-images_used(len(data.split.train), batch_size, min_images) // batch_size)
-    return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, t["cuda_graphs"])
+    return Blocks(batch_size, steps, None if compute.caches_features else data.prepare_training, graphs)

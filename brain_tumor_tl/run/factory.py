@@ -29,8 +29,10 @@ from brain_tumor_tl.model.optim import check_learning
 from brain_tumor_tl.model.parameter_groups import factors_in_use, first_parameters
 from brain_tumor_tl.model.steps import Blocks
 from brain_tumor_tl.run import hardware
+from brain_tumor_tl.run.averaging import AveragedWeights
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
 from brain_tumor_tl.run.checkpoints import Checkpoints
+from brain_tumor_tl.run.stopping import Patience
 
 Settings = Mapping[str, Any]
 THREADS = torch.get_num_threads()  # PyTorch's own choice, which an earlier run in the process may have changed
@@ -241,7 +243,11 @@ def make_trainer(
         checkpoints: Writes the weights.
         done: Epochs that a resumed run has behind it; what TensorBoard has of later ones is taken back.
     """
-    bar = [ProgressBar(recorder)] if trainer["enable_progress_bar"] else []
+    further: list[L.Callback] = [ProgressBar(recorder)] if trainer["enable_progress_bar"] else []
+    if trainer["ema"]:
+        further.append(AveragedWeights(trainer["ema"]))
+    if trainer["patience"]:
+        further.append(Patience(checkpoints.monitor, trainer["patience"]))
     made = L.Trainer(
         accelerator=compute.accelerator,
         devices=1 if trainer["devices"] == "auto" and in_process_multirun() else trainer["devices"],
@@ -249,7 +255,7 @@ def make_trainer(
         benchmark=hardware.unless_deterministic(trainer["benchmark"], trainer["deterministic"]),
         **{name: trainer[name] for name in TRAINER_KEYS},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
-        callbacks=[recorder, checkpoints, *bar],
+        callbacks=[recorder, checkpoints, *further],
         logger=TensorBoardLogger(
             folder, name="", version="tensorboard", default_hp_metric=False, purge_step=done + 1 if done else None
         ),

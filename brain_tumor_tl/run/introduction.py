@@ -47,7 +47,10 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
     factors = () if run.settings["method"]["freeze"] else factors_in_use(optimizer["backbone_lr_factor"])[1:]
     slower = f", in the backbone times {', '.join(f'{factor:g}' for factor in factors)}" if factors else ""
     rate = f"{optimizer['name']} at {optimizer['lr']:g}{slower}"
-    yield "Training", f"{trainer['max_epochs']} epochs, batches of {size}, {rate}"
+    until = f", fewer if {trainer['patience']} evaluations in a row are no better" if trainer["patience"] else ""
+    yield "Training", f"{trainer['max_epochs']} epochs{until}, batches of {size}, {rate}"
+    if trainer["ema"]:
+        yield "Weights", f"evaluated and saved as their moving average of decay {trainer['ema']:g}"
 
 
 def changes(run: TrainingRun) -> str:

@@ -18,6 +18,7 @@ from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.results import per_class
 from brain_tumor_tl.reporting.results_file import SCHEMA
 from brain_tumor_tl.reporting.study import row_for
+from brain_tumor_tl.run.stopping import why_stopped
 
 if TYPE_CHECKING:
     from brain_tumor_tl.run.training_run import TrainingRun
@@ -51,6 +52,7 @@ def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) 
         "best_accuracy": best,
         "best_epoch": epoch,
         "epochs": len(rows),
+        "stopped_early": why_stopped(run.trainer),
         **{name: summary[name] for name in ("balanced_accuracy", "macro_f1", "loss")},
         "classes_in_means": [name for name, row in zip(classes, matrix, strict=True) if sum(row)],
         "per_class": per_class(summary, classes, matrix),

@@ -280,6 +280,7 @@ COMBINED = {
         [*PHANTOMS, "data.phantom_size=31"],
         "`data.phantom_size` of at least 32, got 150 and 31",
     ),
+    "patience-by-the-test": (["trainer.patience=3"], "`trainer.patience` needs a validation split.*val_fraction"),
     "no-rate": (["optimizer.backbone_lr_factor=0"], "to be a positive number, .* got 0. .* give method=frozen"),
     "no-rate-of-a-module": (["optimizer.backbone_lr_factor={layer1: 0}"], "to be a positive number.*'layer1': 0"),
     "rate-in-words": (["optimizer.backbone_lr_factor=slow"], "to be a positive number.*got slow"),
@@ -486,7 +487,7 @@ def test_yaml__trainer_flags_stand_there(flag: str) -> None:
 def test_keys__trainer_keys_are_lightnings() -> None:
     import lightning as L
 
-    own = {"channels_last", "num_threads", "tf32", "cuda_graphs", "keep_memory"}
+    own = {"channels_last", "num_threads", "tf32", "cuda_graphs", "keep_memory", "patience", "ema"}
     flags = {path.removeprefix("trainer.") for path in KEYS if path.startswith("trainer.")} - own
     assert len(flags) > 20
     assert flags <= set(inspect.signature(L.Trainer).parameters)
