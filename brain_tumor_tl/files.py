@@ -114,10 +114,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV file with a header.
 
     Raises:
-        ValueError: It can't be read.
+        ValueError: It can't be read, or a line has another number of values than the header.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"Expected CSV in {path}, it can't be read: {error}.") from error
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise ValueError(f"Expected in {path} as many values in each row as in its header, row {number} has not.")
+    return rows

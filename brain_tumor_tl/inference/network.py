@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,50 @@ from torch import Tensor, nn
 
 from brain_tumor_tl.model.backbone import Cut, build_network
 from brain_tumor_tl.model.fusion import fuse_norms
-from brain_tumor_tl.model.weights import below, first_line, require_backbone
+from brain_tumor_tl.model.weights import below, require_backbone
+
+WAY_OUT = (
+    "Put the file back if you have a copy, or train the run anew with force=true; its other files are not affected."
+)
+PREPROCESSING = ("image_size", "normalize", "intensity", "channels", "channels_last")  # that a checkpoint keeps
+LARGEST = 8192  # pixels a side of a network's input; more could take all memory
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a run's checkpoint, its tensors memory-mapped.
 
     Raises:
-        ValueError: It is damaged or has the head alone.
+        ValueError: It is damaged, no checkpoint of a run, or has the head alone.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"Expected the weights of a run in {path}, it can't be read: {first_line(error)}") from error
-    if not isinstance(content, dict) or not content.keys() >= {"state_dict", "hyper_parameters"}:
-        raise ValueError(f"Expected a checkpoint of brain-tumor-tl train in {path}, it holds something else.")
+    except Exception as error:  # torch raises whatever it comes upon
+        reason = "it is damaged" if path.stat().st_size else "it is empty"
+        raise ValueError(f"Expected the weights of a run in {path}, {reason}. {WAY_OUT}") from error
+    if problem := problem_of(content):
+        raise ValueError(f"Expected a checkpoint of brain-tumor-tl train in {path}, {problem}. {WAY_OUT}")
     require_backbone(content["state_dict"], str(path))
     return content
+
+
+def problem_of(content: Any) -> str | None:
+    """Return why what a file holds is no checkpoint of a run, None if it is one."""
+    if not isinstance(content, dict) or not content.keys() >= {"state_dict", "hyper_parameters"}:
+        return "it holds something else"
+    state, settings = content["state_dict"], content["hyper_parameters"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        return "its state_dict is no table of tensors"
+    if not isinstance(settings, Mapping) or not settings.keys() >= {"name", "classes", "weights", "options"}:
+        return "its hyper_parameters lack name, classes, weights or options of the network"
+    classes, found = settings["classes"], settings.get("preprocessing")
+    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+        return "its classes are no list of names"
+    if found is not None and (not isinstance(found, Mapping) or set(found) != set(PREPROCESSING)):
+        return f"its preprocessing has not {', '.join(PREPROCESSING)}"
+    size = found["image_size"] if found else 1
+    if not isinstance(size, int) or not 0 < size <= LARGEST:
+        return f"its preprocessing has images of {size} pixels a side, and not 1 to {LARGEST}"
+    return None
 
 
 def rebuild(checkpoint: Mapping[str, Any]) -> Cut:

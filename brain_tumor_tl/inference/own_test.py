@@ -12,12 +12,12 @@ from torch import Tensor
 from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.splits.groups import Indices
-from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.run_folder import finished_results
 from brain_tumor_tl.inference.run_images import RunImages
 from brain_tumor_tl.inference.trained_run import TrainedRun, device_of
 from brain_tumor_tl.model.backbone import feature_count
 from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
+from brain_tumor_tl.reporting.predictions import read_predictions
 from brain_tumor_tl.run import hardware
 
 
@@ -48,7 +48,7 @@ def positions_of_test(run: TrainedRun, images: RunImages) -> Indices:
     positions = images.of("test")
     if not run.results["protocol"].get("limited"):
         return positions
-    tested = {row["path"] for row in read_csv(run.folder / "predictions.csv")}
+    tested = set(read_predictions(run.folder))
     return np.array([position for position in positions if printable(images.index.paths[position]) in tested], np.int64)
 
 

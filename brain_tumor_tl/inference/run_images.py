@@ -15,8 +15,8 @@ from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.leakage.file_info import FileInfo, load_file_info
 from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.data.table import apply_tables
-from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.predictions import read_split
 
 
 class OtherImagesError(ValueError):
@@ -76,9 +76,14 @@ def open_run_images(run: TrainedRun, root: Path | None, labels: Path | None, cac
     index = read_index(root, data["classes"], by_table=bool(table), slices=run.slices)
     decoded, index = load_images(index, data["image_size"], cache_dir, data["on_bad_file"], data["intensity"])
     index, _ = apply_tables(index, data["classes"], table or None, None)
-    rows = {row["path"]: row["split"] for row in read_csv(run.folder / "split.csv")}
+    rows, paths = read_split(run.folder, "split"), [printable(path) for path in index.paths]
     check_same(run, index, set(rows))
-    return RunImages(index, decoded, tuple(rows[printable(path)] for path in index.paths))
+    if absent := sum(path not in rows for path in paths):
+        raise ValueError(
+            f"Expected the split of all {len(paths)} images in {run.folder / 'split.csv'}, it lacks {absent}. Put the "
+            "file back if you have a copy, or train the run anew with force=true."
+        )
+    return RunImages(index, decoded, tuple(rows[path]["split"] for path in paths))
 
 
 def check_same(run: TrainedRun, index: Index, known: set[str]) -> None:
@@ -104,4 +109,4 @@ def check_same(run: TrainedRun, index: Index, known: set[str]) -> None:
 
 def has_same_paths(run: TrainedRun, index: Index) -> bool:
     """Tell whether a data set has all paths of a run's, so that it is probably a copy of it at another place."""
-    return {row["path"] for row in read_csv(run.folder / "split.csv")} <= {printable(path) for path in index.paths}
+    return set(read_split(run.folder)) <= {printable(path) for path in index.paths}

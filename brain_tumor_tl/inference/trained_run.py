@@ -25,6 +25,7 @@ from brain_tumor_tl.inference.pictures import Source, as_list, pixels_of
 from brain_tumor_tl.inference.predict import predict_all
 from brain_tumor_tl.inference.reference import load_reference
 from brain_tumor_tl.inference.run_folder import finished_results, weights_path
+from brain_tumor_tl.model.backbone import state_digest
 from brain_tumor_tl.run import hardware
 
 
@@ -80,7 +81,8 @@ class TrainedRun:
     ) -> None:
         self.folder = Path(folder)
         self.results: Mapping[str, Any] = finished_results(self.folder)
-        checkpoint = read_checkpoint(weights_path(self.folder, self.results))
+        path = weights_path(self.folder, self.results)
+        checkpoint = read_checkpoint(path)
         self.name, self.classes = str(self.results["name"]), tuple(checkpoint["hyper_parameters"]["classes"])
         self.preprocessing = preprocessing_of(checkpoint["hyper_parameters"], self.results)
         self.temperature: float | None = (self.results.get("probabilities") or {}).get("temperature")
@@ -90,6 +92,7 @@ class TrainedRun:
         layout = hardware.resolve_channels_last(setting, self.precision, self.device.type)
         self.normalize = Normalization(self.preprocessing.normalize, layout)
         network = rebuild(checkpoint)
+        check_tested(path, self.classes, network.head, self.results)
         self.backbone, self.head = (
             part.to(self.device).to(memory_format=self.normalize.layout) for part in (network.backbone, network.head)
         )
@@ -178,6 +181,23 @@ class TrainedRun:
         """Return probabilities `(B, K)` of logits, calibrated if the run has a temperature."""
         values: NDArray[np.float32] = (logits / (self.temperature or 1.0)).softmax(1).cpu().numpy()
         return values
+
+
+def check_tested(path: Path, classes: Sequence[str], head: nn.Module, results: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a checkpoint is not the one whose accuracy results.json has.
+
+    Args:
+        path: The checkpoint.
+        classes: Those that it names.
+        head: Its head.
+        results: The content of results.json; that of an earlier version has no digest of the head.
+    """
+    expected = results["environment"]["digests"].get("head")
+    if list(classes) != results["classes"] or (expected and state_digest(head) != expected):
+        raise ValueError(
+            f"The weights in {path} are not those that the run's results.json is of: the file was replaced or changed. "
+            "Put the run's own file back if you have a copy, or train the run anew with force=true."
+        )
 
 
 def device_of(device: str) -> torch.device:

@@ -258,8 +258,13 @@ def forward_without_values(backbone: nn.Module, images: int, image_size: int, tr
 
 def state_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers, including their names, as hexadecimal text."""
+    return tensors_digest(module.state_dict())
+
+
+def tensors_digest(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the tensors of a state dict, including their names, as hexadecimal text."""
     total = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         total.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

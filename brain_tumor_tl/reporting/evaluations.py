@@ -87,7 +87,12 @@ def check_place(place: Path, root: Path) -> None:
     """
     if not (place / RESULTS).is_file():
         return
-    before = Path(read_json(place / RESULTS)["data_set"]["root"])
+    try:
+        before = Path(read_json(place / RESULTS)["data_set"]["root"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected an evaluation in {place / RESULTS}, it names no data set. Give --name NAME, or remove {place}."
+        ) from error
     root = root.resolve()
     if root != before.resolve() and root not in before.resolve().parents:  # an index passes through folders
         raise ValueError(
@@ -176,7 +181,9 @@ def find_evaluations(runs: Sequence[Run]) -> tuple[list[Found], list[str]]:
             try:
                 results = read_json(path)
                 current = results["schema"] == SCHEMA and results["runs"][0]["results_sha256"] == digest
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+                if current:
+                    evaluation_row(Found(run, results))  # an evaluation without some of its figures is damaged
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 problems.append(f"The evaluation {path.parent} can't be read: {error}")
                 continue
             if current:

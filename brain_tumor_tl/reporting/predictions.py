@@ -81,6 +81,25 @@ def read_predictions(folder: Path) -> Rows:
     return {row["path"]: row for row in rows}
 
 
+def read_split(folder: Path, *columns: str) -> Rows:
+    """Return the rows of a run's `split.csv` by path.
+
+    Args:
+        folder: The run's folder.
+        columns: Columns that it must have beside `path`.
+
+    Raises:
+        ValueError: It can't be read or lacks a column.
+    """
+    rows = read_csv(folder / "split.csv")
+    if rows and not {"path", *columns} <= rows[0].keys():
+        raise ValueError(
+            f"Expected {', '.join(['path', *columns])} of each image in {folder / 'split.csv'}. Put the file back if "
+            "you have a copy, or train the run anew with force=true."
+        )
+    return {row["path"]: row for row in rows}
+
+
 def read_units(folder: Path, paths: Sequence[str]) -> tuple[list[str] | None, str]:
     """Return what is resampled whole: the group of each image from a run's `split.csv`, and what the groups hold.
 
@@ -91,7 +110,7 @@ def read_units(folder: Path, paths: Sequence[str]) -> tuple[list[str] | None, st
     Raises:
         ValueError: The file can't be read.
     """
-    rows = {row["path"]: row for row in read_csv(folder / "split.csv") if row.get("group")}
+    rows = {path: row for path, row in read_split(folder).items() if row.get("group")}
     if not all(path in rows for path in paths):
         return None, "image"
     known = any(rows[path].get("patient") for path in paths)

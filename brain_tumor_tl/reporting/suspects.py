@@ -96,7 +96,8 @@ def suspect_rows(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
 def known_copies(groups: Sequence[RunGroup]) -> Mapping[str, str]:
     """Return each image's group of copies, from the cross-validation that found most copies; empty if none did."""
     tables = [read_csv(group.runs[0].folder / "split.csv") for group in groups]
-    known = [{row["path"]: row["copies"] for row in rows} for rows in tables if rows and "copies" in rows[0]]
+    whole = [rows for rows in tables if rows and rows[0].keys() >= {"path", "copies"}]
+    known = [{row["path"]: row["copies"] for row in rows} for rows in whole]
     return min(known, key=lambda copies: len(set(copies.values())), default={})
 
 

@@ -19,6 +19,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from brain_tumor_tl.files import replacing
+from brain_tumor_tl.model.backbone import state_digest, tensors_digest
+from brain_tumor_tl.model.weights import below
 
 SHARE = 0.1  # of a run's time that writing last.ckpt may take
 BACKBONE = "backbone."  # prefix of its keys in a state dict
@@ -40,18 +42,20 @@ class Checkpoints(Checkpoint):
         self.last_path, self.best_path = folder / "last.ckpt", folder / "best.ckpt"
         self.monitor, self.frozen = monitor, frozen
         self.best = -math.inf
+        self._best_head: str | None = None  # digest of that in best.ckpt
         self._whole, self._stopped = True, False
         self._saved_epoch = -1
         self._cost = 0.0
         self._ended = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, whether the last epoch is a whole one, and whether the run's time is over."""
-        return {"best": self.best, "whole": self._whole, "stopped": self._stopped}
+        """Return the best value so far and its head's digest, whether the last epoch is whole, and the time over."""
+        saved = {"best": self.best, "whole": self._whole, "stopped": self._stopped}
+        return saved if self._best_head is None else saved | {"best_head": self._best_head}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best value of a checkpoint."""
-        self.best = state_dict["best"]
+        self.best, self._best_head = state_dict["best"], state_dict.get("best_head")
 
     def epochs_saved(self, network: Mapping[str, nn.Module], needs_best: bool, max_steps: int = -1) -> int:
         """Return after how many epochs a run resumes from its `last.ckpt`.
@@ -83,15 +87,35 @@ class Checkpoints(Checkpoint):
                 raise self._cannot_resume(
                     self.best_path, "it is gone, and the weights of the best epoch so far with it"
                 )
-            self._read(self.best_path)
-        return rows_in(last)
+        try:
+            epochs = rows_in(last)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._cannot_resume(self.last_path, "the rows of its epochs are damaged") from error
+        if self.best_path.is_file():
+            self._check_best(state.get("best_head"), epochs)
+        return epochs
+
+    def _check_best(self, head: str | None, epochs: int) -> None:
+        """Raise a ValueError if `best.ckpt` is damaged, or is not the one that the run wrote.
+
+        Args:
+            head: The digest of its head; None in a checkpoint of an earlier version.
+            epochs: How many epochs `last.ckpt` has; a run killed after a later one wrote a better `best.ckpt`.
+        """
+        best = self._read(self.best_path)
+        if head is not None and best["epoch"] < epochs and tensors_digest(below("head.", best["state_dict"])) != head:
+            raise self._cannot_resume(self.best_path, "it is not the one that the run wrote")
 
     def _read(self, path: Path, *parts: str) -> dict[str, Any]:
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises whatever it comes upon
             raise self._cannot_resume(path, "it is damaged" if path.stat().st_size else "it is empty") from error
-        if not isinstance(content, dict) or not content.keys() >= {"state_dict", *parts}:
+        if not isinstance(content, dict) or not content.keys() >= {"state_dict", "epoch", "global_step", *parts}:
+            raise self._cannot_resume(path, "it is no checkpoint of a run")
+        tables = [content[name] for name in ("state_dict", "callbacks", "loops") if name in content]
+        tensors = isinstance(tables[0], Mapping) and all(isinstance(each, Tensor) for each in tables[0].values())
+        if not tensors or not all(isinstance(each, Mapping) for each in tables) or not content.get("loops", True):
             raise self._cannot_resume(path, "it is no checkpoint of a run")
         return content
 
@@ -114,11 +138,11 @@ class Checkpoints(Checkpoint):
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith(BACKBONE)}
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the best weights if this epoch is the best, and the last ones if it is time."""
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and float(value) > self.best:
-            self.best = float(value)
+            self.best, self._best_head = float(value), state_digest(pl_module.head)
             # With weights_only Lightning doesn't call `on_save_checkpoint`; a head's optimizer state is small.
             save(trainer, self.best_path, weights_only=not self.frozen)
         due = time.perf_counter() - self._ended >= self._cost / SHARE

@@ -19,7 +19,12 @@ RUN_FILES = (
     "predictions.csv", REFERENCE, "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
     "validate-profile.txt", "test-profile.txt", "model.onnx", "model.pt2",
 )  # fmt: skip
-MAX_DIFFERENCES = 5  # in an error
+MAX_DIFFERENCES, LONGEST = 5, 200  # differences in an error, and characters of a value
+STARTS = (
+    yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
+)  # fmt: skip
+ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+DEEPEST = 50  # levels of settings
 State = Literal["new", "cut", "longer", "done"]
 
 # Keys and tables of keys that none of a run's numbers depends on.
@@ -45,10 +50,13 @@ class OtherRunError(FileExistsError):
     def __init__(self, folder: Path, differences: Mapping[str, str], cut_off: bool = False) -> None:
         self.keys, self.cut_off = tuple(differences), cut_off
         shown = ", ".join(list(differences.values())[:MAX_DIFFERENCES])
-        lost = f"holds a run that can't be resumed ({shown}), since its checkpoints/last.ckpt is missing"
+        what = f"holds a run with other settings ({shown})"
+        if cut_off:
+            what = f"holds a run that can't be resumed ({shown}), since its checkpoints/last.ckpt is missing"
+        elif "" in differences:
+            what = f"holds a run whose settings are not known, since {shown}; put that file back if you have a copy"
         super().__init__(
-            f"The folder {folder} {lost if cut_off else f'holds a run with other settings ({shown})'}. "
-            "Nothing was changed. "
+            f"The folder {folder} {what}. Nothing was changed. "
             "Give this run another name, name=NAME, or train anew in its place with force=true."
         )
 
@@ -119,10 +127,27 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     """Return the settings in an earlier run's config.yaml or results.json; None if they are absent or can't be read."""
     try:
         is_json = path.suffix == ".json"
-        settings = read_json(path).get("config") if is_json else yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = read_json(path).get("config") if is_json else read_yaml(path)
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return settings if isinstance(settings, dict) else None
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds, without running code from it.
+
+    A run writes no references; with them a file of a few lines can stand for more than memory holds.
+
+    Raises:
+        ValueError: It has references, is deeper than any settings, or is no UTF-8.
+        yaml.YAMLError: It is no YAML.
+    """
+    text, depth = path.read_text(encoding="utf-8"), 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        depth += isinstance(token, STARTS) - isinstance(token, ENDS)
+        if depth > DEEPEST or isinstance(token, yaml.AliasToken):
+            raise ValueError(f"Expected settings of at most {DEEPEST} levels without references in {path}.")
+    return yaml.safe_load(text)
 
 
 def note_failure(folder: Path, error: Exception) -> None:
@@ -174,7 +199,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     """Return the settings with an effect that differ, by key, as `key: before -> after`."""
     old, new = settings_with_effect(before), settings_with_effect(after)
     keys = [key for key in {**old, **new} if comparable(key, old.get(key)) != comparable(key, new.get(key))]
-    return {key: f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys}
+    return {key: f"{key}: {str(old.get(key))[:LONGEST]} -> {str(new.get(key))[:LONGEST]}" for key in keys}
 
 
 def comparable(key: str, value: Any) -> str:

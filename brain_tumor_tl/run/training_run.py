@@ -213,6 +213,7 @@ class TrainingRun:
         validation = self.outputs("val")[:2] if monitored == "val" else None
         if trial := self.origin.get("trial"):
             trial["value"] = record.best_value(self.recorder.rows, trial["metric"])
+        self.digests["head"] = state_digest(self.model.head)  # by which the tested checkpoint is known again
         results = {
             **record.results(self, test_seconds, about_features),
             "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
@@ -249,7 +250,13 @@ def check_same_inputs(path: Path, digests: Mapping[str, str]) -> None:
         path: `environment.json` of the interrupted run.
         digests: Those of the run that is to resume; a finetuned run's weights are those that it started from.
     """
-    before = files.read_json(path)["digests"] if path.is_file() else {}
+    before = files.read_json(path).get("digests") if path.is_file() else {}
+    if not isinstance(before, Mapping):
+        raise ValueError(
+            f"Expected the digests of images, split and weights in {path}, it has none. The run's other files are as "
+            "they were. Put the file back if you have a copy, or remove it to resume without knowing that they are the "
+            "same."
+        )
     changed = [name for name in ("data", "split", "weights") if before.get(name, digests[name]) != digests[name]]
     if changed:
         raise ValueError(

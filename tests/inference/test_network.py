@@ -67,12 +67,13 @@ def test_read_checkpoint__of_a_run_gives_what_lightning_loads(finished_runs: Map
 def test_read_checkpoint__says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="it can't be read"):
+    with pytest.raises(ValueError, match="it is damaged"):
         read_checkpoint(path)
     torch.save({"weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="it holds something else"):
         read_checkpoint(path)
-    torch.save({"state_dict": {"head.weight": torch.zeros(1)}, "hyper_parameters": {}}, path)
+    settings = {"name": "resnet18", "classes": ["a", "b"], "weights": None, "options": {}}
+    torch.save({"state_dict": {"head.weight": torch.zeros(1)}, "hyper_parameters": settings}, path)
     with pytest.raises(ValueError, match="has a head without its backbone, since its run was cut: resume that run"):
         read_checkpoint(path)
 
