@@ -19,6 +19,7 @@ from brain_tumor_tl.cli.checks import BOUNDS, checked_settings, violation
 from brain_tumor_tl.cli.config import choices_of, conf_dir, config_groups
 from brain_tumor_tl.cli.help import composed
 from brain_tumor_tl.cli.keys import Key, declared, unknown_key
+from brain_tumor_tl.cli.run_names import file_values
 
 Compose = Callable[..., DictConfig]
 
@@ -468,6 +469,17 @@ def test_yaml__the_studys_recipe_is_the_default(compose: Compose) -> None:
     assert [names[0] for names in composed.data.classes] == [
         "no_tumor", "pituitary_tumor", "meningioma_tumor", "glioma_tumor",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", choices_of("recipe"))
+def test_yaml__a_recipe_is_complete_and_names_the_run(recipe: str, compose: Compose) -> None:
+    composed = compose(f"recipe={recipe}", return_hydra_config=True)
+
+    study, own = (file_values("recipe", name, [conf_dir()]) for name in ("study", recipe))
+    assert len(study) > 10
+    assert {key.removesuffix(".") for key in study} - {"scheduler.options", "optimizer.options"} <= own.keys()
+    assert composed.name == "resnet18-finetune-s0" + (f"-{recipe}" if recipe != "study" else "")
+    checked_settings(composed)
 
 
 USED_FLAGS = [
