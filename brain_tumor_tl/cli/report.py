@@ -189,7 +189,7 @@ def show(report: Report, reasons: bool = True) -> None:
         console.print(evaluation_table(report.evaluations, narrow=True))
     for line in report.unevaluated:
         say(line)
-    for line in conclusion(report.groups):
+    for line in conclusion(report.groups, report.comparisons):
         console.print(line, highlight=False, markup=False)
     for compared in report.comparisons:
         console.print(comparison_line(compared), highlight=False, markup=False)

@@ -129,8 +129,8 @@ def compare_with_best(
         level: 0.95 allows any false difference in at most 5 % of tables.
 
     Returns:
-        By name: `accuracy`, the corrected `p_value` against the best (None for the first of the highest accuracy), and
-        `tied_with_best` if the difference is not significant.
+        By name: `accuracy`, the corrected `p_value` against the best (None for the first of the highest accuracy),
+        `tied_with_best` if the difference is not significant, and `p_values` against each other run.
 
     Raises:
         ValueError: The runs are not on the same images.
@@ -147,5 +147,6 @@ def compare_with_best(
             "accuracy": accuracy[name],
             "p_value": p_value,
             "tied_with_best": p_value is None or p_value > 1 - level,
+            "p_values": {other: p_values[frozenset((name, other))] for other in runs if other != name},
         }
     return table

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.classes import class_tables, classes_of, matrices, summed
-from brain_tumor_tl.reporting.discover import Discovered, Run, Unfinished, last_lines
+from brain_tumor_tl.reporting.discover import RUN_PAGE, Discovered, Run, Unfinished, last_lines
 from brain_tumor_tl.reporting.evaluations import Found, evaluation_table
 from brain_tumor_tl.reporting.fold_table import fold_table
+from brain_tumor_tl.reporting.folds import fold_of
 from brain_tumor_tl.reporting.leaderboard import between, leaderboard, notes, with_std
 from brain_tumor_tl.reporting.method_comparison import conclusion, method_table
-from brain_tumor_tl.reporting.page import Picture, render
+from brain_tumor_tl.reporting.page import Drawing, render
 from brain_tumor_tl.reporting.protocol_text import summarize_splits
 from brain_tumor_tl.reporting.significance import TEST_NOTE, ComparisonSet, comparison_line, comparison_table
 from brain_tumor_tl.reporting.study import CITATION
@@ -102,6 +104,7 @@ def as_html(report: Report) -> str:
     pictures = {
         "matrices": matrices_by_method(report.groups),
         "tradeoff": tradeoff_pictures(report.groups),
+        "lines": line_pictures(report.groups),
         "suspect_pictures": [suspect_picture(each) for each in report.suspects],
     }
     return render("report.html.j2", **content(report), **pictures)
@@ -128,16 +131,20 @@ def content(report: Report) -> dict[str, Any]:
         return found
     results = [run.results for group in groups for run in group.runs]
     return found | {
-        "findings": [highest_accuracy(groups), *conclusion(groups)],
+        "findings": [
+            highest_accuracy(groups),
+            *map(comparison_line, report.comparisons[:1]),
+            *conclusion(groups, report.comparisons),
+        ],
         "splits": summarize_splits(results),
         "compared": any(group.study for group in groups),
-        "leaderboard": leaderboard(groups),
+        "leaderboard": replace(leaderboard(groups), links=page_links(report, groups)),
         "notes": notes(groups),
         "evaluations": evaluation_table(report.evaluations) if report.evaluations else None,
         "folds": fold_table(groups),
         "suspects": [suspect_table(each) for each in report.suspects],
         "suspects_note": NOTE,
-        "methods": method_table(groups),
+        "methods": method_table(groups, report.comparisons) if conclusion(groups) else None,
         "comparison_method": TEST_NOTE,
         "comparisons": [(comparison_line(each), comparison_table(each)) for each in report.comparisons],
         "classes": class_tables(groups),
@@ -203,15 +210,52 @@ def matrix_of(group: RunGroup) -> Matrix:
     return Matrix(caption, names, total, largest_confusions(np.array(total), names))
 
 
-def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Picture]:
+def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Drawing]:
     """Return a plot of accuracy against time for each method."""
-    from brain_tumor_tl.reporting.plots import png  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.svg import inline, svg_text  # matplotlib is slow to import
     from brain_tumor_tl.reporting.tradeoff import points, tradeoff_figure
 
     drawn = points(groups)
     note = ", SYNTHETIC images" if any(group.synthetic for group in groups) else ""
     alt = "Accuracy against seconds per epoch, {}; Table 1 has the numbers."
+    titles = dict.fromkeys(point.panel for point in drawn)
+    figures = [tradeoff_figure(drawn, title, note) for title in titles]
     return [
-        Picture(png(tradeoff_figure(drawn, title, note), dots_per_inch=144), alt.format(title))
-        for title in dict.fromkeys(point.panel for point in drawn)
+        Drawing(inline(svg_text(figure, f"tradeoff-{number}")), alt.format(title), width=560)
+        for number, (title, figure) in enumerate(zip(titles, figures, strict=True))
     ]
+
+
+def line_pictures(groups: Sequence[RunGroup]) -> dict[str, list[Drawing]]:
+    """Return plots of learning curves and of reliability, one for each method that has any."""
+    from brain_tumor_tl.reporting import sweep_figures as lines  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.svg import inline, svg_text
+
+    kinds = {
+        "curves": (lines.curve_lines, ("epoch", "accuracy on the monitored split"), False),
+        "reliability": (lines.reliability_lines, ("confidence", "accuracy"), True),
+    }
+    alts = {
+        "curves": "Accuracy on the monitored split over the epochs, {}; the page of each run has its own curves.",
+        "reliability": "Accuracy over confidence, {}; the legend has the calibration errors.",
+    }
+    found: dict[str, list[Drawing]] = {kind: [] for kind in kinds}
+    for number, (method, some) in enumerate(lines.by_method(groups).items()):
+        for kind, (make, labels, square) in kinds.items():
+            if drawn := make(some):
+                figure = lines.lines_figure(drawn, method, labels, square)
+                text = inline(svg_text(figure, f"{kind}-{number}"))
+                found[kind].append(Drawing(text, alts[kind].format(method), width=530))
+    return found
+
+
+def page_links(report: Report, groups: Sequence[RunGroup]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return the name and the address of each run's page, or of its folder if it has none, for each group."""
+
+    def link(run: Run, group: RunGroup) -> tuple[str, str]:
+        page = run.folder / RUN_PAGE
+        address = quote(Path(report.relative(page if page.is_file() else run.folder)).as_posix())
+        several = f"seed {run.results['seed']}" if not group.folds else f"fold {fold_of(run.results)}"
+        return several if len(group.runs) > 1 else "run", address if "/" in address else f"./{address}"
+
+    return tuple(tuple(link(run, group) for run in group.runs) for group in groups)

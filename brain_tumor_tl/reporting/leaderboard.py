@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from brain_tumor_tl.reporting.aggregate import RunGroup, Spread
 from brain_tumor_tl.reporting.study import EPOCHS
-from brain_tumor_tl.reporting.table import Table, compact_table
+from brain_tumor_tl.reporting.table import EMPTY, Table, compact_table
 
 DASH = "-"
 LONGEST = 300  # characters of a set's settings on a terminal; the files contain all of them
@@ -32,6 +32,17 @@ def in_percent(probability: float) -> str:
     if probability > 0.9994:
         return "> 99.9 %"
     return "< 0.1 %" if probability < 0.0006 else f"{100 * probability:.1f} %"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value with three digits.
+
+    >>> p_text(0.0312), p_text(0.00001), p_text(None)
+    ('0.031', '< 0.001', '-')
+    """
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def with_std(found: Spread | None, factor: float = 100) -> str:
@@ -127,6 +138,9 @@ COLUMNS = (
 )
 
 
+LEADING = ("network", "method", "set", "accuracy", "95 % interval")  # columns of the wide table that come first
+
+
 def leaderboard(groups: Sequence[RunGroup], narrow: bool = False) -> Table:
     """Return Table 1: one row for each group.
 
@@ -134,14 +148,20 @@ def leaderboard(groups: Sequence[RunGroup], narrow: bool = False) -> Table:
         groups: Finished runs, grouped.
         narrow: Keep to 80 columns: fewer columns, only one of interval and standard deviation, settings by number.
     """
-    columns = [column for column in COLUMNS if (column.short if narrow else column.title)]
+    shown = [column for column in COLUMNS if (column.short if narrow else column.title)]
+    columns = shown if narrow else sorted(shown, key=lambda column: place_on_page(column.title))
     rows = [[column.text(group) for column in columns] for group in groups]
     if not narrow:
-        return compact_table(title(groups), [column.title for column in columns], rows)
+        return compact_table(title(groups), [column.title for column in columns], rows, left_out=EMPTY)
     rows = [[text.partition(" ±")[0] for text in row] for row in rows]
     legend = sorted({(group.number, group.label) for group in groups if group.number})
     notes = [shorten(f"set {number}: {label}", LONGEST, placeholder=" ...") for number, label in legend]
     return compact_table(title(groups), [column.short for column in columns], rows, notes)
+
+
+def place_on_page(title: str) -> int:
+    """Return where a column of the wide table stands: the accuracy in sight in a narrow window, long settings last."""
+    return LEADING.index(title) if title in LEADING else len(LEADING) + (title == "settings")
 
 
 def title(groups: Sequence[RunGroup]) -> str:

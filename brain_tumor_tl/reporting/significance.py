@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from brain_tumor_tl.evaluation.comparison import compare_with_best
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.discover import Run
-from brain_tumor_tl.reporting.leaderboard import DASH, percent
+from brain_tumor_tl.reporting.leaderboard import p_text, percent
 from brain_tumor_tl.reporting.predictions import Rows, common_hits, read_predictions, read_units
 from brain_tumor_tl.reporting.table import Table, compact_table
 
@@ -31,6 +31,7 @@ class ComparedRun:
         accuracy: On these images.
         p_value: Of the difference from the best, corrected; None for the best itself.
         tied_with_best: Whether it is not significantly different from the best.
+        p_values: Of the difference from each other run, corrected, by that run's folder.
     """
 
     group: RunGroup
@@ -38,6 +39,7 @@ class ComparedRun:
     accuracy: float
     p_value: float | None
     tied_with_best: bool
+    p_values: Mapping[str, float]
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
     names = [str(run.folder) for _, run, _ in entries]
     verdicts = compare_with_best(dict(zip(names, hits, strict=True)), groups).values()
     runs = [
-        ComparedRun(group, run, row["accuracy"], row["p_value"], row["tied_with_best"])
+        ComparedRun(group, run, row["accuracy"], row["p_value"], row["tied_with_best"], row["p_values"])
         for (group, run, _), row in zip(entries, verdicts, strict=True)
     ]
     ranked = sorted(runs, key=lambda one: (-one.accuracy, one.p_value is not None, not one.tied_with_best))
@@ -117,7 +119,7 @@ def compare_set(entries: Sequence[Entry]) -> ComparisonSet:
 
 def comparison_table(compared: ComparisonSet) -> Table:
     """Return a row for each run: its accuracy on the common images, and how it compares with the best."""
-    headers = ("network", "method", "settings", "seed", "accuracy", "p, corrected", "against the best")
+    headers = ("network", "method", "settings", "seed", "accuracy", "p, corrected", "against the highest")
     rows = [
         (
             *(one.group.model, one.group.method, one.group.label),
@@ -132,22 +134,11 @@ def comparison_table(compared: ComparisonSet) -> Table:
     return compact_table(title, headers, rows)
 
 
-def p_text(value: float | None) -> str:
-    """Return a p-value with three digits.
-
-    >>> p_text(0.0312), p_text(0.00001), p_text(None)
-    ('0.031', '< 0.001', '-')
-    """
-    if value is None:
-        return DASH
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def verdict(one: ComparedRun) -> str:
-    """Return how a run compares with the best."""
+    """Return how a run compares with the one of the highest accuracy, which needn't be better than it."""
     if one.p_value is None:
-        return "the best"
-    return "not significantly different" if one.tied_with_best else "worse"
+        return "the highest"
+    return "not significantly different" if one.tied_with_best else "significantly lower"
 
 
 def comparison_line(compared: ComparisonSet) -> str:
@@ -156,10 +147,11 @@ def comparison_line(compared: ComparisonSet) -> str:
     tied = [one.name for one in others if one.tied_with_best]
     split = best.run.results["protocol"].get("split", "unknown")
     setting = f"{split} split, seed {', '.join(compared.seeds)}, {compared.images} images"
-    line = f"{setting}: best {best.name} ({percent(best.accuracy)} %), "
+    line = f"{setting}: highest {best.name} ({percent(best.accuracy)} %), "
     if len(others) == 1:
-        return f"{line}{'not significantly different from' if tied else 'better than'} {others[0].name} (5 %)"
+        verdict_in_words = "not significantly different from" if tied else "significantly better than"
+        return f"{line}{verdict_in_words} {others[0].name} (5 %)"
     if not tied:
-        return f"{line}better than all {len(others)} others (Holm, 5 %)"
+        return f"{line}significantly better than all {len(others)} others (Holm, 5 %)"
     names = ", ".join(tied[:FEW]) + (f" and {len(tied) - FEW} more" if len(tied) > FEW else "")
     return f"{line}not significantly different from {len(tied)} of {len(others)} others (Holm, 5 %): {names}"

@@ -24,6 +24,7 @@ class Table:
         headers: Name of each column.
         rows: Cells of each row, as many as headers.
         notes: Lines below the table.
+        links: On a page, the name and the address of what each row leads to; empty for none.
 
     Raises:
         ValueError: A row has more or fewer cells than there are headers.
@@ -33,6 +34,7 @@ class Table:
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    links: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     def __post_init__(self) -> None:
         uneven = [len(row) for row in self.rows if len(row) != len(self.headers)]
@@ -80,14 +82,25 @@ def make_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def compact_table(
-    title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+    title: str,
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str] = (),
+    left_out: Sequence[str] = EMPTY[:1],
 ) -> Table:
     """Return a table without the columns in which all cells are empty; other empty cells become dashes.
+
+    Args:
+        title: Its title.
+        headers: Name of each column.
+        rows: Cells of each row.
+        notes: Lines below it.
+        left_out: Cells that count as empty.
 
     >>> compact_table("", ("run", "settings", "study"), [("a", "", "97"), ("b", "", "")]).rows
     (('a', '97'), ('b', '-'))
     """
-    shown = [i for i in range(len(headers)) if any(row[i] for row in rows)]
+    shown = [i for i in range(len(headers)) if any(row[i] not in left_out for row in rows)]
     cells = tuple(tuple(row[i] or "-" for i in shown) for row in rows)
     return Table(title, tuple(headers[i] for i in shown), cells, tuple(notes))
 

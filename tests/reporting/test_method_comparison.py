@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
-from brain_tumor_tl.reporting.discover import Run
+from brain_tumor_tl.reporting.discover import Run, discover_runs
 from brain_tumor_tl.reporting.method_comparison import best_method, conclusion, method_table
+from brain_tumor_tl.reporting.significance import comparison_sets
 
 MakeResults = Callable[..., dict[str, Any]]
+PutRun = Callable[..., Path]
+CHANCE = "Single runs can't show whether a small lead is more than chance; several seeds can."
 
 
 def groups_of(*results: dict[str, Any]) -> list[RunGroup]:
@@ -30,7 +33,7 @@ def test_method_table__beside_the_study(make_results: MakeResults) -> None:
         )
     )  # fmt: skip
 
-    assert table.headers == ("network", "frozen", "finetune", "better", "by", "better in the study", "by")
+    assert table.headers == ("network", "frozen", "finetune", "highest", "by", "highest in the study", "by")
     assert table.rows == (
         ("resnet18", "87.50", "96.88", "finetune", "9.38", "finetune", "8.73"),
         ("resnet50", "50.00", "-", "-", "-", "finetune", "6.74"),
@@ -39,16 +42,16 @@ def test_method_table__beside_the_study(make_results: MakeResults) -> None:
 
 
 def test_conclusion__names_where_the_study_differs(make_results: MakeResults) -> None:
-    first, second, third = conclusion(
+    first, chance, study = conclusion(
         groups_of(
             make_results("resnet18-frozen-s0", 0.8), make_results("resnet18-finetune-s0", 0.9),
             make_results("vgg16-frozen-s0", 0.7), make_results("vgg16-finetune-s0", 0.8),
         )
     )  # fmt: skip
 
-    assert first == "Better method of 2 networks: finetune for 2."
-    assert second == "The study agrees for 1 of 2; it differs for vgg16 (frozen there, finetune here)."
-    assert third.startswith("Single runs can't show")
+    assert first == "Method with the highest accuracy, of 2 networks: finetune for 2."
+    assert study == "The study agrees for 1 of 2; it differs for vgg16 (frozen there, finetune here)."
+    assert chance == CHANCE
 
 
 @pytest.mark.parametrize(
@@ -59,14 +62,14 @@ def test_conclusion__names_where_the_study_differs(make_results: MakeResults) ->
 def test_conclusion__of_one_network(model: str, study: str, make_results: MakeResults) -> None:
     pair = (make_results(f"{model}-{method}-s0", accuracy) for method, accuracy in (("frozen", 0.7), ("finetune", 0.8)))
 
-    assert conclusion(groups_of(*pair))[:2] == [f"Better method for {model}: finetune.", study]
+    assert conclusion(groups_of(*pair)) == [f"Method with the highest accuracy for {model}: finetune.", CHANCE, study]
 
 
 def test_conclusion__synthetic_images_say_nothing_of_the_study(make_results: MakeResults) -> None:
     pair = [make_results(f"resnet18-{method}-s0", synthetic=True) for method in ("frozen", "finetune")]
 
     assert not any("study" in sentence for sentence in conclusion(groups_of(*pair)))
-    assert "better in the study" not in method_table(groups_of(*pair)).headers
+    assert "highest in the study" not in method_table(groups_of(*pair)).headers
 
 
 def test_conclusion__one_method_alone(make_results: MakeResults) -> None:
@@ -91,3 +94,18 @@ def test_method_table__methods_are_compared_under_the_same_settings(make_results
 
 def test_best_method__rounding_errors_are_a_tie() -> None:
     assert best_method({"frozen": 0.1 + 0.2, "finetune": 0.3}) == ("tie", 0.0)
+
+
+@pytest.mark.parametrize(("right", "significant"), [(6, 1), (19, 0)], ids=["by-far", "by-one"])
+def test_conclusion__a_lead_may_be_chance(right: int, significant: int, put_run: PutRun, tmp_path: Path) -> None:
+    for method, count in (("frozen", right), ("finetune", 20)):
+        put_run(tmp_path, f"resnet18-{method}-s0", hits=[True] * count + [False] * (20 - count))
+    groups, _ = group_runs(discover_runs([tmp_path]).runs, lambda content: {})
+    sets, _ = comparison_sets(groups)
+
+    assert conclusion(groups, sets)[1] == (
+        f"The lead is significant for {significant} of 1 (exact test on the same images, Holm, 5 %)."
+    )
+    table = method_table(groups, sets)
+    assert table.headers[4:7] == ("by", "p, corrected", "highest in the study")
+    assert table.rows[0][5] == ("< 0.001" if significant else "1.000")

@@ -50,15 +50,15 @@ def test_comparison_table__verdicts(compared: ComparisonSet) -> None:
 
     assert table.title == "random split of single images, seed 0: 3 runs on the same 100 test images"
     assert table.rows == (
-        ("resnet18", "finetune", "95.00", "-", "the best"),
+        ("resnet18", "finetune", "95.00", "-", "the highest"),
         ("resnet18", "frozen", "93.00", "0.500", "not significantly different"),
-        ("vgg16", "frozen", "50.00", "< 0.001", "worse"),
+        ("vgg16", "frozen", "50.00", "< 0.001", "significantly lower"),
     )
 
 
 def test_comparison_line__one_line(compared: ComparisonSet) -> None:
     assert comparison_line(compared) == (
-        "random split, seed 0, 100 images: best resnet18 finetune (95.00 %), "
+        "random split, seed 0, 100 images: highest resnet18 finetune (95.00 %), "
         "not significantly different from 1 of 2 others (Holm, 5 %): resnet18 frozen"
     )
 
@@ -68,7 +68,9 @@ def test_comparison_line__the_best_alone(tmp_path: Path, put_run: PutRun) -> Non
     put_run(tmp_path, "vgg16-finetune-s0", hits=BEST)
     (compared,), _ = comparison_sets(groups_in(tmp_path))
 
-    assert comparison_line(compared).endswith("best vgg16 finetune (95.00 %), better than vgg16 frozen (5 %)")
+    assert comparison_line(compared).endswith(
+        "highest vgg16 finetune (95.00 %), significantly better than vgg16 frozen (5 %)"
+    )
 
 
 def test_comparison_line__one_other_run_is_named(tmp_path: Path, put_run: PutRun) -> None:
