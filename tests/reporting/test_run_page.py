@@ -144,7 +144,9 @@ def test_command_of__of_a_multirun_is_made_from_what_differs(finished: RunFiles)
     line = shlex.split(command_of({**finished.results, "environment": {"command": ["x", "train", "-m", "seed=1,2"]}}))
 
     assert line[:2] == ["brain-tumor-tl", "train"]
-    assert {"method=frozen", "model.name=shufflenet_v2_x0_5", "model.weights=null"} <= set(line)
+    assert {"method.name=frozen", "method.freeze=true", "model.name=shufflenet_v2_x0_5", "model.weights=null"} <= set(
+        line
+    )
 
 
 def test_write_figures__svg_and_png_for_a_paper(finished: RunFiles, tmp_path: Path) -> None:
