@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,12 +100,43 @@ def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> I
         )
     if "/" in config.name or config.name in ("", ".", ".."):
         yield f"Expected `name` to be the name of a folder, got {config.name!r}."
+    yield from method_problems(config.method, config.data.augment)
+
+
+def method_problems(method: DictConfig, augment: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with a method, without knowing the network."""
+    place, stages = method.train_from, method.stages
+    if place is not None and (isinstance(place, bool) or not isinstance(place, str | float | int)):
+        yield f"Expected `method.train_from` to be the name of a module or a share of the layers, got {place!r}."
+    if stages is not None and (not isinstance(stages, DictConfig) or not all_epochs(stages.values())):
+        yield (
+            "Expected `method.stages` to give a number of epochs for each place, {head: 3, layer4: 5, layer3: null}, "
+            f"got {stages}."
+        )
+    if place is not None and stages is not None:
+        yield "Expected either `method.train_from` or `method.stages`, got both: the stages say where to train from."
+    if not method.freeze and (place is not None or stages is not None):
+        yield "`method.train_from` and `method.stages` need method.freeze=true, as method=partial and gradual have it."
     must_cache = "`method.cache_features=true` needs"
-    changes = ", ".join(f"data.augment.{key}={value}" for key, value in config.data.augment.items() if value)
-    if config.method.cache_features is True and not config.method.freeze:
+    changes = ", ".join(f"data.augment.{key}={value}" for key, value in augment.items() if value)
+    if method.cache_features is True and not method.freeze:
         yield f"{must_cache} a frozen backbone, or the features change. Give method=frozen or leave it at auto."
-    if config.method.cache_features is True and changes:
-        yield f"{must_cache} images that stay the same, got {changes}. Set these to 0, or leave it at auto."
+    if method.cache_features is True and changes and method.views == 1:
+        yield (
+            f"{must_cache} images that stay the same, got {changes}. Set these to 0, leave it at auto, or give "
+            "method.views=8 for as many fixed variants."
+        )
+    if method.views > 1 and not (changes and method.freeze and method.cache_features is not False):
+        yield (
+            f"`method.views={method.views}` needs a frozen part whose output is kept, and variants: method=partial or "
+            "frozen, and some data.augment."
+        )
+
+
+def all_epochs(values: Iterable[Any]) -> bool:
+    """Tell whether all values are numbers of epochs, or the last is None for all that are left."""
+    *first, last = [*values] or [0]
+    return all(isinstance(v, int) and v > 0 for v in first) and (last is None or (isinstance(last, int) and last > 0))
 
 
 def search_problems(config: DictConfig, classes: Sequence[Sequence[str]], searched: Sequence[str]) -> Iterator[str]:

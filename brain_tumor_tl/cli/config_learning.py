@@ -22,8 +22,19 @@ class MethodConfig:
     """How the network is transferred."""
 
     name: str = option("name of the method in folders and tables")
-    freeze: bool = option("freeze the backbone, including BatchNorm statistics, and train only the head")
-    cache_features: Any = option("compute a frozen backbone's features once; auto: if possible", choices=AUTO)
+    freeze: bool = option("freeze the backbone or a part of it, including BatchNorm statistics")
+    train_from: Any = option(
+        "with freeze: the first module that learns (layer3, features.7), or the share of layers that don't, 0.5; null: "
+        "only the head learns"
+    )
+    stages: Any = option(
+        "layers that begin to learn one after the other, with epochs: {head: 3, layer4: 5, layer3: null}"
+    )
+    cache_features: Any = option("compute the output of what is frozen once; auto: if possible", choices=AUTO)
+    views: int = option(
+        "keep what is frozen for this many fixed augmented variants of the images, which epochs take in turn; 1: none",
+        low=1,
+    )
 
 
 @dataclass
@@ -82,6 +93,10 @@ class TrainerConfig:
         above=0,
         below=1,
     )
+    overfit_batches: int | None = option(
+        "train on this many batches of the same images, to see whether they are learnt by heart", low=1
+    )
+    find_lr: bool = option("in place of training, raise the learning rate step by step and suggest one, with a plot")
     limit_train_batches: Any = option("train on this many batches (int) or this fraction of them (float)")
     limit_val_batches: Any = option("validate on this many batches (int) or this fraction of them (float)")
     limit_test_batches: Any = option("test on this many batches (int) or this fraction of them (float)")

@@ -41,6 +41,7 @@ class Batches:
         world_size: Number of processes.
         in_blocks: Whether to yield many batches as one block; only for one process.
         min_images: A last training batch with fewer images than this, or than processes, is left out.
+        variants: Augmented variants of `inputs`, which the epochs of training take in turn after `inputs` themselves.
         reads_ahead: Whether a thread gathers the next batches meanwhile, for inputs that are read from disk.
     """
 
@@ -56,6 +57,7 @@ class Batches:
     world_size: int = 1
     in_blocks: bool = False
     min_images: int = 1
+    variants: tuple[Tensor, ...] = ()
     reads_ahead: bool = False
 
     def __post_init__(self) -> None:
@@ -86,10 +88,11 @@ class Batches:
 
     def _gathered(self) -> Iterator[Batch]:
         """Yield batches where the data set is; in page-locked memory where a GPU is to copy them."""
-        order = self._order()[: self._count()]
+        order, choices = self._order()[: self._count()], (self.inputs, *self.variants)
+        chosen = choices[0 if self.epoch is None else self.epoch() % len(choices)]
         for start in self._starts():
             mine = order[start : start + self.size][self.rank :: self.world_size]
-            inputs = self._rows(self.inputs, mine)
+            inputs = self._rows(chosen, mine)
             pinned = self.reads_ahead and self.device.type == "cuda"
             yield inputs.pin_memory() if pinned else inputs, self._rows(self.labels, mine), mine
 

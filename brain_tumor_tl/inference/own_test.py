@@ -15,8 +15,8 @@ from brain_tumor_tl.data.splits.groups import Indices
 from brain_tumor_tl.inference.run_folder import finished_results
 from brain_tumor_tl.inference.run_images import RunImages
 from brain_tumor_tl.inference.trained_run import TrainedRun, device_of
-from brain_tumor_tl.model.backbone import feature_count
-from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
+from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, from_stored, load_features
+from brain_tumor_tl.model.freezing import Freezing
 from brain_tumor_tl.reporting.predictions import read_predictions
 from brain_tumor_tl.run import hardware
 
@@ -64,29 +64,45 @@ def logits_as_trained(run: TrainedRun, images: RunImages, positions: Indices, ca
         cache_dir: Folder of the cache.
     """
     settings, cached = run.results["config"], bool(run.results["features"]["cached"])
+    freezing = freezing_of(run)
     pixels = resident(torch.from_numpy(images.decoded.array), run.device)
     labels, everything = torch.from_numpy(images.index.labels), torch.arange(len(pixels))
-    gpu, count = run.device.type == "cuda", len(pixels)
-    size = monitored_batch_size(settings["trainer"], settings["data"]["batch_size"], count, cached, gpu)
+    gpu, count, features = run.device.type == "cuda", len(pixels), cached and freezing.head_only
+    size = monitored_batch_size(settings["trainer"], settings["data"]["batch_size"], count, features, gpu)
     where = pixels.device
     batches = Batches(pixels, labels.to(where), everything.to(where), size, device=run.device, prepare=run.normalize)
     with torch.inference_mode():
         if cached:
-            features = frozen_features(run, images, batches, cache_dir)
-            batches = Batches(features, labels, everything, size, device=run.device)
-        return torch.cat([logits_of(run, inputs) for inputs, _, _ in batches.of(positions)])
+            kept, layout = kept_outputs(run, freezing, images, batches, cache_dir), run.normalize.layout
+            channels_last = layout == torch.channels_last
+            batches = Batches(
+                kept,
+                labels,
+                everything,
+                size,
+                device=run.device,
+                prepare=None if kept.ndim == 2 else lambda stored: from_stored(stored, channels_last),
+                reads_ahead=kept.ndim > 2,
+            )
+        return torch.cat([logits_of(run, inputs, freezing) for inputs, _, _ in batches.of(positions)])
 
 
-def logits_of(run: TrainedRun, inputs: Tensor) -> Tensor:
-    """Return the logits of a network's inputs, `(B, 3, H, W)`, or of features, `(B, D)`; the head is in float32."""
+def freezing_of(run: TrainedRun) -> Freezing:
+    """Return which layers of a run's backbone were frozen; those of earlier versions were frozen as a whole or not."""
+    method = run.results["config"]["method"]
+    return Freezing(run.backbone, method["freeze"], method.get("train_from"), method.get("stages"))
+
+
+def logits_of(run: TrainedRun, inputs: Tensor, freezing: Freezing | None = None) -> Tensor:
+    """Return the logits of a network's inputs, `(B, 3, H, W)`, or of what is kept of them; the head is in float32."""
     with hardware.autocast(run.device, run.precision):
-        features = inputs if inputs.ndim == 2 else run.backbone(inputs)
+        features = run.backbone(inputs) if freezing is None else freezing.features(inputs)
     logits: Tensor = run.head(features.float())
     return logits
 
 
-def frozen_features(run: TrainedRun, images: RunImages, batches: Batches, cache_dir: Path) -> Tensor:
-    """Return the features of all images, `(N, D)`, computed in the batches of training, or from the cache."""
+def kept_outputs(run: TrainedRun, freezing: Freezing, images: RunImages, batches: Batches, cache_dir: Path) -> Tensor:
+    """Return the frozen part's output for all images, as stored, computed in the batches of training or cached."""
     environment, settings = run.results["environment"], run.results["config"]
     fuses = bool(environment.get("fuses_norms")) and run.device.type == "cpu"
     how = {
@@ -97,11 +113,12 @@ def frozen_features(run: TrainedRun, images: RunImages, batches: Batches, cache_
     }
     weights, normalize = environment["digests"]["weights"], settings["data"]["normalize"]
     chunk = CPU_CHUNK if run.device.type == "cpu" else GPU_CHUNK
+    decoded, before = images.decoded.path.name, freezing.kept_before
     found = load_features(
-        run.backbone,
+        freezing.kept_part(),
         replace(batches, batch_size=chunk, reads_ahead=batches.inputs.device.type == "cpu"),
-        (len(images.index), feature_count(settings["model"]["name"], run.backbone, run.preprocessing.image_size)),
-        key=features_key(images.decoded.path.name, normalize, settings["model"], weights, how),
+        len(images.index),
+        key=features_key(decoded, normalize, settings["model"], weights, how, before),
         cache_dir=cache_dir,
         precision=hardware.autocast(run.device, run.precision),
         fuse=fuses,

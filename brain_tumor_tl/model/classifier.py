@@ -16,13 +16,14 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from brain_tumor_tl.model.backbone import Cut, build_network
+from brain_tumor_tl.model.freezing import Epochs, Freezing
 from brain_tumor_tl.model.lightning_internals import count_steps
 from brain_tumor_tl.model.loss import cross_entropy
 from brain_tumor_tl.model.metrics import Outputs, StageResults
 from brain_tumor_tl.model.mixing import Mixing
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.parameter_groups import Factors, factors_in_use, parameter_groups
-from brain_tumor_tl.model.steps import Blocks, Stepper
+from brain_tumor_tl.model.steps import Blocks, Stepper, undo_capturable
 from brain_tumor_tl.model.weights import require_backbone
 from brain_tumor_tl.names import nearest
 
@@ -33,8 +34,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class TumorClassifier(L.LightningModule):
     """A torchvision network with a new last layer.
 
-    With `freeze` the backbone is fixed: it has no gradients, its BatchNorm and dropout stay in eval mode, and the
-    optimizer holds the head alone. Features `(B, D)` of the backbone can then take the place of images.
+    With `freeze` the backbone, or what lies before `train_from`, is fixed; see `Freezing`. What it returns for images,
+    such as features `(B, D)` of a whole backbone, can then take the place of images.
 
     Args:
         name: Any classification network of torchvision.models.
@@ -42,7 +43,9 @@ class TumorClassifier(L.LightningModule):
         weights: A torchvision weight name, the path of a state dict or checkpoint, or None for random weights. The head
             of a checkpoint is taken too if its classes are the same.
         options: Arguments of torchvision's builder.
-        freeze: Train the head alone.
+        freeze: Train the head alone, or what follows `train_from`.
+        train_from: With `freeze`, the first module of the backbone that learns; see `Freezing`.
+        stages: With `freeze`, such modules and for how many epochs each counts.
         optimizer: A class of torch.optim.
         lr: Learning rate.
         optimizer_options: Further arguments of the optimizer.
@@ -63,6 +66,7 @@ class TumorClassifier(L.LightningModule):
         preprocessing: How files became inputs, as `TumorData.preprocessing` returns it; None to ask the data module.
         blocks: Train on many batches in each training step; None for one.
         network: What `build_network` returned for the same arguments; None to build it here.
+        freezing: What `Freezing` makes of that network's backbone; None to make it here.
         load_weights: Whether to load `weights`; False if a state dict will replace them.
         to_loggers: Whether metrics go to the Trainer's loggers; if not, `train/loss`, `val/accuracy` and the like are
             there for callbacks alone.
@@ -77,6 +81,8 @@ class TumorClassifier(L.LightningModule):
         *,
         weights: str | Path | None,
         freeze: bool,
+        train_from: str | float | None = None,
+        stages: Epochs | None = None,
         options: Mapping[str, Any] | None = None,
         optimizer: str = "Adam",
         lr: float = 0.001,
@@ -96,21 +102,20 @@ class TumorClassifier(L.LightningModule):
         preprocessing: Mapping[str, Any] | None = None,
         blocks: Blocks | None = None,
         network: Cut | None = None,
+        freezing: Freezing | None = None,
         load_weights: bool = True,
         to_loggers: bool = True,
     ) -> None:
         super().__init__()
         classes, weights = list(classes), None if weights is None else str(weights)  # which checkpoints can hold
-        self.save_hyperparameters(ignore=["blocks", "network", "load_weights", "to_loggers"])
-        self.classes, self.freeze_backbone, self.seed, self.to_loggers = classes, freeze, seed, to_loggers
-        self.monitored = monitored
+        self.save_hyperparameters(ignore=["blocks", "network", "freezing", "load_weights", "to_loggers"])
+        self.classes, self.seed, self.to_loggers, self.monitored = classes, seed, to_loggers, monitored
         learning = (scheduler, scheduler_options, scheduler_interval, scheduler_monitor)
-        factors = (1.0,) if freeze else factors_in_use(backbone_lr_factor)
+        factors = (1.0,) if freeze and train_from is None and not stages else factors_in_use(backbone_lr_factor)
         check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored, factors=factors)
         network = network or build_network(name, classes, weights, options, load_weights)
         self.backbone, self.head = network.backbone, network.head
-        if freeze:
-            self.backbone.requires_grad_(False).eval()
+        self.freezing = freezing or Freezing(self.backbone, freeze, train_from, stages)
         parameter_groups(self.backbone, self.head, lr, backbone_lr_factor)  # fails early if these don't fit
         self.label_smoothing = label_smoothing
         mixing = Mixing(len(classes), mixup, cutmix)
@@ -159,23 +164,19 @@ class TumorClassifier(L.LightningModule):
         """Undo what a CUDA graph needs of the optimizer's settings, since other devices load checkpoints too."""
         for change in self.on_saving:
             change(checkpoint)
-        for state in checkpoint.get("optimizer_states", []):
-            for group in state["param_groups"]:
-                if group.get("capturable"):
-                    group.update(capturable=False, lr=float(group["lr"]))
+        undo_capturable(checkpoint.get("optimizer_states", []))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits `(B, classes)` of images `(B, 3, H, W)`, or of features `(B, D)`; the head is float32."""
-        features = inputs if inputs.ndim == 2 else self.backbone(inputs)
+        """Return logits `(B, classes)` of images `(B, 3, H, W)`, or of what is kept of them; the head is float32."""
+        features = self.freezing.features(inputs)
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features.float())
         return logits
 
     def train(self, mode: bool = True) -> TumorClassifier:
-        """Set training mode; a frozen backbone stays in eval mode."""
+        """Set training mode; what is frozen stays in eval mode."""
         super().train(mode)
-        if self.freeze_backbone:
-            self.backbone.eval()
+        self.freezing.hold()
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -204,6 +205,7 @@ class TumorClassifier(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch + 7_919 * self.global_rank)
+        self.freezing.begin(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, or of a block after its optimizer steps."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,3 +202,11 @@ def make_capturable(optimizer: Optimizer) -> None:
     for parameter, state in optimizer.state.items():  # the count of a resumed run may still be on the processor
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].to(parameter.device, torch.float32)
+
+
+def undo_capturable(states: Iterable[Mapping[str, Any]]) -> None:
+    """Undo `make_capturable` in the states of optimizers, for a checkpoint that other devices may load."""
+    for state in states:
+        for group in state["param_groups"]:
+            if group.get("capturable"):
+                group.update(capturable=False, lr=float(group["lr"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from brain_tumor_tl.files import replacing
-from brain_tumor_tl.model.backbone import state_digest, tensors_digest
+from brain_tumor_tl.model.backbone import tensors_digest
 from brain_tumor_tl.model.weights import below
 
 SHARE = 0.1  # of a run's time that writing last.ckpt may take
@@ -35,12 +35,12 @@ class Checkpoints(Checkpoint):
     Args:
         folder: Where they are written.
         monitor: Name of a logged metric; more is better.
-        frozen: Whether the backbone is frozen.
+        frozen: The frozen parameters and buffers, by their names in the backbone's state dict.
     """
 
-    def __init__(self, folder: Path, monitor: str, frozen: bool) -> None:
+    def __init__(self, folder: Path, monitor: str, frozen: Collection[str]) -> None:
         self.last_path, self.best_path = folder / "last.ckpt", folder / "best.ckpt"
-        self.monitor, self.frozen = monitor, frozen
+        self.monitor, self.frozen = monitor, {BACKBONE + key for key in frozen}
         self.best = -math.inf
         self._best_head: str | None = None  # digest of that in best.ckpt
         self._whole, self._stopped = True, False
@@ -82,11 +82,8 @@ class Checkpoints(Checkpoint):
         found = {key: value for key, value in last["state_dict"].items() if key != "class_weights"}
         if any(key not in expected or value.shape != expected[key].shape for key, value in found.items()):
             raise self._cannot_resume(self.last_path, "it holds another network")
-        if needs_best and state["best"] > -math.inf:
-            if not self.best_path.is_file():
-                raise self._cannot_resume(
-                    self.best_path, "it is gone, and the weights of the best epoch so far with it"
-                )
+        if needs_best and state["best"] > -math.inf and not self.best_path.is_file():
+            raise self._cannot_resume(self.best_path, "it is gone, and the weights of the best epoch so far with it")
         try:
             epochs = rows_in(last)
         except (KeyError, TypeError, ValueError) as error:
@@ -133,18 +130,20 @@ class Checkpoints(Checkpoint):
         self._whole, self._stopped = batch_idx + 1 >= trainer.num_training_batches, trainer.should_stop
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Leave out a frozen backbone during training."""
+        """Leave out what is frozen during training."""
         if self.frozen and trainer.training:
             state = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith(BACKBONE)}
+            checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in self.frozen}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the best weights if this epoch is the best, and the last ones if it is time."""
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and float(value) > self.best:
-            self.best, self._best_head = float(value), state_digest(pl_module.head)
+            self.best = float(value)
             # With weights_only Lightning doesn't call `on_save_checkpoint`; a head's optimizer state is small.
             save(trainer, self.best_path, weights_only=not self.frozen)
+            if trainer.is_global_zero:  # of what was written, which may be averaged weights
+                self._best_head = tensors_digest(below("head.", self._read(self.best_path)["state_dict"]))
         due = time.perf_counter() - self._ended >= self._cost / SHARE
         final = trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.strategy.broadcast(due or final):
@@ -180,7 +179,7 @@ def save(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:
 
 
 def complete(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Add a frozen backbone to a checkpoint without it.
+    """Add what is frozen to a checkpoint without it.
 
     Args:
         path: The checkpoint; an absent one stays absent.
@@ -189,8 +188,9 @@ def complete(path: Path, state: Mapping[str, Tensor]) -> None:
     if not path.is_file():
         return
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    if any(key.startswith(BACKBONE) for key in checkpoint["state_dict"]):
+    if state.keys() <= checkpoint["state_dict"].keys():
         return
     checkpoint["state_dict"] = {**state, **checkpoint["state_dict"]}
-    with replacing(path, exclusive=True) as temporary:
-        torch.save(checkpoint, temporary)
+    # Into a file of Python's, which tells why it can't be written; torch's own doesn't.
+    with replacing(path, exclusive=True) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)

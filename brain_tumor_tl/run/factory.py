@@ -16,7 +16,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
-from torch import Tensor
 
 from brain_tumor_tl.data.augment import Augmentation
 from brain_tumor_tl.data.layout import existing_root
@@ -25,6 +24,8 @@ from brain_tumor_tl.data.splits.protocol import Protocol
 from brain_tumor_tl.model import backbone
 from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
 from brain_tumor_tl.model.classifier import TumorClassifier
+from brain_tumor_tl.model.freezing import ALL, Freezing
+from brain_tumor_tl.model.loss import class_weights
 from brain_tumor_tl.model.optim import check_learning
 from brain_tumor_tl.model.parameter_groups import factors_in_use, first_parameters
 from brain_tumor_tl.model.steps import Blocks
@@ -84,10 +85,12 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     accelerator = hardware.resolve_accelerator(trainer["accelerator"])
     if accelerator == "cuda":
         hardware.set_tf32(trainer)
-    precision = hardware.resolve_precision(trainer["precision"], accelerator, method["freeze"])
+    head_only = method["freeze"] and method["train_from"] is None and not method["stages"]
+    precision = hardware.resolve_precision(trainer["precision"], accelerator, head_only)
     channels_last = hardware.resolve_channels_last(trainer["channels_last"], precision, accelerator)
     keeps_memory = accelerator == "cpu" and trainer["keep_memory"] and hardware.keep_freed_memory()
-    fixed = method["freeze"] and Augmentation(**augment).does_nothing
+    freezes = method["freeze"] and next(reversed(method["stages"] or {}), None) != ALL
+    fixed = freezes and (Augmentation(**augment).does_nothing or method["views"] > 1)
     caches = bool(fixed and method["cache_features"] in ("auto", True))
     # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured.
     fuses = caches and accelerator == "cpu" and precision == "32-true"
@@ -178,7 +181,14 @@ def make_network(settings: Settings, monitored: str, channels_last: bool) -> tup
     return network, feature_count(model["name"], network.backbone, settings["data"]["image_size"])
 
 
-def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks | None) -> TumorClassifier:
+def frozen_by(method: Settings) -> dict[str, Any]:
+    """Return the arguments of `Freezing` that a method gives."""
+    return {"freeze": method["freeze"], "train_from": method["train_from"], "stages": method["stages"]}
+
+
+def make_model(
+    settings: Settings, network: Cut, freezing: Freezing, data: TumorData, blocks: Blocks | None
+) -> TumorClassifier:
     """Make the module that trains a network on the data's training split."""
     model, optimizer, scheduler, loss = (settings[name] for name in ("model", "optimizer", "scheduler", "loss"))
     classes = data.index.classes
@@ -187,7 +197,7 @@ def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks
         classes,
         weights=model["weights"],
         options=model["options"],
-        freeze=settings["method"]["freeze"],
+        **frozen_by(settings["method"]),
         optimizer=optimizer["name"],
         lr=optimizer["lr"],
         optimizer_options=optimizer["options"],
@@ -206,28 +216,9 @@ def make_model(settings: Settings, network: Cut, data: TumorData, blocks: Blocks
         preprocessing=data.preprocessing(),
         blocks=blocks,
         network=network,
+        freezing=freezing,
         to_loggers=False,  # EpochRecorder writes them, by epochs and with times
     )
-
-
-def class_weights(setting: Any, labels: Tensor, classes: int) -> list[float] | None:
-    """Return the classes' weights in the loss; "balanced" stands for images / (classes x images of the class).
-
-    Args:
-        setting: None, "balanced" or the weights.
-        labels: Of the training images.
-        classes: Number of classes.
-
-    Raises:
-        ValueError: Balanced weights of a class without training images.
-    """
-    if setting != "balanced":
-        return setting  # type: ignore[no-any-return]  # None or numbers, by the checks
-    counts = torch.bincount(labels, minlength=classes)
-    if (counts == 0).any():
-        raise ValueError(f"Expected training images of every class for balanced weights, got {counts.tolist()} images.")
-    weights: list[float] = (counts.sum() / (classes * counts)).tolist()
-    return weights
 
 
 def make_trainer(

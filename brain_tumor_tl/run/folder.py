@@ -11,14 +11,25 @@ from typing import Any, Literal
 import yaml
 
 from brain_tumor_tl.files import read_json, write_text
-from brain_tumor_tl.reporting.discover import FAILURE, INSIDE_A_RUN, REFERENCE
+from brain_tumor_tl.reporting.discover import CARD, FAILURE, INSIDE_A_RUN, REFERENCE, RUN_PAGE
 from brain_tumor_tl.reporting.schema_1 import upgrade_settings
 
 RUN_FILES = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
     "predictions.csv", REFERENCE, "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
-    "validate-profile.txt", "test-profile.txt", "model.onnx", "model.pt2",
+    "validate-profile.txt", "test-profile.txt", "lr_range.csv", "lr_range.png", "model.onnx", "model.pt2", RUN_PAGE,
+    CARD,
 )  # fmt: skip
+# Keys that came after the first version, and the value that means what earlier runs did.
+SINCE = {
+    "data.slices": "all",
+    "method.views": 1,
+    "optimizer.backbone_lr_factor": 1.0,
+    "data.augment.gamma": 0.0,
+    "data.augment.noise": 0.0,
+    "data.augment.mixup": 0.0,
+    "data.augment.cutmix": 0.0,
+}
 MAX_DIFFERENCES, LONGEST = 5, 200  # differences in an error, and characters of a value
 STARTS = (
     yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
@@ -30,8 +41,8 @@ State = Literal["new", "cut", "longer", "done"]
 # Keys and tables of keys that none of a run's numbers depends on.
 WITHOUT_EFFECT = (
     "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
-    "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly", "launcher",
-    "search",
+    "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly",
+    "trainer.find_lr", "launcher", "search",
 )  # fmt: skip
 PATHS = ("data.root", "data.matlab", "data.labels", "data.patients", "model.weights")  # the same however written
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
@@ -197,7 +208,7 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings with an effect that differ, by key, as `key: before -> after`."""
-    old, new = settings_with_effect(before), settings_with_effect(after)
+    old, new = SINCE | settings_with_effect(before), SINCE | settings_with_effect(after)
     keys = [key for key in {**old, **new} if comparable(key, old.get(key)) != comparable(key, new.get(key))]
     return {key: f"{key}: {str(old.get(key))[:LONGEST]} -> {str(new.get(key))[:LONGEST]}" for key in keys}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
@@ -26,7 +24,7 @@ from brain_tumor_tl.evaluation.calibration import run_probabilities
 from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.model.backbone import state_digest
-from brain_tumor_tl.model.features import CPU_CHUNK, GPU_CHUNK, features_key, load_features
+from brain_tumor_tl.model.freezing import Freezing
 from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.predictions import read_units
@@ -36,6 +34,8 @@ from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.folder import config_digest, settings_with_effect
 from brain_tumor_tl.run.introduction import introduction
+from brain_tumor_tl.run.kept import Kept, keep
+from brain_tumor_tl.run.overfit import few_images, tell_whether_learnt
 from brain_tumor_tl.run.reference import write_reference
 
 # What wrong settings, files or installations raise; their messages are enough for a user.
@@ -72,12 +72,15 @@ class TrainingRun:
         weights_digest = state_digest(network.backbone)
         factory.provide(settings["data"])
         self.data.setup()
+        if batches := settings["trainer"]["overfit_batches"]:
+            self.data.split = few_images(self.data.split, batches * self.data.batch_size, settings["seed"])
         self.synthetic = (self.data.index.root / NOTICE_FILE).is_file()
         self.counts = {name: len(getattr(self.data.split, name)) for name in ("train", "val", "test")}
         classes, monitored = list(self.data.index.classes), self.data.monitored
         note = "SYNTHETIC images" if self.synthetic else ""
         self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
-        self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", settings["method"]["freeze"])
+        self.freezing = Freezing(network.backbone, **factory.frozen_by(settings["method"]))
+        self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", self.freezing.keys)
         parts = {"backbone": network.backbone, "head": network.head}
         steps = settings["trainer"]["max_steps"]
         done = self.checkpoints.epochs_saved(parts, monitored == "val", steps) if resume else 0
@@ -85,9 +88,9 @@ class TrainingRun:
         self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
         devices = self.trainer.world_size
-        self.min_images = batching.images_needed(settings, network.backbone, self.counts["train"], devices)
-        self.blocks = batching.make_blocks(settings, self.compute, self.data, devices, self.min_images)
-        self.model = factory.make_model(settings, network, self.data, self.blocks)
+        self.min_images = batching.images_needed(settings, self.freezing, self.counts["train"], devices)
+        self.blocks = batching.make_blocks(settings, self.compute, self.freezing, self.data, devices, self.min_images)
+        self.model = factory.make_model(settings, network, self.freezing, self.data, self.blocks)
         self.digests = {
             "config": config_digest(settings),
             "data": self.data.index.digest(),
@@ -99,8 +102,8 @@ class TrainingRun:
         """Fit, test, and write the run's folder; `results.json` comes last. Return its contents."""
         if self.trainer.is_global_zero:
             self.describe()
-        features, about = self.cached_features() if self.compute.caches_features else (None, {"cached": False})
-        training, monitored, test = self.sources(features)
+        kept = keep(self) if self.compute.caches_features else None
+        everything, training, monitored, test = self.sources(kept)
         last = self.checkpoints.last_path
         if self.resume:
             log.info(f"Resume    from {last}")
@@ -117,10 +120,12 @@ class TrainingRun:
                 self.trainer.validate(self.model, monitored, verbose=False)
         except SystemExit as end:  # how Lightning passes on an interrupt, after it has closed loggers and processes
             raise KeyboardInterrupt from end
+        if self.settings["trainer"]["overfit_batches"]:
+            tell_whether_learnt(self.recorder.rows, self.counts["train"])
         if not self.trainer.is_global_zero:
             return {}
-        write_reference(self, features)
-        return self.finish(test_seconds, about)
+        write_reference(self, everything)
+        return self.finish(test_seconds, {"cached": False} if kept is None else kept.about)
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and print what it will do."""
@@ -144,51 +149,32 @@ class TrainingRun:
         device = {"device": hardware.device_name(self.device), "threads": torch.get_num_threads()}
         return {**record.environment(), **device, **vars(self.compute), "digests": self.digests}
 
-    def cached_features(self) -> tuple[Tensor, dict[str, Any]]:
-        """Return the frozen backbone's features of all images, and `features` of `results.json`."""
-        started, compute, model = time.perf_counter(), self.compute, self.settings["model"]
-        decoded, normalize = self.data.images.path.name, self.settings["data"]["normalize"]
-        key = features_key(decoded, normalize, model, self.digests["weights"], vars(compute))
-        size = CPU_CHUNK if self.device.type == "cpu" else GPU_CHUNK
-        images = self.data.batches(self.data.pixels, self.trainer, self.data.normalize, from_disk=True)
-        found = load_features(
-            self.model.backbone.to(self.device),
-            replace(images, batch_size=size, rank=0, world_size=1),
-            (len(self.data.index), self.width),
-            key=key,
-            cache_dir=self.data.cache_dir,
-            precision=hardware.autocast(self.device, compute.precision),
-            fuse=compute.fuses_norms,
-        )
-        seconds = time.perf_counter() - started
-        how = "computed once" if found.built else "opened from the cache"
-        log.info(f"Features  {how} in {seconds:.1f} s, {found.megabytes():.0f} MB in {found.path}")
-        return torch.from_numpy(found.array), {"cached": True, "computed_now": found.built, "seconds": seconds}
-
-    def sources(self, features: Tensor | None) -> tuple[Batches, Batches, Batches]:
-        """Return the training, the monitored and the test split as the Trainer gets them.
+    def sources(self, kept: Kept | None) -> tuple[Batches, Batches, Batches, Batches]:
+        """Return all images, and the training, the monitored and the test split as the Trainer gets them.
 
         Args:
-            features: Those of all images, to train on in their place; None for images, augmented in training.
+            kept: What the frozen part returns, to train on in place of images; None for images, augmented in training.
         """
         data, split = self.data, self.data.split
-        prepare, augment = (data.normalize, data.prepare_training) if features is None else (None, None)
-        inputs = resident(data.pixels if features is None else features, self.device)
-        everything = data.batches(inputs, self.trainer, prepare, from_disk=features is None)
-        cached, gpu = features is not None, self.compute.accelerator == "cuda"
-        size = monitored_batch_size(self.settings["trainer"], data.batch_size, len(data.index), cached, gpu)
+        images = Kept((data.pixels,), data.normalize, {}), data.prepare_training
+        source, augment = images if kept is None else (kept, kept.prepare)
+        inputs = resident(source.views[0], self.device)
+        everything = data.batches(inputs, self.trainer, source.prepare, from_disk=inputs.ndim > 2)
+        features, gpu = inputs.ndim == 2, self.compute.accelerator == "cuda"
+        size = monitored_batch_size(self.settings["trainer"], data.batch_size, len(data.index), features, gpu)
         training = everything.of(
             split.train,
             prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images
+            variants=source.views[1:],
             epoch=lambda: int(self.trainer.current_epoch),
             in_blocks=self.blocks is not None,
             min_images=self.min_images,
         )
         monitored = everything.of(getattr(split, data.monitored), batch_size=size)
-        return training, monitored, everything.of(split.test, batch_size=size)
+        return everything, training, monitored, everything.of(split.test, batch_size=size)
 
     def complete_checkpoints(self) -> None:
-        """Add the frozen backbone to the checkpoints, which leave it out during training."""
+        """Add what is frozen to the checkpoints, which leave it out during training."""
         if self.checkpoints.frozen and self.trainer.is_global_zero:
             for path in (self.checkpoints.last_path, self.checkpoints.best_path):
                 complete(path, self.model.state_dict())

@@ -103,7 +103,7 @@ def test_checkpoint__gives_the_predictions_of_its_run(
     paths = [path for batch in batches for path in batch["paths"]]
     found = dict(zip(paths, torch.cat([batch["probabilities"] for batch in batches]).tolist(), strict=True))
 
-    assert (model.classes, model.freeze_backbone) == ([names[0] for names in data.classes], method == "frozen")
+    assert (model.classes, model.freezing.head_only) == ([names[0] for names in data.classes], method == "frozen")
     assert len(expected) >= 10
     for path, probabilities in expected.items():
         assert found[path] == pytest.approx(probabilities, abs=1e-5)

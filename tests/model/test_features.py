@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from brain_tumor_tl.model.features import compute_into, features_key, load_features
+from brain_tumor_tl.model.features import as_stored, compute_into, features_key, from_stored, load_features
 
 
 class Mean(nn.Module):
@@ -36,21 +38,19 @@ def batches(order: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 WHOLE = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_compute_into__rows_follow_positions_in_eval_mode() -> None:
-    backbone, features = Mean().train(), np.zeros((10, 3), dtype=np.float32)
-    compute_into(features, backbone, batches([[9, 0], [1, 2, 3], [8, 7, 6, 5, 4]]))
-    assert np.array_equal(features, IMAGES.mean(dim=(2, 3)).numpy())
-    assert not backbone.training
+def test_compute_into__rows_follow_positions(tmp_path: Path) -> None:
+    compute_into(tmp_path / "array.npy", Mean().eval(), batches([[9, 0], [1, 2, 3], [8, 7, 6, 5, 4]]), 10)
+    assert np.array_equal(np.load(tmp_path / "array.npy"), IMAGES.mean(dim=(2, 3)).numpy())
 
 
 @pytest.mark.parametrize("order", [WHOLE[:2], [*WHOLE, [0]]], ids=["missed", "twice"])
-def test_compute_into__incomplete_passes_are_refused(order: list[list[int]]) -> None:
+def test_compute_into__incomplete_passes_are_refused(order: list[list[int]], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Expected each of 10 images once"):
-        compute_into(np.zeros((10, 3), dtype=np.float32), Mean(), batches(order))
+        compute_into(tmp_path / "array.npy", Mean().eval(), batches(order), 10)
 
 
 def load(folder: Path, key: str = "a" * 64) -> np.ndarray:
-    entry = load_features(Mean(), batches(WHOLE), (10, 3), key=key, cache_dir=folder, precision=nullcontext())
+    entry = load_features(Mean().train(), batches(WHOLE), 10, key=key, cache_dir=folder, precision=nullcontext())
     return np.array(entry.array)
 
 
@@ -87,5 +87,37 @@ def test_features_key__depends_on_everything() -> None:
         features_key("images-a", "unit", {**model, "options": {"a": 1}}, "digest", compute),
         features_key("images-a", "unit", model, "another", compute),
         *(features_key("images-a", "unit", model, "digest", {**compute, name: False}) for name in compute),
+        features_key("images-a", "unit", model, "digest", compute, "layer3"),
+        features_key("images-a", "unit", model, "digest", compute, "layer4"),
+        features_key("images-a", "unit", model, "digest", compute, "layer4", (1, {"flip": 0.5})),
+        features_key("images-a", "unit", model, "digest", compute, "layer4", (2, {"flip": 0.5})),
+        features_key("images-a", "unit", model, "digest", compute, "layer4", (2, {"flip": 0.4})),
     ]
-    assert len({key, *others}) == 9
+    assert len({key, *others}) == 14
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_as_stored__maps_keep_their_type_and_bits(dtype: torch.dtype) -> None:
+    maps = torch.randn(2, 4, 3, 3).to(dtype).to(memory_format=torch.channels_last)
+    stored = torch.from_numpy(as_stored(maps))
+    assert stored.element_size() == maps.element_size()
+    restored = from_stored(stored, channels_last=True)
+    assert restored.dtype == dtype
+    assert torch.equal(restored, maps)
+    assert restored.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_as_stored__features_are_float32() -> None:
+    assert as_stored(torch.ones(2, 5, dtype=torch.bfloat16)).dtype == np.float32
+
+
+def test_load_features__without_room_says_how_much_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Mock(free=7))
+    expected = (
+        r"Can't write features to .*: 0\.0 GB are needed and 0\.0 GB are free\. A later method\.train_from.*cache_dir"
+    )
+    with pytest.raises(OSError, match=expected):
+        load(tmp_path)
+    assert not list(tmp_path.rglob("*.npy"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -117,12 +119,13 @@ def test_fuse_norms__network_that_cannot_be_traced_is_used_as_it_is(caplog: pyte
     assert "Undecided can't be traced" in caplog.text
 
 
-def test_compute_into__fused_pass_gives_the_same_features() -> None:
+def test_compute_into__fused_pass_gives_the_same_features(tmp_path: Path) -> None:
     network, images = with_statistics(backbone.build("shufflenet_v2_x0_5", None).backbone), torch.rand(5, 3, 64, 64)
     labels, positions = torch.zeros(5), torch.arange(5)
     batches = [(images[rows], labels[rows], positions[rows]) for rows in (slice(0, 4), slice(4, 5))]
-    plain, fused = (np.zeros((5, 1024), dtype=np.float32) for _ in range(2))
-    compute_into(plain, network, batches)
-    compute_into(fused, network, batches, fuse=True)
+    network.eval()
+    compute_into(tmp_path / "plain.npy", network, batches, 5)
+    compute_into(tmp_path / "fused.npy", fuse_norms(network), batches, 5)
+    plain, fused = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "fused.npy")
     assert not np.array_equal(fused, plain)  # it did fuse
     assert np.allclose(fused, plain, rtol=0, atol=1e-5 * np.abs(plain).max())

@@ -11,12 +11,14 @@ import pytest
 from torch import nn
 
 from brain_tumor_tl.model.backbone import build
+from brain_tumor_tl.model.freezing import Freezing
 from brain_tumor_tl.run import batching
 from brain_tumor_tl.run.factory import Compute
 
 CPU = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
 CACHED = Compute("cpu", "32-true", True, False, caches_features=True, fuses_norms=True)
 GPU = Compute("cuda", "bf16-mixed", True, False, caches_features=False, fuses_norms=False)
+FROZEN, LEARNING = Freezing(nn.Conv2d(3, 3, 1), True), Freezing(nn.Conv2d(3, 3, 1), False)
 
 AT_EACH_STEP = {
     "max-steps": {"max_steps": 5},
@@ -32,7 +34,7 @@ def test_make_blocks__none_if_something_must_happen_at_each_step(
     flags: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     settings["trainer"] |= flags
-    assert batching.make_blocks(settings, CACHED, Mock(), world_size=1) is None
+    assert batching.make_blocks(settings, CACHED, FROZEN, Mock(), world_size=1) is None
 
 
 def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
@@ -40,18 +42,20 @@ def test_make_blocks__of_short_steps(settings: dict[str, Any]) -> None:
     data = Mock()
     data.split.train = np.arange(100)
 
-    features = batching.make_blocks(settings, CACHED, data, world_size=1)
-    images = batching.make_blocks(settings, GPU, data, world_size=1)
+    features = batching.make_blocks(settings, CACHED, FROZEN, data, world_size=1)
+    images = batching.make_blocks(settings, GPU, LEARNING, data, world_size=1)
 
     assert features is not None
     assert images is not None
     assert (features.batch_size, features.steps, features.prepare) == (32, 4, None)
     assert images.prepare is data.prepare_training
     assert (features.graphs, images.graphs) == (False, False)  # unless asked for
-    assert batching.make_blocks(settings, CPU, data, world_size=1) is None
-    assert batching.make_blocks(settings, GPU, data, world_size=2) is None
+    assert batching.make_blocks(settings, CPU, LEARNING, data, world_size=1) is None
+    assert batching.make_blocks(settings, GPU, LEARNING, data, world_size=2) is None
     in_16_bits = replace(GPU, precision="16-mixed")
-    assert batching.make_blocks(settings, in_16_bits, data, world_size=1) is None  # its scaler looks at each step
+    assert (
+        batching.make_blocks(settings, in_16_bits, LEARNING, data, world_size=1) is None
+    )  # its scaler looks at each step
 
 
 WITHOUT_GRAPHS: dict[str, tuple[Compute, dict[str, Any], bool]] = {
@@ -69,7 +73,7 @@ def test_make_blocks__cuda_graphs_that_can_not_be_are_no_silent_fallback(
     settings["trainer"] |= {"cuda_graphs": True} | flags
     data = Mock()
     data.split.train = np.arange(100)
-    batching.make_blocks(settings, compute, data, world_size=1)
+    batching.make_blocks(settings, compute, FROZEN if compute is CACHED else LEARNING, data, world_size=1)
     assert any("can't be a CUDA graph and run one by one: that takes one GPU" in text for text in messages) == warned
 
 
@@ -96,8 +100,7 @@ def test_images_needed(
     data: dict[str, Any], images: int, devices: int, expected: int, settings: dict[str, Any]
 ) -> None:
     settings["data"] |= {"image_size": 32, "drop_last": "auto"} | data
-    settings["method"]["freeze"] = False
-    assert batching.images_needed(settings, small_resnet(), images, devices) == expected
+    assert batching.images_needed(settings, Freezing(small_resnet(), False), images, devices) == expected
 
 
 NO_BATCH: dict[str, tuple[dict[str, Any], int, int, str]] = {
@@ -120,19 +123,32 @@ def test_images_needed__no_batch_to_train_on(
     data: dict[str, Any], images: int, devices: int, match: str, settings: dict[str, Any]
 ) -> None:
     settings["data"] |= {"image_size": 32, "drop_last": "auto"} | data
-    settings["method"]["freeze"] = False
     with pytest.raises(ValueError, match=match):
-        batching.images_needed(settings, small_resnet(), images, devices)
+        batching.images_needed(settings, Freezing(small_resnet(), False), images, devices)
 
 
 def test_images_needed__a_frozen_backbone_trains_on_one(settings: dict[str, Any]) -> None:
     settings["data"] |= {"image_size": 32, "batch_size": 5, "drop_last": "auto"}
-    assert batching.images_needed(settings, small_resnet(), 26, 1) == 1
+    assert batching.images_needed(settings, Freezing(small_resnet(), True), 26, 1) == 1
 
 
 def test_make_blocks__without_the_batch_that_is_left_out(settings: dict[str, Any]) -> None:
     settings["data"]["batch_size"] = 5
     data = Mock()
     data.split.train = np.arange(26)
-    steps = [batching.make_blocks(settings, GPU, data, 1, min_images).steps for min_images in (1, 2, 5)]  # type: ignore[union-attr]
+    steps = [batching.make_blocks(settings, GPU, LEARNING, data, 1, min_images).steps for min_images in (1, 2, 5)]  # type: ignore[union-attr]
     assert steps == [6, 5, 5]
+
+
+def test_make_blocks__none_where_long_steps_are_kept_or_stages_change(settings: dict[str, Any]) -> None:
+    data = Mock()
+    data.split.train = np.arange(26)
+    cut = Freezing(small_resnet(), True, "layer3")
+    stages = Freezing(small_resnet(), True, stages={"head": 1, "layer4": None})
+    assert batching.make_blocks(settings, CACHED, cut, data, world_size=1) is None
+    assert batching.make_blocks(settings, GPU, stages, data, world_size=1) is None
+
+
+def test_images_needed__a_backbone_that_is_frozen_in_part_needs_two(settings: dict[str, Any]) -> None:
+    settings["data"] |= {"image_size": 32, "batch_size": 5, "drop_last": "auto"}
+    assert batching.images_needed(settings, Freezing(small_resnet(), True, "layer3"), 26, 1) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Small(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, accuracies: list[float], frozen: bool = False, resume: Path | None = None) -> Checkpoints:
+def fit(folder: Path, accuracies: list[float], frozen: Collection[str] = (), resume: Path | None = None) -> Checkpoints:
     kept = Checkpoints(folder, "val/accuracy", frozen)
     settings: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(max_epochs=len(accuracies), callbacks=[kept], accelerator="cpu", **settings)
@@ -85,7 +85,7 @@ def test_checkpoints__last_waits_where_writing_takes_long_but_is_there_at_the_en
 
 
 def test_checkpoints__frozen_backbone_stays_out_until_it_is_added(tmp_path: Path) -> None:
-    fit(tmp_path, [0.5, 0.6], frozen=True)
+    fit(tmp_path, [0.5, 0.6], frozen=("weight", "bias"))
     state = Small([]).state_dict()
     for name in ("best.ckpt", "last.ckpt"):
         before = content(tmp_path / name)
@@ -103,7 +103,7 @@ def resumed(finished_runs: dict[str, Path], tmp_path: Path) -> Checkpoints:
     """The checkpoints of a finished run with a validation split, in a folder that the test may change."""
     folder = tmp_path / "checkpoints"
     shutil.copytree(finished_runs["frozen"] / "checkpoints", folder)
-    return Checkpoints(folder, "val/accuracy", frozen=True)
+    return Checkpoints(folder, "val/accuracy", frozen=network()["backbone"].state_dict())
 
 
 def network(name: str = "shufflenet_v2_x0_5") -> dict[str, nn.Module]:

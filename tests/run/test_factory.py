@@ -38,7 +38,7 @@ def configure(mode: RunMode, launcher: str) -> None:
 
 def make_trainer(settings: dict[str, Any], folder: Path) -> Any:
     recorder = EpochRecorder(folder, "val", ["a", "b"], 0)
-    checkpoints = Checkpoints(folder / "checkpoints", "val/accuracy", frozen=True)
+    checkpoints = Checkpoints(folder / "checkpoints", "val/accuracy", frozen=())
     compute = Compute("cpu", "32-true", True, False, caches_features=False, fuses_norms=False)
     return factory.make_trainer(settings["trainer"], compute, folder, recorder, checkpoints)
 
@@ -84,6 +84,10 @@ FEATURES = {
     "finetune": ({"freeze": False}, {}, False),
     "not-wanted": ({"cache_features": False}, {}, False),
     "augmented": ({}, {"flip": 0.5}, False),
+    "views": ({"views": 2}, {"flip": 0.5}, True),
+    "partial": ({"train_from": "layer3"}, {}, True),
+    "gradual": ({"stages": {"head": 1, "layer4": None}}, {}, True),
+    "gradual-to-all": ({"stages": {"head": 1, "all": None}}, {}, False),
 }
 
 

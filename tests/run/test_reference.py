@@ -82,16 +82,6 @@ def test_write_reference__comes_after_the_results_and_changes_none(
     assert (tmp_path / "results.json").exists()
 
 
-def test_cached__in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, chosen = torch.arange(20.0).reshape(10, 2), np.array([0, 3, 4, 8, 9])
-    monkeypatch.setattr(reference, "ROWS", 2)
-
-    blocks = list(reference.cached(features, chosen))
-
-    assert [len(block) for block in blocks] == [2, 2, 1]
-    assert np.concatenate(blocks).tolist() == features[chosen].tolist()
-
-
 def test_write_reference__removes_an_older_one_where_there_is_none(
     finished_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +90,8 @@ def test_write_reference__removes_an_older_one_where_there_is_none(
     (tmp_path / REFERENCE).write_bytes(b"of a run before")
     monkeypatch.setattr(reference, "make_reference", lambda *_: None)
 
-    reference.write_reference(run, torch.zeros(len(run.data.index), run.width))
+    features = torch.zeros(len(run.data.index), run.width)
+    reference.write_reference(run, run.data.batches(features, run.trainer))
 
     assert not (tmp_path / REFERENCE).exists()
     assert REFERENCE in RUN_FILES

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.run.callbacks import EpochRecorder
 from brain_tumor_tl.run.checkpoints import Checkpoints
+from brain_tumor_tl.run.kept import keep
 from brain_tumor_tl.run.training_run import TrainingRun
 
 Settings = dict[str, Any]
@@ -83,7 +84,7 @@ def test_load_best_weights__never_takes_the_last_for_the_best_T12(settings: Sett
 def test_train__a_last_batch_of_one_image_is_left_out_and_told_P8(
     settings: Settings, tmp_path: Path, messages: list[str]
 ) -> None:
-    settings["method"] = {"name": "finetune", "freeze": False, "cache_features": "auto"}
+    settings["method"] |= {"name": "finetune", "freeze": False}
     settings["data"] |= {"image_size": 32, "val_fraction": 0.0, "batch_size": 50}
     settings["trainer"]["max_epochs"] = 1
     run = TrainingRun(settings, tmp_path)
@@ -123,18 +124,18 @@ KEYS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 @pytest.mark.parametrize("change", KEYS)
-def test_cached_features__the_key_holds_all_that_changes_their_bits(
+def test_keep__the_key_holds_all_that_changes_their_bits(
     change: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys: list[str] = []
 
-    def opened(backbone: Any, batches: Any, shape: tuple[int, int], *, key: str, **_: Any) -> Any:
+    def opened(backbone: Any, batches: Any, count: int, *, key: str, **_: Any) -> Any:
         keys.append(key)
-        return Mock(array=np.zeros(shape, np.float32), built=False, **{"megabytes.return_value": 0.0})
+        return Mock(array=np.zeros((count, 2), np.float32), built=False, **{"megabytes.return_value": 0.0})
 
-    monkeypatch.setattr("brain_tumor_tl.run.training_run.load_features", opened)
+    monkeypatch.setattr("brain_tumor_tl.run.kept.load_features", opened)
     run = TrainingRun(settings, tmp_path)
-    run.cached_features()
+    keep(run)
     KEYS[change](monkeypatch)
-    run.cached_features()
+    keep(run)
     assert (keys[0] == keys[1]) == (change == "unchanged")
