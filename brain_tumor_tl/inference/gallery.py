@@ -13,10 +13,10 @@ from PIL import Image
 
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.inference.explain import BATCH, Explanation, check_run, explain
-from brain_tumor_tl.inference.overlay import overlay, to_image
 from brain_tumor_tl.inference.run_images import RunImages, open_run_images
 from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.reporting.cases import Case, Gallery
+from brain_tumor_tl.reporting.overlay import overlay, to_image
 from brain_tumor_tl.reporting.page import Picture
 
 SIDE = 224  # pixels of a picture on the page

@@ -6,33 +6,14 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from brain_tumor_tl.inference.explain import Explanation
+from brain_tumor_tl.reporting.overlay import fitted, overlay, to_image
 
-COLOURS = "plasma"  # of matplotlib: even steps of lightness, also to the colour-blind, and no grey as in the image
-OPACITY = 0.7  # where the map is largest; elsewhere in proportion
 SIDE = 448  # pixels of a panel's longer side
 COLUMNS = 5  # panels in a row
 GAP, TEXT = 12, 16  # pixels between panels, and of letters
-
-
-def overlay(image: Image.Image, values: NDArray[np.float32], scale: float) -> Image.Image:
-    """Return an image with a map in colour over it; where the map is 0 or below, the image is as it was.
-
-    Args:
-        image: Of mode L or RGB, of any size.
-        values: The map of the whole image, `(S, S)`.
-        scale: The value that gets the last colour and full opacity; 0 for a map without positive values.
-    """
-    from matplotlib import colormaps  # late: it takes longer than a prediction
-
-    shares = np.clip(values / scale, 0, 1) if scale > 0 else np.zeros_like(values)
-    resized = np.asarray(Image.fromarray(shares).resize(image.size, Image.Resampling.BILINEAR))
-    opacity = OPACITY * resized[..., None]
-    mixed = (1 - opacity) * np.asarray(image.convert("RGB")) + opacity * 255 * colormaps[COLOURS](resized)[..., :3]
-    return Image.fromarray(np.round(mixed).astype(np.uint8))
 
 
 def overlay_sheet(explanation: Explanation, image: Image.Image | None = None, title: str = "") -> Image.Image:
@@ -48,11 +29,6 @@ def overlay_sheet(explanation: Explanation, image: Image.Image | None = None, ti
     named = zip(explanation.classes, explanation.probabilities, strict=True)
     captions = [f"{name} {share:.1%}{' (predicted)' * (name == explanation.predicted)}" for name, share in named]
     return side_by_side([image, *layers], [title, *captions], explanation.scale)
-
-
-def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return a decoded image, uint8 `(C, H, W)`, as one of Pillow."""
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def sized(image: Image.Image) -> Image.Image:
@@ -87,12 +63,3 @@ def side_by_side(panels: Sequence[Image.Image], captions: Sequence[str], scale: 
     draw.text((left + 1.5 * TEXT, height - TEXT), "0", "black", font)
     draw.text((left, height + TEXT // 3), "logit", "black", font)
     return sheet
-
-
-def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """Return a text that is no wider than `width` pixels; of a longer one the end."""
-    shown = text
-    while text and font.getlength(shown) > width:
-        text = text[1:]
-        shown = f"…{text}"
-    return shown

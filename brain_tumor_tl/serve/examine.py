@@ -11,10 +11,11 @@ from brain_tumor_tl.data.formats import NIFTI, UnreadableError, format_of, reaso
 from brain_tumor_tl.data.reader import refusing_bombs
 from brain_tumor_tl.data.volumes import count_pictures
 from brain_tumor_tl.inference.explain import explain
-from brain_tumor_tl.inference.overlay import as_png, overlay, sized, to_image
+from brain_tumor_tl.inference.overlay import as_png, sized
 from brain_tumor_tl.inference.pictures import stacked
 from brain_tumor_tl.inference.predict import answer
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.overlay import overlay, to_image
 from brain_tumor_tl.serve.answer import MOST, Answer
 from brain_tumor_tl.serve.upload import Upload
 
