@@ -167,6 +167,10 @@ def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dic
     from brain_tumor_tl.run.hardware import is_further_process
     from brain_tumor_tl.run.training_run import TrainingRun
 
+    if settings["trainer"]["find_lr"]:
+        from brain_tumor_tl.run.learning_rate import find_learning_rate
+
+        return {"suggestion": find_learning_rate(TrainingRun(settings, folder, origin=origin))}
     # Under SLURM all processes of a run start together, and only the first may clear the folder.
     further = settings["force"] and is_further_process(os.environ)
     try:

@@ -34,11 +34,12 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate at which the loss falls fastest; None if it never falls."""
-        slopes = np.gradient(self.smoothed) if len(self.smoothed) > 1 else np.zeros(1)
-        slopes[:SKIPPED] = 0
-        steepest = int(slopes.argmin())
-        return float(self.rates[steepest]) if slopes[steepest] < 0 else None
+        """The rate at which the loss falls fastest before it is least; None if it never falls."""
+        least = int(self.smoothed.argmin()) if len(self.smoothed) else 0
+        if least <= SKIPPED:
+            return None
+        steepest = SKIPPED + int(np.gradient(self.smoothed)[SKIPPED:least].argmin())
+        return float(self.rates[steepest])
 
 
 def run_range_test(

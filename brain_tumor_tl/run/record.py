@@ -67,7 +67,7 @@ def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) 
             data.monitored,
             data.protocol.stratified,
             synthetic=run.synthetic,
-            limited=any(limit is not None for limit in limits),
+            limited=any(limit is not None for limit in (*limits, settings["trainer"]["overfit_batches"])),
             evaluated=best is not None,
         ),
         "study": row_for(model, method),
@@ -140,7 +140,7 @@ def protocol(
     if synthetic:
         notes.insert(0, "SYNTHETIC images: the results say nothing about MRI.")
     if limited:
-        notes.append("Only some batches were used (trainer.limit_*_batches).")
+        notes.append("Only some batches were used (trainer.limit_*_batches or overfit_batches).")
     return {
         **described,
         "stratify": stratify,

@@ -499,7 +499,7 @@ def test_yaml__trainer_flags_stand_there(flag: str) -> None:
 def test_keys__trainer_keys_are_lightnings() -> None:
     import lightning as L
 
-    own = {"channels_last", "num_threads", "tf32", "cuda_graphs", "keep_memory", "patience", "ema"}
+    own = {"channels_last", "num_threads", "tf32", "cuda_graphs", "keep_memory", "patience", "ema", "find_lr"}
     flags = {path.removeprefix("trainer.") for path in KEYS if path.startswith("trainer.")} - own
     assert len(flags) > 20
     assert flags <= set(inspect.signature(L.Trainer).parameters)
