@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from brain_tumor_tl.model.backbone import Cut, build_network
-from brain_tumor_tl.model.freezing import Epochs, Freezing
+from brain_tumor_tl.model.freezing import HEAD, Epochs, Freezing, learns
 from brain_tumor_tl.model.lightning_internals import count_steps
 from brain_tumor_tl.model.loss import cross_entropy
 from brain_tumor_tl.model.metrics import Outputs, StageResults
@@ -111,7 +111,8 @@ class TumorClassifier(L.LightningModule):
         self.save_hyperparameters(ignore=["blocks", "network", "freezing", "load_weights", "to_loggers"])
         self.classes, self.seed, self.to_loggers, self.monitored = classes, seed, to_loggers, monitored
         learning = (scheduler, scheduler_options, scheduler_interval, scheduler_monitor)
-        factors = (1.0,) if freeze and train_from is None and not stages else factors_in_use(backbone_lr_factor)
+        head_only = learns({"freeze": freeze, "train_from": train_from, "stages": stages}) == HEAD
+        factors = (1.0,) if head_only else factors_in_use(backbone_lr_factor)
         check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored, factors=factors)
         network = network or build_network(name, classes, weights, options, load_weights)
         self.backbone, self.head = network.backbone, network.head

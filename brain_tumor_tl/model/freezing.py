@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,7 +37,8 @@ class Freezing:
     Args:
         backbone: Any network of torchvision without its head.
         freeze: Whether anything is frozen.
-        train_from: The first module that learns, or the share of the layers that don't; None to freeze all of it.
+        train_from: The first module that learns, or the share of the layers that don't, from 0 for none to 1 for all;
+            None to freeze all of them.
         stages: For layers that begin to learn one after the other: places as `train_from`, "head" or "all", and for
             how many epochs each counts; None in the last stage for all that are left.
 
@@ -86,6 +88,13 @@ class Freezing:
             raise ValueError("Expected a frozen part whose output can be kept, but all layers learn.")
         return self.parts.module()
 
+    @property
+    def share(self) -> float:
+        """The share of the backbone's layers with weights that learn in the end."""
+        if self.parts is None:
+            return 1.0
+        return 0.0 if self.parts.place is None else 1 - self.parts.place.depth
+
     def features(self, inputs: Tensor) -> Tensor:
         """Return features `(B, D)` of images `(B, 3, H, W)`, or of what the frozen part returns for them."""
         images = inputs.ndim == 4 and inputs.shape[1] == 3  # no network of torchvision has maps of three channels
@@ -112,11 +121,25 @@ class Freezing:
             self._now.hold()
 
 
+def learns(method: Mapping[str, Any]) -> str:
+    """Return what a method trains in the end: "head" alone, "all" layers, or "part" of them.
+
+    Args:
+        method: `freeze`, and maybe `train_from` and `stages`, as `Freezing` takes them.
+    """
+    stages, place = method.get("stages"), method.get("train_from")
+    if stages:
+        place = next(reversed(stages))
+    if not method["freeze"] or place in (ALL, 0):
+        return ALL
+    return HEAD if place in (None, HEAD, 1) and (not stages or len(stages) == 1) else "part"
+
+
 def parts_at(backbone: nn.Module, place: Place) -> Parts | None:
     """Return a backbone cut at a place; at "head" all of it is frozen, at "all" nothing."""
-    if place == ALL:
+    if place in (ALL, 0):
         return None
-    return whole(backbone) if place == HEAD else divide(backbone, place)
+    return whole(backbone) if place in (HEAD, 1) else divide(backbone, place)
 
 
 def make_stages(backbone: nn.Module, epochs: Epochs) -> list[Stage]:

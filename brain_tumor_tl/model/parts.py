@@ -230,8 +230,7 @@ def find_place(known: Sequence[Place], train_from: str | float) -> Place:
     if isinstance(train_from, int | float) and not isinstance(train_from, bool):
         if not 0 < train_from < 1:
             raise ValueError(
-                f"Expected a share between 0 and 1 for `method.train_from`, got {train_from:g}. "
-                "For 0 use method=finetune, for 1 method=frozen."
+                f"Expected a share of the layers between 0 and 1 for `method.train_from`, got {train_from:g}."
             )
         return min(known, key=lambda place: abs(place.depth - train_from))
     for place in known:

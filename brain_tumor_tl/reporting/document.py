@@ -14,6 +14,7 @@ import numpy as np
 
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.classes import class_tables, classes_of, matrices, summed
+from brain_tumor_tl.reporting.depth import depth_table, depths
 from brain_tumor_tl.reporting.discover import RUN_PAGE, Discovered, Run, Unfinished, last_lines
 from brain_tumor_tl.reporting.evaluations import Found, evaluation_table
 from brain_tumor_tl.reporting.fold_table import fold_table
@@ -105,6 +106,7 @@ def as_html(report: Report) -> str:
         "matrices": matrices_by_method(report.groups),
         "tradeoff": tradeoff_pictures(report.groups),
         "lines": line_pictures(report.groups),
+        "depth_pictures": depth_pictures(report.groups),
         "suspect_pictures": [suspect_picture(each) for each in report.suspects],
     }
     return render("report.html.j2", **content(report), **pictures)
@@ -142,6 +144,7 @@ def content(report: Report) -> dict[str, Any]:
         "notes": notes(groups),
         "evaluations": evaluation_table(report.evaluations) if report.evaluations else None,
         "folds": fold_table(groups),
+        "depths": [depth_table(found) for found in depths(groups).values()],
         "suspects": [suspect_table(each) for each in report.suspects],
         "suspects_note": NOTE,
         "methods": method_table(groups, report.comparisons) if conclusion(groups) else None,
@@ -223,6 +226,19 @@ def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Drawing]:
     return [
         Drawing(inline(svg_text(figure, f"tradeoff-{number}")), alt.format(title), width=560)
         for number, (title, figure) in enumerate(zip(titles, figures, strict=True))
+    ]
+
+
+def depth_pictures(groups: Sequence[RunGroup]) -> list[Drawing]:
+    """Return a plot of accuracy and time against the share of layers that learn, for each network that has one."""
+    from brain_tumor_tl.reporting.depth_figure import depth_figure  # matplotlib is slow to import
+    from brain_tumor_tl.reporting.svg import inline, svg_text
+
+    note = ", SYNTHETIC images" if any(group.synthetic for group in groups) else ""
+    alt = "Accuracy and seconds per epoch of {} against the share of layers that learn; the table has the numbers."
+    return [
+        Drawing(inline(svg_text(depth_figure(found, note), f"depth-{number}")), alt.format(model), width=620)
+        for number, (model, found) in enumerate(depths(groups).items())
     ]
 
 

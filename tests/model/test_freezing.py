@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from brain_tumor_tl.model.backbone import build
-from brain_tumor_tl.model.freezing import Epochs, Freezing
+from brain_tumor_tl.model.freezing import Epochs, Freezing, learns
 
 
 def resnet() -> nn.Module:
@@ -67,6 +69,25 @@ def test_features__of_images_or_of_what_is_kept() -> None:
             assert torch.equal(freezing.features(images), expected)
             assert torch.equal(freezing.features(freezing.kept_part()(images)), expected)
         assert torch.equal(Freezing(backbone, False).features(images), expected)
+
+
+ENDS: dict[str, tuple[dict[str, Any], str, float]] = {
+    "finetune": ({"freeze": False}, "all", 1.0),
+    "from-0": ({"freeze": True, "train_from": 0}, "all", 1.0),
+    "frozen": ({"freeze": True}, "head", 0.0),
+    "from-1": ({"freeze": True, "train_from": 1.0}, "head", 0.0),
+    "partial": ({"freeze": True, "train_from": "layer3"}, "part", 0.5),
+    "gradual": ({"freeze": True, "stages": {"head": 1, "layer4": None}}, "part", 0.25),
+    "gradual-to-all": ({"freeze": True, "stages": {"head": 1, "all": None}}, "all", 1.0),
+}
+
+
+@pytest.mark.parametrize(("method", "what", "share"), ENDS.values(), ids=ENDS)
+def test_learns__the_same_as_the_freezing_of_a_network(method: dict[str, Any], what: str, share: float) -> None:
+    freezing = Freezing(resnet(), **method)
+    assert learns(method) == what
+    assert (freezing.share, freezing.head_only) == (share, what == "head")
+    assert (freezing.parts is None) == (what == "all")
 
 
 def test_kept_part__of_nothing_frozen() -> None:

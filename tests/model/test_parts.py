@@ -113,7 +113,7 @@ def test_find_place(train_from: str | float, name: str) -> None:
 
 WRONG = {
     "unknown": ("layer4", r"got 'layer4'\. Did you mean .* Its places are layer1, layer2, layer3, places inside these"),
-    "nothing": (0, "between 0 and 1 .*, got 0.*For 0 use method=finetune, for 1 method=frozen"),
+    "nothing": (0, "share of the layers between 0 and 1 .*, got 0"),
     "everything": (1.0, "between 0 and 1"),
 }
 
