@@ -11,12 +11,12 @@ from typing import Any
 from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.cli.pictures import check_places, named_pictures, progress_bar
-from brain_tumor_tl.cli.predict import NOTICE
 from brain_tumor_tl.cli.prediction_table import common_folder
 from brain_tumor_tl.console import console, say
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.inference.run_folder import check_folders
 from brain_tumor_tl.reporting.discover import holds_run
+from brain_tumor_tl.reporting.notice import NOTICE
 from brain_tumor_tl.reporting.table import compact_table
 
 Row = Mapping[str, Any]

@@ -17,13 +17,13 @@ from brain_tumor_tl.console import say
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.inference.run_folder import check_folders
 from brain_tumor_tl.reporting.discover import holds_run
+from brain_tumor_tl.reporting.notice import NOTICE
 
 if TYPE_CHECKING:
     from brain_tumor_tl.inference.predict import Predictions
     from brain_tumor_tl.inference.trained_run import TrainedRun
 
 Row = dict[str, Any]
-NOTICE = "Not for diagnosis: a research model."
 
 
 def main(arguments: Sequence[str]) -> int:

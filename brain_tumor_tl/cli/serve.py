@@ -11,6 +11,7 @@ from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import say
 from brain_tumor_tl.inference.run_folder import check_folders
+from brain_tumor_tl.reporting.notice import NOTICE
 
 PACKAGES = ("starlette", "uvicorn", "python_multipart")  # the extra `serve`
 PORT = 8000
@@ -68,5 +69,5 @@ def serve(folder: Path, port: int, device: str) -> None:
         run = TrainedRun(folder, device)
         say(f"Run       {run.name}: {', '.join(run.classes)}")
         say(f"Open      http://{HOST}:{listener.getsockname()[1]}/ on this machine; Ctrl+C stops it")
-        say("Warning   not for diagnosis: a research model, tested on one data set alone")
+        say(f"Warning   {NOTICE}")
         make_server(make_app(run.results, Examiner(run))).run(sockets=[listener])

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from brain_tumor_tl import __version__
 from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.files import read_csv, replacing
-from brain_tumor_tl.inference.graph import FORMATS, NOTICE, Compute, Format, traced
+from brain_tumor_tl.inference.graph import FORMATS, Compute, Format, traced
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.notice import NOTICE
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 ONNX_LIMIT = 2**31  # bytes of one file, which is a message of Protocol Buffers

@@ -18,8 +18,7 @@ from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.inference.trained_run import TrainedRun
 from brain_tumor_tl.model.fusion import fuse_norms
 from brain_tumor_tl.model.weights import first_line
-
-NOTICE = "For research. Not a medical device: not for diagnosis or treatment."
+from brain_tumor_tl.reporting.notice import NOTICE
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits and probabilities, (N, K)
 Compute = Callable[[Pixels], Outputs]

@@ -1,5 +1,3 @@
-"""Notice: the one sentence that every answer about a picture comes with."""
+"""Notice: the one wording of what every answer about a picture comes with."""
 
-NOTICE = (
-    "Not for diagnosis: a research model, tested on one data set alone. What it says is no finding about a patient."
-)
+NOTICE = "Not for diagnosis: a research model. What it says of a picture is no finding about a patient."

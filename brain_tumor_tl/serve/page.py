@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brain_tumor_tl.reporting.leaderboard import in_percent
+from brain_tumor_tl.reporting.notice import NOTICE
 from brain_tumor_tl.reporting.page import Picture, render
 from brain_tumor_tl.reporting.tables import run_table
 from brain_tumor_tl.serve.answer import MOST, Answer
@@ -28,6 +29,7 @@ def page(results: Results, name: str = "", answer: Answer | None = None, problem
         "serve.html.j2",
         title=f"Try {results['model']}, {results['method']}",
         subtitle=", ".join(results["classes"]),
+        notice=NOTICE,
         run=results["name"],
         synthetic=results["protocol"]["synthetic"],
         quality=run_table(results) if "per_class" in results else None,

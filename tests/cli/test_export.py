@@ -10,6 +10,7 @@ import pytest
 from brain_tumor_tl.cli import export
 from brain_tumor_tl.inference.export import Exported
 from brain_tumor_tl.inference.graph import FORMATS
+from brain_tumor_tl.reporting.notice import NOTICE
 
 
 def test_formats__are_those_of_the_package() -> None:
@@ -31,7 +32,7 @@ def test_main__writes_and_tells(
     assert "Precision float32; the run's figures are of 32-true\n" in out
     assert "WARNING" not in out
     assert f"Written   {file} (" in out
-    assert out.rstrip().endswith("not for diagnosis or treatment.")
+    assert " ".join(out.split()).endswith(NOTICE)
 
 
 @pytest.mark.parametrize(

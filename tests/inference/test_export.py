@@ -18,8 +18,9 @@ from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.files import read_csv, read_json
 from brain_tumor_tl.inference import export as exporting
 from brain_tumor_tl.inference.export import BATCH, CHECKED, compare, export, own_test, precision_line, reference_of
-from brain_tumor_tl.inference.graph import FORMATS, NOTICE, Outputs
+from brain_tumor_tl.inference.graph import FORMATS, Outputs
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.notice import NOTICE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
 from brain_tumor_tl.reporting.discover import Run, discover_runs
 from brain_tumor_tl.reporting.plots import pixels
@@ -33,7 +35,10 @@ def test_lines_figure__the_numbers_are_in_it() -> None:
     (axes,) = figure.axes
     pixels(figure)
 
-    assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 0.1], [2, 0.2], [3, 0.3]], [[1, 0.5], [2, 0.4]]]
+    assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines] == [
+        [[1, 0.1], [2, 0.2], [3, 0.3]],
+        [[1, 0.5], [2, 0.4]],
+    ]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     assert all(tick == round(tick) for tick in axes.get_xticks())
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("frozen", "x", "y")

@@ -18,7 +18,7 @@ def test_app__shows_form_and_run(client: Client) -> None:
     assert reply.status == 200
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     assert 'method="post" enctype="multipart/form-data"' in reply.text
-    assert "Not for diagnosis." in reply.text
+    assert "Not for diagnosis:" in reply.text
     assert "resnet18-frozen-s0" in reply.text
     assert 'id="answer"' not in reply.text
 
