@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 
 from brain_tumor_tl.cli.config_data import DataConfig
+from brain_tumor_tl.cli.config_evidence import EvidenceConfig
 from brain_tumor_tl.cli.config_learning import (
     LossConfig,
     MethodConfig,
@@ -87,6 +88,7 @@ class TrainConfig:
     scheduler: SchedulerConfig = option("")
     loss: LossConfig = option("")
     trainer: TrainerConfig = option("")
+    evidence: EvidenceConfig = option("")
     launcher: LauncherConfig = option("")
     search: SearchConfig = option("")
 

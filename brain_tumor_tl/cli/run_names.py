@@ -110,7 +110,8 @@ def changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
     given = given_values(tuple(choices.items()), tuple(dict.fromkeys(places)))
     settings = flat({key: value for key, value in raw_settings(config).items() if key != "hydra"})
     differing = [key for key, value in settings.items() if has_effect(key) and given.get(key, ...) != value]
-    new = {group: choice for group, choice in choices.items() if choice != usual_choices().get(group)}
+    usual = usual_choices()
+    new = {group: choice for group, choice in choices.items() if has_effect(group) and choice != usual.get(group)}
     return new, {key: shown_value(key, OmegaConf.select(config, key, default=settings[key])) for key in differing}
 
 
@@ -122,10 +123,12 @@ def named_changes(config: DictConfig) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def origin_of(config: DictConfig) -> dict[str, Any]:
-    """Return where a run's settings come from, for results.json: choices, changed keys, and a search's metric."""
+    """Return where a run's settings come from, for results.json: choices, changed and given keys, a search's metric."""
     hydra = hydra_settings(config)
     choices, values = changes(config)
-    origin: dict[str, Any] = {"choices": group_choices(hydra), "changed": [*choices, *values]}
+    lines = [] if hydra is None else map(parsed, unresolved(hydra.overrides.task))
+    given = [line.key_or_group for line in lines if has_effect(line.key_or_group)]
+    origin: dict[str, Any] = {"choices": group_choices(hydra), "changed": [*choices, *values], "given": given}
     of_search = hydra is not None and hydra.runtime.choices.get("hydra/sweeper") == "search"
     return origin | ({"trial": {"metric": config.search.metric}} if of_search else {})
 

@@ -21,7 +21,9 @@ STARTING = 60  # seconds that a job may take from its start to the run's lock; i
 REFERENCE = "reference.npz"  # what a run keeps of its training images, by which others are told to be unlike them
 EVALUATIONS = "evaluations"  # what `evaluate` found of a run, a folder each
 RUN_PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"  # what `report` makes of a run, in its folder
-INSIDE_A_RUN = ("checkpoints", "tensorboard", EVALUATIONS, FIGURES)
+EVENTS = "events.out.tfevents.*"  # what TensorBoard reads, in a run's folder and in those of its splits
+SPLIT_FOLDERS = ("train", "val")
+INSIDE_A_RUN = ("checkpoints", "tensorboard", "projector", EVALUATIONS, FIGURES)
 Job = Mapping[str, Any]  # as sweep.json has it, with `path` and `time` added; empty for a run outside a sweep
 
 
@@ -108,7 +110,8 @@ def holds_run(folder: Path) -> bool:
 def walk(folder: Path) -> Iterator[Path]:
     """Yield a folder and its subfolders, but not the subfolders of a run."""
     for place, below, _ in os.walk(folder):
-        below[:] = sorted(name for name in below if name not in INSIDE_A_RUN and not name.startswith("."))
+        own = INSIDE_A_RUN + SPLIT_FOLDERS * holds_run(Path(place))
+        below[:] = sorted(name for name in below if name not in own and not name.startswith("."))
         yield Path(place)
 
 

@@ -14,18 +14,17 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch.nn import functional as F
-from torch.utils.tensorboard.summary import hparams
 
 from brain_tumor_tl.console import console, log
 from brain_tumor_tl.files import write_csv
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
-from brain_tumor_tl.reporting.results import as_typed
 from brain_tumor_tl.run.checkpoints import epochs_in
+from brain_tumor_tl.run.events import Events, epoch_values, picture
 
-FINAL = ("accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss")
+MOST_PICTURES = 20  # of the confusion matrix over the epochs; TensorBoard shows ten of them by default
+DRAWING_SHARE = 0.02  # of the time, at most, for pictures during the training; the others are drawn at its end
 LINE_SECONDS = 5  # between two lines where there is no progress bar
 SAMPLE_SECONDS = 0.5  # between two readings of the running loss; each makes a GPU wait
 
@@ -46,19 +45,24 @@ class EpochRecorder(L.Callback):
     def __init__(self, folder: Path, monitored: str, classes: list[str], confusion_every: int, note: str = "") -> None:
         self.folder, self.monitored, self.note = folder, monitored, note
         self.classes, self.confusion_every = classes, confusion_every
+        self.events = Events(folder)
         self.rows: list[dict[str, Any]] = []
         self.seconds_before = 0.0  # that the run took before it was interrupted
-        self._began = time.perf_counter()
+        self._began = self._pictured = time.perf_counter()
         self._started = self._trained = self._validated = self._rate = 0.0
-        self._drawn: Any = None  # stage, epoch and matrix of TensorBoard's newest figure
+        self._undrawn: list[tuple[int, list[list[int]]]] = []  # epochs and confusion matrices
+        self._drawn: Any = None  # split, epoch and matrix of the newest picture
+        self._drawing = 0.0  # seconds that a picture takes
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint; as one text, since thousands of small objects are slow to pickle."""
-        return {"rows": json.dumps(self.rows), "seconds": self.seconds_before + time.perf_counter() - self._began}
+        seconds = self.seconds_before + time.perf_counter() - self._began
+        return {"rows": json.dumps(self.rows), "seconds": seconds, "undrawn": json.dumps(self._undrawn)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows of a checkpoint."""
         self.rows, self.seconds_before = json.loads(state_dict["rows"]), state_dict["seconds"]
+        self._undrawn = json.loads(state_dict.get("undrawn", "[]"))  # which older checkpoints lack
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the training clock, and note the learning rate before a scheduler changes it."""
@@ -87,23 +91,46 @@ class EpochRecorder(L.Callback):
         if not trainer.is_global_zero:
             return
         write_csv(self.folder / "metrics.csv", self.rows)
-        for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
-        evaluated = f"{self.monitored}/accuracy" in row
-        if evaluated and self.confusion_every and row["epoch"] % self.confusion_every == 0:
-            self.draw_confusion(trainer, pl_module, self.monitored, row["epoch"])
+        for split, values in epoch_values(row, self.monitored).items():
+            self.events.add(row["epoch"], values, split)
+        if f"{self.monitored}/accuracy" in row and self._is_pictured(trainer, row["epoch"]):
+            self._undrawn.append((row["epoch"], pl_module.confusion[self.monitored]))
+        if self._undrawn and self._drawing <= DRAWING_SHARE * (time.perf_counter() - self._pictured):
+            self.draw_confusion(*self._undrawn.pop(0))
 
-    def draw_confusion(self, trainer: L.Trainer, pl_module: Any, stage: str, epoch: int) -> None:
-        """Send the stage's confusion matrix of an epoch to TensorBoard, unless it is there already."""
-        new = stage, epoch, pl_module.confusion.get(stage)
-        if new[-1] is None or self._drawn == new:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the confusion matrices for which there was no time before."""
+        while trainer.is_global_zero and self._undrawn:
+            self.draw_confusion(*self._undrawn.pop(0))
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write what TensorBoard is to have of the epochs so far."""
+        self.events.close()
+
+    def draw_confusion(self, epoch: int, matrix: list[list[int]], split: str | None = None) -> None:
+        """Draw a confusion matrix of an epoch for TensorBoard: counts, and as colour the share of each true class.
+
+        Args:
+            epoch: Counted from 1.
+            matrix: Row = true class, column = predicted class.
+            split: The split; None for the monitored one.
+        """
+        started, split = time.perf_counter(), split or self.monitored
+        if self._drawn == (split, epoch, matrix):
             return
-        self._drawn = new
-        title = f"{stage} split, epoch {epoch}" + (f", {self.note}" if self.note else "")
-        figure = confusion_figure(pl_module.confusion[stage], self.classes, title)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"confusion_matrix/{stage}", pixels(figure), epoch, dataformats="HWC")
+        self._drawn = split, epoch, matrix
+        title = f"{split} split, epoch {epoch}" + (f", {self.note}" if self.note else "")
+        drawn = picture(f"confusion_matrix_{split}", pixels(confusion_figure(matrix, self.classes, title)))
+        self.events.add(epoch, [drawn])
+        self._pictured = time.perf_counter()
+        self._drawing = self._pictured - started
+
+    def _is_pictured(self, trainer: L.Trainer, epoch: int) -> bool:
+        """Tell whether there is to be a picture of an epoch: every n-th, and of thousands of epochs fewer."""
+        every = self.confusion_every
+        if not every:
+            return False
+        return epoch % (every * math.ceil((trainer.max_epochs or 1) / (every * MOST_PICTURES))) == 0
 
     def _not_finite(self, trainer: L.Trainer, module: Any, row: Mapping[str, Any]) -> ValueError:
         """Return the error of an epoch whose loss is not finite: where it began, what is saved and the way out."""
@@ -205,29 +232,6 @@ class ProgressBar(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the error is printed below it."""
         self.on_train_end(trainer, pl_module)
-
-
-def log_final(logger: TensorBoardLogger, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """Send a run's settings and final metrics to TensorBoard's HParams tab, into the event file of its curves.
-
-    The message that names the columns is left out: TensorBoard 2.21 takes that of any one run for all, and hides what
-    only others have. Without it the columns are those of all runs (findings/tensorboard-hparams.sh).
-
-    Args:
-        logger: The run's.
-        settings: One table with dotted keys.
-        results: The contents of `results.json`.
-    """
-    trial = results.get("trial")  # of a search, which goes by a validation figure: the test is for the chosen one
-    final = {trial["metric"]: trial["value"]} if trial else {name: results[name] for name in FINAL}
-    metrics = {f"final/{name}": value for name, value in final.items()}
-    metrics["final/seconds_per_epoch"] = results["seconds_per_epoch"]["train"]
-    logger.log_metrics({name: value for name, value in metrics.items() if value is not None}, step=results["epochs"])
-    numbers = (int, float)
-    values = {key: value if type(value) in numbers else as_typed(value) for key, value in settings.items()}
-    _, start, end = hparams(values, {})  # type: ignore[no-untyped-call]  # torch's own
-    for summary in (start, end):
-        logger.experiment.file_writer.add_summary(summary)  # which a scalar has opened, see above
 
 
 def has_finite_weights(module: L.LightningModule) -> bool:

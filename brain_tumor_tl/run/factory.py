@@ -14,7 +14,6 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from brain_tumor_tl.data.augment import Augmentation
@@ -224,7 +223,7 @@ def make_model(
 def make_trainer(
     trainer: Settings, compute: Compute, folder: Path, recorder: EpochRecorder, checkpoints: Checkpoints, done: int = 0
 ) -> L.Trainer:
-    """Make Lightning's Trainer with the run's callbacks and its TensorBoard log.
+    """Make Lightning's Trainer with the run's callbacks.
 
     Args:
         trainer: Its settings.
@@ -234,6 +233,7 @@ def make_trainer(
         checkpoints: Writes the weights.
         done: Epochs that a resumed run has behind it; what TensorBoard has of later ones is taken back.
     """
+    recorder.events.resumed_after = done
     further: list[L.Callback] = [ProgressBar(recorder)] if trainer["enable_progress_bar"] else []
     if trainer["ema"]:
         further.append(AveragedWeights(trainer["ema"]))
@@ -247,9 +247,7 @@ def make_trainer(
         **{name: trainer[name] for name in TRAINER_KEYS},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
         callbacks=[recorder, checkpoints, *further],
-        logger=TensorBoardLogger(
-            folder, name="", version="tensorboard", default_hp_metric=False, purge_step=done + 1 if done else None
-        ),
+        logger=False,  # the recorder writes TensorBoard's files
         profiler=PROFILERS[trainer["profiler"]](folder, PROFILE) if trainer["profiler"] else None,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

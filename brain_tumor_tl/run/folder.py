@@ -11,14 +11,14 @@ from typing import Any, Literal
 import yaml
 
 from brain_tumor_tl.files import read_json, write_text
-from brain_tumor_tl.reporting.discover import CARD, FAILURE, INSIDE_A_RUN, REFERENCE, RUN_PAGE
+from brain_tumor_tl.reporting.discover import CARD, EVENTS, FAILURE, INSIDE_A_RUN, REFERENCE, RUN_PAGE, SPLIT_FOLDERS
 from brain_tumor_tl.reporting.schema_1 import upgrade_settings
 
 RUN_FILES = (
     "results.json", FAILURE, "config.yaml", "environment.json", "split.csv", "bad_files.csv", "metrics.csv",
     "predictions.csv", REFERENCE, "confusion_matrix.png", "curves.png", "reliability.png", "fit-profile.txt",
     "validate-profile.txt", "test-profile.txt", "lr_range.csv", "lr_range.png", "model.onnx", "model.pt2", RUN_PAGE,
-    CARD,
+    CARD, "projector_config.pbtxt",
 )  # fmt: skip
 # Keys that came after the first version, and the value that means what earlier runs did.
 SINCE = {
@@ -40,7 +40,7 @@ State = Literal["new", "cut", "longer", "done"]
 
 # Keys and tables of keys that none of a run's numbers depends on.
 WITHOUT_EFFECT = (
-    "name", "sweep", "force", "confusion_every", "data.cache_dir", "data.url",
+    "name", "sweep", "force", "confusion_every", "evidence", "data.cache_dir", "data.url",
     "trainer.enable_progress_bar", "trainer.keep_memory", "trainer.profiler", "trainer.detect_anomaly",
     "trainer.find_lr", "launcher", "search",
 )  # fmt: skip
@@ -193,6 +193,11 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in INSIDE_A_RUN:
         shutil.rmtree(folder / name, ignore_errors=True)
+    for place in (folder, *(folder / name for name in SPLIT_FOLDERS)):
+        for path in place.glob(EVENTS):
+            path.unlink()
+        if place != folder and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from brain_tumor_tl import files
@@ -29,13 +30,15 @@ from brain_tumor_tl.model.lightning_internals import resume_by_epochs
 from brain_tumor_tl.reporting import plots
 from brain_tumor_tl.reporting.predictions import read_units
 from brain_tumor_tl.reporting.results import prediction_columns, prediction_rows
-from brain_tumor_tl.run import batching, factory, hardware, record
-from brain_tumor_tl.run.callbacks import EpochRecorder, log_final
+from brain_tumor_tl.run import batching, events, factory, hardware, record
+from brain_tumor_tl.run.callbacks import EpochRecorder
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
-from brain_tumor_tl.run.folder import config_digest, settings_with_effect
+from brain_tumor_tl.run.evidence import TestOutputs, add_evidence, joined, spacing
+from brain_tumor_tl.run.folder import config_digest
 from brain_tumor_tl.run.introduction import introduction
 from brain_tumor_tl.run.kept import Kept, keep
 from brain_tumor_tl.run.overfit import few_images, tell_whether_learnt
+from brain_tumor_tl.run.projector import head_inputs
 from brain_tumor_tl.run.reference import write_reference
 
 # What wrong settings, files or installations raise; their messages are enough for a user.
@@ -78,7 +81,8 @@ class TrainingRun:
         self.counts = {name: len(getattr(self.data.split, name)) for name in ("train", "val", "test")}
         classes, monitored = list(self.data.index.classes), self.data.monitored
         note = "SYNTHETIC images" if self.synthetic else ""
-        self.recorder = EpochRecorder(folder, monitored, classes, settings["confusion_every"], note)
+        every = settings["confusion_every"] * settings["evidence"]["confusion"]
+        self.recorder = EpochRecorder(folder, monitored, classes, every, note)
         self.freezing = Freezing(network.backbone, **factory.frozen_by(settings["method"]))
         self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", self.freezing.keys)
         parts = {"backbone": network.backbone, "head": network.head}
@@ -114,7 +118,9 @@ class TrainingRun:
             self.complete_checkpoints()
             self.load_best_weights()
             started = time.perf_counter()
-            self.trainer.test(self.model, test, verbose=False)
+            every = spacing(self.counts["test"], self.settings["evidence"]["projector"])
+            with head_inputs(self.model.head, every) as features:
+                self.trainer.test(self.model, test, verbose=False)
             test_seconds = time.perf_counter() - started
             if self.data.monitored == "val":  # with the tested weights; only the temperature is fitted on it
                 self.trainer.validate(self.model, monitored, verbose=False)
@@ -125,7 +131,8 @@ class TrainingRun:
         if not self.trainer.is_global_zero:
             return {}
         write_reference(self, everything)
-        return self.finish(test_seconds, {"cached": False} if kept is None else kept.about)
+        about = {"cached": False} if kept is None else kept.about
+        return self.finish(test_seconds, about, joined(features), every)
 
     def describe(self) -> None:
         """Write the run's settings and surroundings to its folder, and print what it will do."""
@@ -139,8 +146,8 @@ class TrainingRun:
             rows = [{"path": printable(path), "reason": reason} for path, reason in self.data.index.bad]
             files.write_csv(self.folder / "bad_files.csv", rows)
             log.warning(f"{len(rows)} file(s) left out, listed in {self.folder / 'bad_files.csv'}")
-        for logger in self.tensorboards():
-            logger.experiment.add_text("config", f"```yaml\n{text}```")
+        if self.settings["evidence"]["texts"]:
+            self.recorder.events.add(0, [events.text("config", f"```yaml\n{text}```"), events.layout()])
         for title, sentence in introduction(self):
             log.info(f"{title:<10}{sentence}")
 
@@ -186,12 +193,16 @@ class TrainingRun:
             content = torch.load(self.checkpoints.best_path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(content["state_dict"])
 
-    def finish(self, test_seconds: float, about_features: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(
+        self, test_seconds: float, about_features: Mapping[str, Any], features: NDArray[np.float32], every: int
+    ) -> dict[str, Any]:
         """Write predictions, figures, TensorBoard's final values and `results.json`; return the contents of the last.
 
         Args:
             test_seconds: The time that the test took.
             about_features: `features` of `results.json`.
+            features: What the head got for every n-th test image, `(M, D)`.
+            every: That n.
         """
         monitored, classes = self.data.monitored, self.model.classes
         logits, labels, positions = self.outputs("test")
@@ -208,14 +219,8 @@ class TrainingRun:
         rows = prediction_rows(paths, classes, probabilities, labels)
         files.write_csv(self.folder / "predictions.csv", rows, prediction_columns(classes))
         plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
-        if not trial:
-            self.recorder.draw_confusion(self.trainer, self.model, "test", results["epochs"])
-        for logger in self.tensorboards():
-            if monitored == "val" and not trial:
-                values = {f"test/{name}": value for name, value in self.model.summarize("test").items()}
-                logger.log_metrics(values, step=results["epochs"])
-            log_final(logger, settings_with_effect(self.settings), results)
-            logger.finalize("success")
+        add_evidence(self, results, TestOutputs(probabilities, labels, positions, features, every))
+        self.recorder.events.close()
         files.write_json(self.folder / "results.json", results)
         return results
 
@@ -223,10 +228,6 @@ class TrainingRun:
         """Return logits, labels and positions of a stage's epoch as arrays."""
         logits, labels, positions = (values.cpu().numpy() for values in self.model.outputs(stage))
         return logits, labels, positions
-
-    def tensorboards(self) -> list[TensorBoardLogger]:
-        """Return the run's TensorBoard logs."""
-        return [logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def check_same_inputs(path: Path, digests: Mapping[str, str]) -> None:
