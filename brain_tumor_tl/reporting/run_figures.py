@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -16,7 +17,6 @@ from brain_tumor_tl.reporting.svg import inline, svg_text
 
 DOTS_PER_INCH = 300
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, and both
-TEXT = {"font.size": 8, "legend.fontsize": 7.5, "figure.titlesize": 8, "axes.titlesize": 8}  # points
 
 
 def run_figures(files: RunFiles) -> dict[str, Figure]:
@@ -25,7 +25,7 @@ def run_figures(files: RunFiles) -> dict[str, Figure]:
     title = "SYNTHETIC images" if results["protocol"]["synthetic"] else ""
     bins, probabilities, classes = results.get("probabilities"), files.probabilities, files.classes
     found: dict[str, Figure] = {}
-    with rc_context(TEXT):
+    with small_text():
         if files.epochs:
             found["curves"] = sized(curves_figure(files.epochs, files.monitored, title), PAGE, 2.8)
         if results.get("confusion_matrix"):
@@ -40,6 +40,11 @@ def run_figures(files: RunFiles) -> dict[str, Figure]:
             scaled = bins["calibrated"] and bins["calibrated"]["reliability"]
             found["reliability"] = sized(reliability_figure(bins["reliability"], scaled, title), COLUMN, 4.1)
     return found
+
+
+def small_text() -> AbstractContextManager[None]:
+    """Return a context in which figures get text of 8 points, as captions of a paper have."""
+    return rc_context({"font.size": 8, "legend.fontsize": 7.5, "figure.titlesize": 8, "axes.titlesize": 8})
 
 
 def sized(figure: Figure, width: float, height: float) -> Figure:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brain_tumor_tl.evaluation.calibration import calibration_error
 from brain_tumor_tl.reporting.aggregate import RunGroup
 from brain_tumor_tl.reporting.palette import line_style
-from brain_tumor_tl.reporting.run_figures import TEXT
+from brain_tumor_tl.reporting.run_figures import small_text
 from brain_tumor_tl.reporting.run_files import read_run_files
 
 MOST = 12  # lines of one plot
@@ -44,7 +43,7 @@ def lines_figure(lines: Sequence[Line], title: str, labels: tuple[str, str], squ
             numbers.
     """
     legend = 0.17 * (1 + (len(lines) + 1) // 2)
-    with rc_context(TEXT):
+    with small_text():
         figure = Figure(figsize=(WIDTH, 2.9 + legend), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         if square:
