@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from brain_tumor_tl.cli.heads import head_problems, whole_backbones
 from brain_tumor_tl.cli.keys import Key, declared
 from brain_tumor_tl.cli.overrides import replace_old_names
 from brain_tumor_tl.names import nearest
@@ -44,6 +45,7 @@ def checked_settings(config: DictConfig) -> dict[str, Any]:
         raise ValueError("\n".join(problems))
     settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
     settings["data"]["classes"] = classes
+    settings["head"]["backbones"] = whole_backbones(settings["head"]["backbones"])
     return settings
 
 
@@ -93,6 +95,7 @@ def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> I
     yield from weight_problems(config.loss.class_weights, len(classes))
     yield from factor_problems(config.optimizer.backbone_lr_factor)
     yield from trainer_problems(config.trainer)
+    yield from head_problems(config)
     if config.trainer.patience is not None and not config.data.val_fraction:
         yield (
             "`trainer.patience` needs a validation split: a run that stops when it is best on the test split looks "

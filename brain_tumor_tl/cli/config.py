@@ -20,6 +20,7 @@ from brain_tumor_tl.cli.config_learning import (
     SchedulerConfig,
     TrainerConfig,
 )
+from brain_tumor_tl.cli.heads import HeadConfig
 from brain_tumor_tl.cli.option import option
 
 
@@ -84,6 +85,7 @@ class TrainConfig:
     data: DataConfig = option("")
     model: ModelConfig = option("")
     method: MethodConfig = option("")
+    head: HeadConfig = option("")
     optimizer: OptimizerConfig = option("")
     scheduler: SchedulerConfig = option("")
     loss: LossConfig = option("")

@@ -69,14 +69,15 @@ def rebuild(checkpoint: Mapping[str, Any]) -> Cut:
         checkpoint: What `read_checkpoint` returns.
     """
     settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    arguments = settings["name"], settings["classes"], settings["weights"], settings["options"]
+    arguments = settings["name"], settings["classes"], settings["weights"], settings["options"], False
+    head = settings.get("head")  # which runs of earlier versions lack
     try:
         with torch.device("meta"):
-            network = filled(build_network(*arguments, load_weights=False), state)
+            network = filled(build_network(*arguments, head), state)
         if any(value.is_meta for part in network[:2] for value in (*part.parameters(), *part.buffers())):
             raise NotImplementedError("a buffer that no checkpoint has")
     except (NotImplementedError, ValueError):  # the second is what `build_network` makes of the first
-        network = filled(build_network(*arguments, load_weights=False), state)
+        network = filled(build_network(*arguments, head), state)
     for part in (network.backbone, network.head):
         part.requires_grad_(False).eval()
     return network

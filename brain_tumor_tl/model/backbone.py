@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from brain_tumor_tl.model.heads import Backbones, is_linear, make_head
 from brain_tumor_tl.model.weights import TrainedHead, first_line, load_state_file, take_trained_head
 from brain_tumor_tl.names import nearest
 
@@ -84,8 +86,9 @@ def build_network(
     weights: str | None,
     options: Mapping[str, Any] | None = None,
     load_weights: bool = True,
+    head: Mapping[str, Any] | None = None,
 ) -> Cut:
-    """Build a torchvision network with a new last layer, or that of a checkpoint for the same classes.
+    """Build a torchvision network with a new head, or that of a checkpoint for the same classes.
 
     All random weights of a run are drawn here, in this order: those of the network, then those of the new head.
 
@@ -95,12 +98,28 @@ def build_network(
         weights: A torchvision weight name, the path of a state dict or checkpoint, or None for random weights.
         options: Arguments of torchvision's builder.
         load_weights: Whether to load the weights; False if a state dict of the same network will replace them.
+        head: The settings of `head.`; None for a linear one.
     """
     network = build(name, weights, options, load_weights)
-    head = new_head(network.head, len(classes))
+    if head is None or is_linear(head):
+        made = Cut(network.backbone, new_head(network.head, len(classes)))
+    else:
+        further = [build(**entry, load=load_weights) for entry in head["backbones"]]
+        backbones, widths = zip(*map(with_features, [network, *further]), strict=True)
+        backbone = Backbones(backbones) if further else backbones[0]
+        made = Cut(backbone, make_head(head, sum(widths), len(classes)))
     if network.trained is not None:
-        take_trained_head(head, network.trained, list(classes), weights)
-    return Cut(network.backbone, head)
+        take_trained_head(made.head, network.trained, list(classes), weights)
+    return made
+
+
+def with_features(network: Cut) -> tuple[nn.Module, int]:
+    """Return a backbone and how many features it has; of a map, which SqueezeNet's head takes, they are the means."""
+    if isinstance(network.head, nn.Linear):
+        return network.backbone, network.head.in_features
+    unflatten, convolution, *_ = network.head.children()
+    means = nn.Sequential(unflatten, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(OrderedDict(maps=network.backbone, means=means)), int(convolution.in_channels)  # type: ignore[arg-type]  # a number
 
 
 def pretrained_weights(name: str, weights: str | None) -> Any:

@@ -23,7 +23,7 @@ from brain_tumor_tl.model.metrics import Outputs, StageResults
 from brain_tumor_tl.model.mixing import Mixing
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.parameter_groups import Factors, factors_in_use, parameter_groups
-from brain_tumor_tl.model.steps import Blocks, Stepper, undo_capturable
+from brain_tumor_tl.model.steps import Blocks, Learner, Stepper, undo_capturable
 from brain_tumor_tl.model.weights import require_backbone
 from brain_tumor_tl.names import nearest
 
@@ -43,6 +43,7 @@ class TumorClassifier(L.LightningModule):
         weights: A torchvision weight name, the path of a state dict or checkpoint, or None for random weights. The head
             of a checkpoint is taken too if its classes are the same.
         options: Arguments of torchvision's builder.
+        head: The settings of `head.`, see `make_head`; None for a linear layer.
         freeze: Train the head alone, or what follows `train_from`.
         train_from: With `freeze`, the first module of the backbone that learns; see `Freezing`.
         stages: With `freeze`, such modules and for how many epochs each counts.
@@ -60,16 +61,14 @@ class TumorClassifier(L.LightningModule):
         mixup: Alpha of MixUp, see `Mixing`; 0 for none. The metrics of training are those of mixed images against each
             image's own label, so they look worse than on the images themselves.
         cutmix: Alpha of CutMix; 0 for none.
-        monitored: The split that the Trainer's validation loop evaluates: "val", or "test" as in the study. What a data
-            module says takes precedence.
+        monitored: The split that the validation loop evaluates, "val" or "test"; a data module's takes precedence.
         seed: Seed of the random numbers of each epoch, such as those of dropout.
         preprocessing: How files became inputs, as `TumorData.preprocessing` returns it; None to ask the data module.
         blocks: Train on many batches in each training step; None for one.
         network: What `build_network` returned for the same arguments; None to build it here.
         freezing: What `Freezing` makes of that network's backbone; None to make it here.
         load_weights: Whether to load `weights`; False if a state dict will replace them.
-        to_loggers: Whether metrics go to the Trainer's loggers; if not, `train/loss`, `val/accuracy` and the like are
-            there for callbacks alone.
+        to_loggers: Whether metrics go to the Trainer's loggers too, or are there for callbacks alone.
 
     The hyperparameters in a checkpoint are all of these up to `preprocessing`, so a checkpoint says what it is.
     """
@@ -84,6 +83,7 @@ class TumorClassifier(L.LightningModule):
         train_from: str | float | None = None,
         stages: Epochs | None = None,
         options: Mapping[str, Any] | None = None,
+        head: Mapping[str, Any] | None = None,
         optimizer: str = "Adam",
         lr: float = 0.001,
         optimizer_options: Mapping[str, Any] | None = None,
@@ -114,20 +114,19 @@ class TumorClassifier(L.LightningModule):
         head_only = learns({"freeze": freeze, "train_from": train_from, "stages": stages}) == HEAD
         factors = (1.0,) if head_only else factors_in_use(backbone_lr_factor)
         check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored, factors=factors)
-        network = network or build_network(name, classes, weights, options, load_weights)
+        network = network or build_network(name, classes, weights, options, load_weights, head)
         self.backbone, self.head = network.backbone, network.head
         self.freezing = freezing or Freezing(self.backbone, freeze, train_from, stages)
         parameter_groups(self.backbone, self.head, lr, backbone_lr_factor)  # fails early if these don't fit
         self.label_smoothing = label_smoothing
         mixing = Mixing(len(classes), mixup, cutmix)
         self.mix = None if mixing.does_nothing else mixing
-        weight = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.class_weights: Tensor | None
-        self.register_buffer("class_weights", weight)
+        self.register_buffer("class_weights", None if class_weights is None else torch.tensor(class_weights).float())
         self._results = StageResults(classes)
         self.confusion = self._results.confusion  # by stage
         self.blocks, self.automatic_optimization = blocks, blocks is None
-        self._stepper: Stepper | None = None
+        self.learner: Learner | None = None  # takes the place of the optimizer's steps in training
         self.on_saving: list[Callable[[dict[str, Any]], None]] = []  # what callbacks do with each checkpoint
         self._evaluated = -1  # the newest epoch that evaluated the monitored split
 
@@ -143,8 +142,7 @@ class TumorClassifier(L.LightningModule):
         known = {*signature(cls.__init__).parameters, *signature(super().load_from_checkpoint).parameters}
         if unknown := [name for name in options if name not in known - {"self", "cls", "kwargs"}]:
             raise TypeError(f"Expected arguments of TumorClassifier, got {unknown[0]!r}.{nearest(unknown[0], known)}")
-        loaded: TumorClassifier = super().load_from_checkpoint(*args, **{"load_weights": False, **options})
-        return loaded
+        return super().load_from_checkpoint(*args, **{"load_weights": False, **options})  # type: ignore[no-any-return]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of the head alone, which a run with a frozen backbone writes before its end."""
@@ -184,6 +182,8 @@ class TumorClassifier(L.LightningModule):
         """Build the optimizer of the trainable parameters, and the scheduler if there is one."""
         p = self.hparams
         groups = parameter_groups(self.backbone, self.head, p["lr"], p["backbone_lr_factor"])
+        if not any(group["params"] for group in groups):
+            return None  # the head is fitted
         optimizer = build_optimizer(p["optimizer"], groups, p["lr"], p["optimizer_options"], p["fused"])
         if p["scheduler"] is None:
             return optimizer
@@ -193,15 +193,14 @@ class TumorClassifier(L.LightningModule):
         monitor = p["scheduler_monitor"], self.monitored
         scheduler = build_scheduler(p["scheduler"], optimizer, p["scheduler_options"], steps, *monitor)
         entry: dict[str, Any] = {"scheduler": scheduler, "interval": p["scheduler_interval"]}
-        if self.automatic_optimization:
-            entry["monitor"] = "train/loss"  # Lightning wants a name that is always there, see `lr_scheduler_step`
+        entry |= {"monitor": "train/loss"} if self.automatic_optimization else {}  # always there; see lr_scheduler_step
         return {"optimizer": optimizer, "lr_scheduler": entry}  # type: ignore[return-value]  # Lightning's TypedDict
 
     def on_train_start(self) -> None:
         """Prepare to train in blocks, once a resumed run's optimizer has its state."""
         if self.blocks is not None:
             optimizer: Any = self.optimizers(use_pl_optimizer=False)
-            self._stepper = Stepper(self.forward, self.loss, optimizer, self.blocks, self._after_step, self.mix)
+            self.learner = Stepper(self.forward, self.loss, optimizer, self.blocks, self._after_step, self.mix)
 
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
@@ -269,10 +268,10 @@ class TumorClassifier(L.LightningModule):
 
     def _step(self, stage: str, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels, positions = batch
-        targets, stepper = labels, self._stepper if stage == "train" else None
-        if stage == "train" and stepper is None and self.mix is not None:
+        targets, learner = labels, self.learner if stage == "train" else None
+        if stage == "train" and learner is None and self.mix is not None:
             inputs, targets = self.mix(inputs, labels)
-        logits = self(inputs) if stepper is None else stepper.learn(inputs, labels)
+        logits = self(inputs) if learner is None else learner.learn(inputs, labels)
         self._results.add(stage, batch_idx == 0, (logits.detach(), labels, positions))
         return self.loss(logits, targets)
 
@@ -282,10 +281,9 @@ class TumorClassifier(L.LightningModule):
 
     def _step_scheduler(self, interval: str) -> None:
         """Change the learning rate, which Lightning leaves to the module if the module takes the optimizer steps."""
-        if self.hparams["scheduler"] is None or self.hparams["scheduler_interval"] != interval:
-            return
-        scheduler: Any = self.lr_schedulers()
-        if not isinstance(scheduler, ReduceLROnPlateau):
+        due = self.hparams["scheduler"] is not None and self.hparams["scheduler_interval"] == interval
+        scheduler: Any = self.lr_schedulers() if due else None
+        if due and not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
     def _step_plateau(self) -> None:

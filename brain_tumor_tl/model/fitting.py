@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from brain_tumor_tl.model.estimators import (
 )
 from brain_tumor_tl.model.heads import FittedHead, membership
 
+log = logging.getLogger("brain_tumor_tl")
 Folds = list[tuple[Indices, Indices]]
 PAIRWISE_SHARE = 0.3  # of the machine's memory that the tables of all pairs of training images may take
 PAIRWISE_BYTES = 24  # for each pair: the products, a kernel and its copies for the folds
@@ -115,6 +117,8 @@ class Fitter:
         choice = choose(problem, self.settings["grid"])
         fit_into(self.head, problem, choice.chosen, scales)
         self.about = {"name": name, "folds": len(folds), "groups": len(np.unique(self.groups)), **choice._asdict()}
+        values = " ".join(f"{key}={value}" for key, value in choice.chosen.items())
+        log.info(f"Chosen    {values}: {choice.accuracy:.2%} right in cross-validation")
         logits: Tensor = self.head(inputs.float())
         return logits
 

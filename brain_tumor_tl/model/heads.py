@@ -20,6 +20,11 @@ HEADS = (LINEAR, "mlp", *FITTED)
 TINY = 1e-12  # below the length of any standardised row but one that is zero
 
 
+def is_linear(head: Mapping[str, Any]) -> bool:
+    """Tell whether a head is the linear one, from the settings of `head.`."""
+    return bool(head["name"] == LINEAR)
+
+
 def is_fitted(head: Mapping[str, Any] | None) -> bool:
     """Tell whether a head is fitted by scikit-learn instead of by gradients.
 

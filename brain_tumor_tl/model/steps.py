@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,13 @@ class Blocks:
     steps: int
     prepare: Callable[[Tensor], Tensor] | None = None
     graphs: bool | str = False
+
+
+class Learner(Protocol):
+    """What trains a network on a block of batches by itself."""
+
+    def learn(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Learn from inputs `(N, ...)` and labels `(N,)`; return logits `(N, classes)`."""
 
 
 class Stepper:
@@ -207,6 +214,6 @@ def make_capturable(optimizer: Optimizer) -> None:
 def undo_capturable(states: Iterable[Mapping[str, Any]]) -> None:
     """Undo `make_capturable` in the states of optimizers, for a checkpoint that other devices may load."""
     for state in states:
-        for group in state["param_groups"]:
+        for group in state.get("param_groups", []):
             if group.get("capturable"):
                 group.update(capturable=False, lr=float(group["lr"]))

@@ -179,9 +179,12 @@ def require_backbone(state: Iterable[str], source: str) -> None:
 def take_trained_head(head: nn.Module, trained: TrainedHead, classes: list[str], source: str | None) -> None:
     """Load the head of a checkpoint if it is for the same classes in the same order, and log what was done."""
     sizes = {len(values) for values in trained.state.values()}
-    if trained.classes == classes:
+    shapes = [{key: value.shape for key, value in state.items()} for state in (trained.state, head.state_dict())]
+    if trained.classes == classes and shapes[0] == shapes[1]:
         head.load_state_dict(trained.state)
         log.info(f"Head      from {source} too, which is for the same classes")
+    elif trained.classes == classes:
+        log.warning(f"The trained head in {source} is left out, and a new one is trained: it is of another kind.")
     elif trained.classes or sizes == {len(classes)}:
         whose = ", ".join(trained.classes) or "classes that the file doesn't name"
         log.warning(f"The trained head in {source} is left out, and a new one is trained: it is for {whose}.")

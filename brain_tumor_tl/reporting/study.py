@@ -56,6 +56,11 @@ def order(model: str, method: str) -> tuple[int, str, int, str]:
     return known_model, model, known_method, method
 
 
+def settings_of_head(results: Mapping[str, Any]) -> str:
+    """Return the name of a run's head; runs of earlier versions have a linear one."""
+    return str(((results.get("config") or {}).get("head") or {}).get("name", "linear"))
+
+
 def why_incomparable(results: Mapping[str, Any]) -> str:
     """Return why a run can't be compared with the study, an empty string if it can.
 
@@ -72,6 +77,7 @@ def why_incomparable(results: Mapping[str, Any]) -> str:
         "synthetic images": protocol["synthetic"],
         "only some batches were used": protocol.get("limited"),
         f"{split} split, not the study's random one": split != "random",
+        "another head than the study's linear one": settings_of_head(results) != "linear",
         "trained on permuted labels": protocol.get("shuffled_labels"),
         "images with conflicting labels were dropped": protocol.get("drop_conflicts"),
         "labels from another source than the folders": ((results.get("config") or {}).get("data") or {}).get("labels"),

@@ -10,6 +10,7 @@ from brain_tumor_tl.data.batches import images_used
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.model.backbone import trains_on_one_image
 from brain_tumor_tl.model.freezing import Freezing
+from brain_tumor_tl.model.heads import is_fitted
 from brain_tumor_tl.model.steps import WITHOUT_GRAPHS, Blocks
 from brain_tumor_tl.run.factory import Compute
 
@@ -63,6 +64,7 @@ def make_blocks(
     """
     t, batch_size = settings["trainer"], settings["data"]["batch_size"]
     whole = t["max_steps"] == -1 and t["limit_train_batches"] is None and t["accumulate_grad_batches"] == 1
+    whole = whole and not is_fitted(settings.get("head"))
     plain = (
         t["gradient_clip_val"] is None
         and not t["find_lr"]

@@ -67,7 +67,8 @@ class EpochRecorder(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the training clock, and note the learning rate before a scheduler changes it."""
         self._started = self._trained = self._validated = now(pl_module.device)
-        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        groups = trainer.optimizers[0].param_groups  # none for a head that is fitted
+        self._rate = float(groups[0]["lr"]) if groups else 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the training clock."""

@@ -40,6 +40,7 @@ INTENDED = (  # warnings about what is meant to be
     "Found .* module.s. in eval mode",  # a frozen backbone
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call
     "This instance was constructed with capturable=True",  # the first steps of an optimizer in a CUDA graph
+    ".*configure_optimizers.* returned .None.",  # a head that is fitted
     ".*does not have many workers",  # there are none
 )
 
@@ -171,7 +172,7 @@ def make_network(settings: Settings, monitored: str, channels_last: bool) -> tup
     in_use = (1.0,) if settings["method"]["freeze"] else factors_in_use(factors)
     check_learning(optimizer["name"], lr, optimizer["options"], *scheduler, monitored, in_use)
     classes = [names[0] for names in settings["data"]["classes"]]
-    network = build_network(model["name"], classes, model["weights"], model["options"])
+    network = build_network(model["name"], classes, model["weights"], model["options"], head=settings.get("head"))
     if isinstance(factors, Mapping):
         first_parameters(network.backbone, factors)  # so that an unknown module is told before images are read
     if channels_last:
@@ -196,6 +197,7 @@ def make_model(
         classes,
         weights=model["weights"],
         options=model["options"],
+        head=settings.get("head"),
         **frozen_by(settings["method"]),
         optimizer=optimizer["name"],
         lr=optimizer["lr"],

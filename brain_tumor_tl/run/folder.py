@@ -46,6 +46,12 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 PATHS = ("data.root", "data.matlab", "data.labels", "data.patients", "model.weights")  # the same however written
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+LINEAR = "linear"  # the head of runs that don't name one
+# Of a head that is fitted on all images at once; those of the Trainer limit its steps.
+WITHOUT_EFFECT_ON_FITS = (
+    "optimizer.", "scheduler.", "data.batch_size", "data.drop_last", "trainer.patience", "trainer.ema", *LENGTHS,
+    "head.hidden", "head.dropout", "trainer.max_time",
+)  # fmt: skip
 SPLIT_KEYS = ("data.split", "data.fold_by")  # older runs have "runs" here, which is now called "series"
 
 
@@ -105,6 +111,9 @@ def inspect_folder(folder: Path, config: Mapping[str, Any], force: bool) -> Stat
         raise OtherRunError(folder, changed, cut_off=longer)
     if not resumable:
         return "done"
+    if is_fitted(config):  # in seconds; its checkpoint doesn't have what cross-validation found
+        clear(folder)
+        return "new"
     return "longer" if changed else "cut"
 
 
@@ -123,6 +132,11 @@ def is_longer(before: Mapping[str, Any], after: Mapping[str, Any], changed: Iter
         return False
     limits = [[math.inf if table[key] == -1 else table[key] for key in LENGTHS] for table in (old, new)]
     return all(longer >= shorter for shorter, longer in zip(*limits, strict=True))
+
+
+def is_fitted(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run's head is fitted, which has a grid of hyperparameters, instead of trained by gradients."""
+    return bool((settings.get("head") or {}).get("grid"))
 
 
 def is_planned(settings: Mapping[str, Any]) -> bool:
@@ -231,6 +245,10 @@ def settings_with_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(data, Mapping) and "patients" in data and "intensity" not in data:  # of an older version
         config = upgrade_settings(config)
     table = {key: value for key, value in flat(config).items() if has_effect(key)}
+    if not table.get("head.backbones") and table.get("head.name", LINEAR) == LINEAR:  # as before there were others
+        table = {key: value for key, value in table.items() if not key.startswith("head.")}
+    elif is_fitted(config):
+        table = {key: value for key, value in table.items() if not key.startswith(WITHOUT_EFFECT_ON_FITS)}
     return table | {key: "series" for key in SPLIT_KEYS if table.get(key) == "runs"}
 
 

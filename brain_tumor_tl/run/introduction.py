@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brain_tumor_tl.data.batches import images_used
 from brain_tumor_tl.model.parameter_groups import factors_in_use
 from brain_tumor_tl.run import hardware
+from brain_tumor_tl.run.fitted import describe_fit
 from brain_tumor_tl.run.folder import flat
 from brain_tumor_tl.run.record import as_typed
 
@@ -44,6 +45,9 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
     optimizer, trainer = run.settings["optimizer"], run.settings["trainer"]
     if trainer["profiler"]:
         yield "Profile", f"where time is spent, at the end in {run.folder / 'fit-profile.txt'}"
+    if run.fitter is not None:
+        yield "Head", describe_fit(run.settings["head"])
+        return
     factors = () if run.settings["method"]["freeze"] else factors_in_use(optimizer["backbone_lr_factor"])[1:]
     slower = f", in the backbone times {', '.join(f'{factor:g}' for factor in factors)}" if factors else ""
     rate = f"{optimizer['name']} at {optimizer['lr']:g}{slower}"

@@ -61,6 +61,7 @@ def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) 
         "seconds_per_epoch": {**seconds, "test": seconds["test"] or test_seconds},
         "seconds_total": run.recorder.seconds_before + time.time() - run.started,
         "features": features,
+        **({} if run.fitter is None else {"head": run.fitter.about}),
         "protocol": protocol(
             {**data.describe_split(), "nearest_neighbour": data.nearest_neighbour()},
             run.counts,

@@ -34,6 +34,7 @@ from brain_tumor_tl.run import batching, events, factory, hardware, record
 from brain_tumor_tl.run.callbacks import EpochRecorder
 from brain_tumor_tl.run.checkpoints import Checkpoints, complete
 from brain_tumor_tl.run.evidence import TestOutputs, add_evidence, joined, spacing
+from brain_tumor_tl.run.fitted import fit_by, make_fitter, trainer_settings
 from brain_tumor_tl.run.folder import config_digest
 from brain_tumor_tl.run.introduction import introduction
 from brain_tumor_tl.run.kept import Kept, keep
@@ -89,12 +90,15 @@ class TrainingRun:
         steps = settings["trainer"]["max_steps"]
         done = self.checkpoints.epochs_saved(parts, monitored == "val", steps) if resume else 0
         callbacks = self.recorder, self.checkpoints
-        self.trainer = factory.make_trainer(settings["trainer"], self.compute, folder, *callbacks, done)
+        self.trainer = factory.make_trainer(trainer_settings(settings), self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
         devices = self.trainer.world_size
         self.min_images = batching.images_needed(settings, self.freezing, self.counts["train"], devices)
         self.blocks = batching.make_blocks(settings, self.compute, self.freezing, self.data, devices, self.min_images)
         self.model = factory.make_model(settings, network, self.freezing, self.data, self.blocks)
+        self.fitter = make_fitter(settings, self.model, self.data)
+        if self.fitter is not None:
+            fit_by(self.model, self.fitter)
         self.digests = {
             "config": config_digest(settings),
             "data": self.data.index.digest(),
@@ -177,6 +181,8 @@ class TrainingRun:
             in_blocks=self.blocks is not None,
             min_images=self.min_images,
         )
+        if self.fitter is not None:
+            training = everything.of(split.train, batch_size=len(split.train))
         monitored = everything.of(getattr(split, data.monitored), batch_size=size)
         return everything, training, monitored, everything.of(split.test, batch_size=size)
 
