@@ -7,6 +7,7 @@ entry, and its checksums are verified each time it is opened.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from brain_tumor_tl.files import file_digest, read_json, replacing, write_text
+from brain_tumor_tl.files import file_digest, read_json, remove, replacing, write_text
 
+ENTRY_FILES = ("array.npy", "about.json")
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 Build = Callable[[Path], dict[str, Any]]
 Mapped = np.memmap[Any, np.dtype[Any]]
 
@@ -91,10 +94,11 @@ def load_or_build(folder: Path, kind: str, key: str, build: Build) -> CacheEntry
         OSError: The folder can't be written to.
     """
     entry = folder.expanduser() / f"{kind}-{key[:20]}"
-    if found := load(entry, key):
-        return found
-    with locked_to_write(entry, kind):
-        return load(entry, key, quiet=True) or build_entry(entry, key, build)
+    with told_as(kind, entry):
+        if found := load(entry, key):
+            return found
+        with locked_to_write(entry) as alone:
+            return load(entry, key, quiet=True) or build_entry(entry, key, build, alone)
 
 
 def create_once(path: Path, what: str, write: Callable[[Path], object]) -> None:
@@ -109,25 +113,36 @@ def create_once(path: Path, what: str, write: Callable[[Path], object]) -> None:
         OSError: It can't be written.
     """
     path = path.expanduser()
-    if path.exists():
-        return
-    with locked_to_write(path, what):
-        if not path.exists():
-            with replacing(path, exclusive=True) as temporary:
-                write(temporary)
+    with told_as(what, path):
+        if path.exists():
+            return
+        with locked_to_write(path) as alone:
+            if not path.exists():
+                with replacing(path, exclusive=alone, keep=not alone) as temporary:
+                    write(temporary)
 
 
 @contextmanager
-def locked_to_write(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a folder that is to be written, and create its parents.
+def locked_to_write(path: Path) -> Iterator[bool]:
+    """Hold the lock of a folder that is to be written, and create its parents; yield whether there are locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(path.name + ".lock")) as alone:
+        yield alone
+
+
+@contextmanager
+def told_as(what: str, path: Path) -> Iterator[None]:
+    """Say of an error of files what was to be written.
+
+    Args:
+        what: What the folder holds, for the message.
+        path: The folder.
 
     Raises:
-        OSError: It can't be written; the message says what it would hold.
+        OSError: It can't be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(path.name + ".lock")):
-            yield
+        yield
     except ConnectionError:  # of a download
         raise
     except OSError as error:
@@ -138,16 +153,32 @@ def locked_to_write(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path` while the context lasts; print a line if another process holds it."""
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file at `path` while the context lasts; print a line if another process holds it.
+
+    Yields:
+        True; False if the file system has no locks, as some network ones, which a line tells.
+    """
     lock = FileLock(path)
     try:
-        held = lock.acquire(timeout=0.5)
-    except Timeout:
-        print(f"Waiting for another run that holds {path} ...", flush=True)
-        held = lock.acquire()
+        held = take(lock)
+    except (OSError, NotImplementedError) as error:  # filelock up to 3.24 raises the second for ENOSYS
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        print(f"There are no locks in {path.parent}: runs at the same time may do the same work twice.", flush=True)
+        yield False
+        return
     with held:
-        yield
+        yield True
+
+
+def take(lock: BaseFileLock) -> AcquireReturnProxy:
+    """Acquire a lock; print a line if another process holds it."""
+    try:
+        return lock.acquire(timeout=0.5)
+    except Timeout:
+        print(f"Waiting for another run that holds {lock.lock_file} ...", flush=True)
+        return lock.acquire()
 
 
 def load(entry: Path, key: str, quiet: bool = False) -> CacheEntry | None:
@@ -167,9 +198,24 @@ def load(entry: Path, key: str, quiet: bool = False) -> CacheEntry | None:
     return CacheEntry(array, about["note"], entry, built=False)
 
 
-def build_entry(entry: Path, key: str, build: Build) -> CacheEntry:
-    """Compute an entry and write it; the caller holds the lock."""
-    with replacing(entry, exclusive=True) as folder:
+def build_entry(entry: Path, key: str, build: Build, alone: bool = True) -> CacheEntry:
+    """Compute an entry and write it.
+
+    Args:
+        entry: Its folder; a damaged one is replaced.
+        key: Its key.
+        build: As for `load_or_build`.
+        alone: Whether the caller holds the lock. Without it, the entry of the process that ends first stays.
+
+    Raises:
+        OSError: There are other files in the folder than those of an entry.
+    """
+    foreign = sorted({path.name for path in entry.glob("*")} - set(ENTRY_FILES))
+    if foreign or entry.is_file():
+        raise OSError(f"files that are not the cache's are in its place ({', '.join(foreign[:3]) or entry.name})")
+    if not alone:
+        remove(entry)
+    with replacing(entry, exclusive=alone, keep=not alone) as folder:
         folder.mkdir()
         note = build(folder / "array.npy")
         digests = {"sha256": file_digest(folder / "array.npy"), "note_sha256": digest_of(note)}

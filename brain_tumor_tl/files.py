@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path, exclusive: bool = False) -> Iterator[Path]:
+def replacing(path: Path, exclusive: bool = False, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`, for a file or folder that takes its place when the context ends.
 
     If the context raises an error, `path` stays as it was and the temporary file or folder is removed.
@@ -23,11 +24,15 @@ def replacing(path: Path, exclusive: bool = False) -> Iterator[Path]:
         path: What is to be written.
         exclusive: Whether this process alone writes `path`, by a lock. The temporary name is then the same each time,
             so that the remains of a killed process are removed.
+        keep: Whether a folder that another process has put at `path` meanwhile stays there.
     """
-    temporary = path.with_name(f"{path.name}.tmp" if exclusive else f".{path.name}.{os.getpid()}.tmp")
+    number = f"{os.getpid()}{secrets.randbelow(10**6):06}" if keep else os.getpid()  # processes of other machines too
+    temporary = path.with_name(f"{path.name}.tmp" if exclusive else f".{path.name}.{number}.tmp")
     remove(temporary)
     try:
         yield temporary
+        if keep and path.is_dir():
+            return
         if temporary.is_dir():
             remove(path)
         temporary.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +378,96 @@ def test_file_digest__as_sha256sum(tmp_path: Path) -> None:
 
     said = subprocess.run(["sha256sum", tmp_path / "file"], capture_output=True, text=True, check=True).stdout
     assert said.split()[0] == file_digest(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "more"])
+def test_load_or_build__foreign_files_stay(name: str, tmp_path: Path) -> None:
+    entry = load_or_build(tmp_path, "values", KEY, build)
+    (entry.path / "about.json").write_text("{}")
+    (entry.path / name).mkdir()
+
+    with pytest.raises(OSError, match=rf"files that are not the cache's are in its place \({name}\)"), pytest.warns():
+        load_or_build(tmp_path, "values", KEY, build)
+
+    assert (entry.path / name).exists()
+
+
+def test_load_or_build__a_file_in_its_place_stays(tmp_path: Path) -> None:
+    place = tmp_path / f"values-{KEY[:20]}"
+    place.write_text("mine")
+
+    with pytest.raises(OSError, match="files that are not the cache's are in its place"):
+        load_or_build(tmp_path, "values", KEY, build)
+
+    assert place.read_text() == "mine"
+
+
+def test_load_or_build__older_format_is_rebuilt(tmp_path: Path) -> None:
+    entry = load_or_build(tmp_path, "values", KEY, build)
+    about = json.loads((entry.path / "about.json").read_text())
+    (entry.path / "about.json").write_text(json.dumps({"key": about["key"], "note": about["note"]}))  # no checksums
+
+    with pytest.warns(UserWarning, match="is damaged .* and will be rebuilt"):
+        again = load_or_build(tmp_path, "values", KEY, build)
+
+    assert again.built
+    assert np.array_equal(again.array, VALUES)
+
+
+def test_load_or_build__folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:  # since a superuser may look into every folder
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(OSError, match=r"Can't write values to .*: Permission denied\. Give a writable folder"):
+        load_or_build(tmp_path, "values", KEY, build)
+
+
+@pytest.fixture(params=["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that refuses locks, as some network ones."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(getattr(errno, request.param), os.strerror(getattr(errno, request.param)))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_load_or_build__without_locks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = load_or_build(tmp_path, "values", KEY, build)
+    again = load_or_build(tmp_path, "values", KEY, build)
+
+    assert (entry.built, again.built) == (True, False)
+    assert np.array_equal(entry.array, VALUES)
+    assert capsys.readouterr().out.count("runs at the same time may do the same work twice") <= 1
+
+
+def test_load_or_build__without_locks_the_first_to_finish_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def no_locks(path: Path) -> Iterator[bool]:
+        yield False
+
+    def build_while_another_ends(path: Path) -> dict[str, Any]:
+        ended.append(cache.build_entry(tmp_path / f"values-{KEY[:20]}", KEY, build, alone=False))
+        return build(path)
+
+    ended: list[cache.CacheEntry] = []
+    monkeypatch.setattr(cache, "locked", no_locks)
+    entry = load_or_build(tmp_path, "values", KEY, build_while_another_ends)
+
+    assert np.array_equal(entry.array, VALUES)
+    assert ended[0].path == entry.path
+    assert sorted(path.name for path in tmp_path.iterdir()) == [entry.path.name]
+
+
+def test_locked__other_errors_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output error"), locked(tmp_path / "a.lock"):
+        pass
