@@ -95,7 +95,8 @@ def epoch_values(row: Mapping[str, Any], monitored: str) -> dict[str, list[Value
     speed |= {"images_per_second": row["images_per_second/train"], "seconds": row["seconds/train"]}
     train = [scalar(f"{METRICS}/{name}", row[f"train/{name}"]) for name in HEADLINES[:2]]
     found = {"test": [scalar(f"{TRAINING}/{name}", value) for name, value in speed.items()], "train": train}
-    of_split = {key.removeprefix(f"{monitored}/"): value for key, value in row.items() if key.startswith(monitored)}
+    start = f"{monitored}/"
+    of_split = {key.removeprefix(start): value for key, value in row.items() if key.startswith(start)}
     found[monitored] = found.get(monitored, []) + [scalar(tag(name), value) for name, value in of_split.items()]
     return found
 

@@ -325,18 +325,21 @@ def test_train__other_settings_are_refused_and_force_trains_anew(
 
 def test_train__tensorboard_holds_curves_matrix_and_config(trained: Trained) -> None:
     folder = trained("method=finetune")
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    events = EventAccumulator(str(folder)).Reload()
     tags = events.Tags()
     scalars = {
-        "train/loss", "test/loss", "train/accuracy", "test/accuracy", "train/macro_f1", "test/macro_f1",
-        "test/f1/glioma_tumor", "learning_rate", "seconds/train", "seconds/test", "images_per_second/train",
-        "memory_megabytes",
+        "metrics/accuracy", "metrics/loss", "metrics/balanced_accuracy", "metrics/macro_f1",
+        "per_class/f1/glioma_tumor",
+        "training/learning_rate", "training/seconds", "training/images_per_second", "training/memory_megabytes",
     }  # fmt: skip
     assert scalars <= set(tags["scalars"])
-    assert [event.step for event in events.Scalars("test/accuracy")] == [1, 2, 3]
-    logged = [event.value for event in events.Scalars("test/accuracy")]
+    assert [event.step for event in events.Scalars("metrics/accuracy")] == [1, 2, 3]
+    logged = [event.value for event in events.Scalars("metrics/accuracy")]
     assert logged == pytest.approx([float(row["test/accuracy"]) for row in rows(folder / "metrics.csv")], abs=1e-6)
-    assert "confusion_matrix/test" in tags["images"]
+    train = EventAccumulator(str(folder / "train")).Reload()
+    logged = [event.value for event in train.Scalars("metrics/accuracy")]
+    assert logged == pytest.approx([float(row["train/accuracy"]) for row in rows(folder / "metrics.csv")], abs=1e-6)
+    assert "pictures/confusion_matrix_test" in tags["images"]
     assert [tag for tag in tags["tensors"] if tag.startswith("config")]
 
 

@@ -14,22 +14,15 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.context import RequestContext
-from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams.backend_context import Context
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.data import DataLoader, TensorDataset
 
 from brain_tumor_tl.model.classifier import TumorClassifier
 from brain_tumor_tl.reporting.plots import confusion_figure, pixels
 from brain_tumor_tl.run import callbacks
-from brain_tumor_tl.run.callbacks import FINAL, EpochRecorder, ProgressBar, log_final, memory_megabytes, now
+from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar, memory_megabytes, now
 from brain_tumor_tl.run.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.filterwarnings(
@@ -78,7 +71,8 @@ def test_epoch_recorder__metrics_csv_has_the_rows(fit: Fit, tmp_path: Path) -> N
 
     rows = read_metrics(tmp_path)
     assert [{name: float(text) for name, text in row.items()} for row in rows] == callback.rows
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+    names = {path.name.partition(".tfevents")[0] for path in tmp_path.iterdir()}
+    assert names == {"metrics.csv", "events.out", "train"}
 
 
 def test_epoch_recorder__epochs_without_evaluation(fit: Fit, tmp_path: Path) -> None:
@@ -113,61 +107,81 @@ def test_epoch_recorder__a_resume_goes_on(fit: Fit, tmp_path: Path) -> None:
     assert [row["epoch"] for row in read_metrics(tmp_path)] == ["1", "2", "3", "4"]
 
 
+def accumulated(folder: Path) -> Any:
+    """Return what TensorBoard reads in a folder."""
+    return event_accumulator.EventAccumulator(str(folder), size_guidance={event_accumulator.IMAGES: 0}).Reload()
+
+
 @pytest.fixture
-def events(fit: Fit, tmp_path: Path) -> Any:
+def pictured(fit: Fit, tmp_path: Path) -> Any:
     """What TensorBoard reads after four epochs, the confusion matrix drawn every second one."""
-    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
     callback = recorder(tmp_path, confusion_every=2)
-    trainer = fit(callback, epochs=4, logger=logger, log_every_n_steps=1)
-    callback.draw_confusion(trainer, trainer.lightning_module, "val", 4)  # a split that was not evaluated
-    callback.draw_confusion(trainer, trainer.lightning_module, "test", 4)  # what TensorBoard has already
-    logger.finalize("success")
-    found = event_accumulator.EventAccumulator(
-        str(tmp_path / "tensorboard"), size_guidance={event_accumulator.IMAGES: 0}
-    )
-    found.Reload()
-    return found
+    fit(callback, epochs=4)
+    callback.draw_confusion(4, [[2, 1], [0, 3]])  # what TensorBoard has already
+    callback.events.close()
+    return accumulated(tmp_path)
 
 
-def test_epoch_recorder__tensorboard_has_the_rows(events: Any) -> None:
-    expected = {*TRAIN, *MONITORED, *REST}
-    assert expected - {"epoch"} <= set(events.Tags()["scalars"])
-    for stage, accuracy in (("train", 0.5), ("test", 0.25)):
-        points = [(event.step, event.value) for event in events.Scalars(f"{stage}/accuracy")]
+def test_epoch_recorder__tensorboard_has_the_rows_of_both_splits_under_one_tag(pictured: Any, tmp_path: Path) -> None:
+    for run, accuracy in ((pictured, 0.25), (accumulated(tmp_path / "train"), 0.5)):
+        points = [(event.step, event.value) for event in run.Scalars("metrics/accuracy")]
         assert points == [(epoch, pytest.approx(accuracy + epoch / 100)) for epoch in range(1, 5)]
+    rates = [event.value for event in pictured.Scalars("training/learning_rate")]
+    assert rates == pytest.approx([0.1] * 4)
 
 
-def test_epoch_recorder__tensorboard_has_the_confusion_matrix(events: Any) -> None:
-    assert events.Tags()["images"] == ["confusion_matrix/test"]
-    found = events.Images("confusion_matrix/test")
+def test_epoch_recorder__tensorboard_has_the_confusion_matrix(pictured: Any) -> None:
+    assert pictured.Tags()["images"] == ["pictures/confusion_matrix_test"]
+    found = pictured.Images("pictures/confusion_matrix_test")
     assert [event.step for event in found] == [2, 4]
     with Image.open(io.BytesIO(found[1].encoded_image_string)) as image:
         drawn = np.asarray(image.convert("RGB"))
     assert np.array_equal(drawn, pixels(confusion_figure([[2, 1], [0, 3]], ["a", "b"], "test split, epoch 4")))
 
 
-def test_epoch_recorder__no_figure_of_an_epoch_without_evaluation(
-    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[int] = []
-    monkeypatch.setattr(EpochRecorder, "draw_confusion", lambda *arguments: drawn.append(arguments[-1]))
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles of the confusion matrices that are drawn, which take no time."""
+    titles: list[str] = []
+    monkeypatch.setattr(callbacks, "confusion_figure", lambda *arguments: titles.append(arguments[-1]))
+    monkeypatch.setattr(callbacks, "pixels", lambda figure: np.zeros((1, 1, 3), np.uint8))
+    return titles
 
+
+def test_epoch_recorder__no_picture_of_an_epoch_without_evaluation(fit: Fit, tmp_path: Path, drawn: list[str]) -> None:
     fit(recorder(tmp_path, confusion_every=2), epochs=6, check_val_every_n_epoch=3)
+    assert drawn == ["test split, epoch 6"]
+    fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0)
+    fit(recorder(tmp_path, confusion_every=0), epochs=2)
+    assert drawn == ["test split, epoch 6"]
 
-    assert drawn == [6]
+
+def test_epoch_recorder__of_many_epochs_few_pictures(fit: Fit, tmp_path: Path, drawn: list[str]) -> None:
+    fit(recorder(tmp_path, confusion_every=3), epochs=130)
+
+    assert drawn == [f"test split, epoch {epoch}" for epoch in range(9, 131, 9)]
 
 
-def test_epoch_recorder__no_figure_without_a_matrix(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr("brain_tumor_tl.run.callbacks.confusion_figure", lambda *arguments: drawn.append(arguments))
-    monkeypatch.setattr("brain_tumor_tl.run.callbacks.pixels", lambda figure: np.zeros((1, 1, 3), np.uint8))
-    loggers = {"logger": TensorBoardLogger(tmp_path, name="", version="tensorboard"), "log_every_n_steps": 1}
+def test_epoch_recorder__slow_pictures_wait_for_the_end(
+    fit: Fit, tmp_path: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a picture that takes longer than an epoch, only the first is drawn at once, and none is lost by a resume."""
+    seen: list[int] = []
 
-    fit(recorder(tmp_path, confusion_every=0), epochs=2, **loggers)
-    fit(recorder(tmp_path, confusion_every=2), epochs=3, limit_val_batches=0, **loggers)
-    assert drawn == []
-    fit(recorder(tmp_path, confusion_every=2), epochs=3, **loggers)
-    assert len(drawn) == 1
+    class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            seen.append(len(drawn))
+
+    first = recorder(tmp_path, confusion_every=1)
+    monkeypatch.setattr(callbacks, "DRAWING_SHARE", 0)
+    monkeypatch.setattr(EpochRecorder, "on_train_end", lambda *_: None)  # as if it were interrupted
+    fit(first, Watch(), epochs=4).save_checkpoint(tmp_path / "last.ckpt")
+    monkeypatch.undo()
+    assert seen == [0, 1, 1, 1]
+
+    monkeypatch.setattr(EpochRecorder, "draw_confusion", lambda self, epoch, matrix: drawn.append(f"epoch {epoch}"))
+    fit(recorder(tmp_path, confusion_every=1), epochs=5, resume=tmp_path / "last.ckpt")
+    assert drawn[1:] == [f"epoch {epoch}" for epoch in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -212,66 +226,6 @@ def test_state_dict__a_resumed_run_remembers_the_time_and_rows_of_its_first_leg(
     assert third.seconds_before > second.seconds_before
 
 
-def test_log_final__hparams_tab_has_the_final_metrics_in_the_runs_own_file(tmp_path: Path) -> None:
-    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard", default_hp_metric=False)
-    results = {
-        "accuracy": 0.9, "best_accuracy": None, "balanced_accuracy": 0.8, "macro_f1": 0.7, "loss": 0.3, "epochs": 12,
-        "seconds_per_epoch": {"train": 1.5, "test": 0.5},
-    }  # fmt: skip
-    settings = {"model.name": "resnet18", "model.weights": None, "optimizer.lr": 0.001, "data.classes": [["a", "b"]]}
-
-    log_final(logger, settings, results)
-    logger.finalize("success")
-
-    assert not [path for path in (tmp_path / "tensorboard").iterdir() if path.is_dir()]
-    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    content = {
-        key.rpartition("/")[2]: HParamsPluginData.FromString(value)
-        for key, value in events.PluginTagToContent("hparams").items()
-    }
-    assert set(content) == {"session_start_info", "session_end_info"}  # no message that names columns for all runs
-    told = content["session_start_info"].session_start_info.hparams
-    assert {key: value.string_value or value.number_value for key, value in told.items()} == {
-        "model.name": "resnet18", "model.weights": "null", "optimizer.lr": 0.001, "data.classes": "[[a,b]]",
-    }  # fmt: skip
-    assert {tag for tag in events.Tags()["scalars"] if tag.startswith("final/")} == {
-        "final/accuracy", "final/balanced_accuracy", "final/macro_f1", "final/loss", "final/seconds_per_epoch",
-    }  # fmt: skip
-    assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/accuracy")] == [(12, pytest.approx(0.9))]
-
-
-def tensorboards_hparams(folder: Path) -> Any:
-    """Return what TensorBoard's own HParams tab shows of all runs below a folder: its columns."""
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(folder))
-    context = Context(TBContext(data_provider=provider, logdir=str(folder)))
-    request = RequestContext()
-    found = (context.hparams_metadata(request, ""), context.hparams_from_data_provider(request, "", 100))
-    return context.experiment_from_metadata(request, "", True, *found)
-
-
-@pytest.mark.parametrize("first", ["with", "without"])
-def test_log_final__tensorboard_has_the_columns_of_all_runs_P5(first: str, tmp_path: Path) -> None:
-    own: dict[str, dict[str, Any]] = {
-        "with": {"optimizer.options.weight_decay": 0.01}, "without": {"optimizer.options": {}},
-    }  # fmt: skip
-    results = dict.fromkeys(FINAL, 0.9) | {"epochs": 2, "seconds_per_epoch": {"train": 1.5}}
-    order = [first, *(name for name in own if name != first)]
-    for number, name in enumerate(order):  # whichever TensorBoard comes upon first
-        logger = TensorBoardLogger(tmp_path / f"{number}-{name}", name="", version="tensorboard")
-        log_final(logger, {"optimizer.lr": 0.001, "trainer.deterministic": True} | own[name], results)
-        logger.finalize("success")
-
-    shown = tensorboards_hparams(tmp_path)
-
-    assert {info.name for info in shown.hparam_infos} == {
-        "optimizer.lr", "trainer.deterministic", "optimizer.options.weight_decay", "optimizer.options",
-    }  # fmt: skip
-    assert {f"final/{name}" for name in FINAL} <= {info.name.tag for info in shown.metric_infos}
-
-
 class Bad(L.Callback):
     """Raises the learning rate beyond all bounds before a batch of an epoch, both counted from 1."""
 
@@ -311,7 +265,7 @@ def test_epoch_recorder__a_loss_that_is_not_finite_stops_the_run(
     )
     images = torch.rand(12, 1024, generator=torch.Generator().manual_seed(0))  # features in the place of images
     batches = DataLoader(TensorDataset(images, torch.arange(12) % 2, torch.arange(12)), batch_size=4)
-    kept = Checkpoints(tmp_path / "checkpoints", "test/accuracy", frozen=True)
+    kept = Checkpoints(tmp_path / "checkpoints", "test/accuracy", frozen=())
     rows = EpochRecorder(tmp_path, "test", ["a", "b"], 0)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=5, logger=False, callbacks=[rows, kept, Bad(epoch, batch)],

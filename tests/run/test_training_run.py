@@ -56,9 +56,9 @@ def test_train__a_resume_takes_back_what_tensorboard_has_of_later_epochs_E01(
     results = TrainingRun(settings, tmp_path, resume=True).train()
 
     assert results["epochs"] == 5
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5]
+    for place in (tmp_path / "train", tmp_path / "val"):
+        events = EventAccumulator(str(place)).Reload()
+        assert [event.step for event in events.Scalars("metrics/loss")] == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in read_csv(tmp_path / "metrics.csv")] == ["1", "2", "3", "4", "5"]
 
 
