@@ -8,9 +8,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from rich.progress import track
 from torch import Tensor
 
-from brain_tumor_tl.console import log
+from brain_tumor_tl.console import console, log
 from brain_tumor_tl.data.batches import Batches
 from brain_tumor_tl.files import write_bytes, write_csv
 from brain_tumor_tl.model.optim import build_optimizer
@@ -51,7 +52,7 @@ def find_learning_rate(run: TrainingRun) -> float | None:
     found = run_range_test(
         learn,
         build_optimizer(p["optimizer"], groups, p["lr"], p["optimizer_options"], p["fused"]),
-        forever(training),
+        track(forever(training), "Range test", STEPS, console=console, transient=True, disable=not console.is_terminal),
         partial(hardware.autocast, run.device, run.compute.precision),
     )
     rows = zip(found.rates, found.losses, found.smoothed, strict=True)
