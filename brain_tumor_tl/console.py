@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,34 @@ log = logging.getLogger("brain_tumor_tl")
 def say(text: str, style: str | None = None, to: Console = console) -> None:
     """Write one line as it is, however long, without markup."""
     to.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+class LogFile(logging.FileHandler):
+    """Appends log messages to a file until it can't be written; the run then goes on without it, and says so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        if self.lost:
+            return
+        try:
+            super().emit(record)  # which opens the file at the first one
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Write no more, and say why."""
+        self.lost = True
+        stream, self.stream = self.stream, None  # type: ignore[assignment]  # as where it was not opened yet
+        with suppress(OSError):  # of what is still to be written
+            if stream is not None:
+                stream.close()
+        why = getattr(sys.exception(), "strerror", None) or sys.exception()
+        say(f"WARNING: {self.baseFilename} can't be written: {why}. The run goes on without it.")
 
 
 class ConsoleHandler(logging.Handler):
@@ -43,8 +73,7 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
     """
     handlers: list[logging.Handler] = [] if quiet else [ConsoleHandler()]
     if path is not None:
-        handlers.append(logging.FileHandler(path, encoding="utf-8", delay=True))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(LogFile(path))
     targets = [log, logging.getLogger("py.warnings")]
     before = [(target.level, target.propagate) for target in targets]
     for target in targets:
@@ -52,7 +81,7 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
         target.propagate = False
         for handler in handlers:
             target.addHandler(handler)
-    with warnings.catch_warnings(), one_line_warnings():
+    with warnings.catch_warnings(), one_line_warnings(), quiet_threads():
         logging.captureWarnings(True)  # inside catch_warnings, which restores the state at its start
         try:
             yield
@@ -65,6 +94,23 @@ def run_log(path: Path | None, quiet: bool = False) -> Iterator[None]:
                     target.removeHandler(handler)
             for handler in handlers:
                 handler.close()
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Log files that a thread couldn't write, as TensorBoard's, without a traceback: the main thread is told, too."""
+    original = threading.excepthook
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is None or not isinstance(failed.exc_value, OSError):
+            return original(failed)
+        log.debug("A thread failed:", exc_info=failed.exc_value)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = original
 
 
 @contextmanager

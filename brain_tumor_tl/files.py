@@ -36,6 +36,10 @@ def replacing(path: Path, exclusive: bool = False, keep: bool = False) -> Iterat
         if temporary.is_dir():
             remove(path)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # as on a full disk
+            error.filename = str(path)
+        raise
     finally:
         remove(temporary)
 

@@ -94,9 +94,11 @@ def was_interrupted(error: BaseException | None) -> bool:
     >>> was_interrupted(KeyboardInterrupt()), was_interrupted(ValueError())
     (True, False)
     """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: list[BaseException] = []  # an error raised again may be among its own causes
+    while error is not None and error not in seen:
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return error is not None
+    return any(isinstance(each, KeyboardInterrupt) for each in seen)
 
 
 def refuse(message: str, status: int = 1) -> NoReturn:

@@ -42,6 +42,10 @@ def interrupted_status(error: BaseException | None) -> int:
     >>> interrupted_status(KeyboardInterrupt()), interrupted_status(Stopped(15))
     (130, 143)
     """
-    while error is not None and not isinstance(error, Stopped):
+    seen: list[BaseException] = []  # an error raised again may be among its own causes
+    while error is not None and error not in seen:
+        if isinstance(error, Stopped):
+            return 128 + error.number
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return 128 + (error.number if error else signal.SIGINT)
+    return 128 + signal.SIGINT

@@ -91,7 +91,8 @@ def run_in_folder(config: DictConfig, folder: Path, verbose: bool) -> dict[str, 
             return run_locked(settings, folder, origin_of(config), child)
     except Exception as error:
         if not child:
-            note_failure(folder, error)
+            with contextlib.suppress(OSError):  # of a full disk, which is what the error is about
+                note_failure(folder, error)
         if isinstance(error, USER_ERRORS):
             raise CompactHydraException(str(error)) from error
         raise
@@ -129,26 +130,17 @@ def run_locked(settings: dict[str, Any], folder: Path, origin: dict[str, Any], c
         with contextlib.nullcontext() if child else locked(folder / "run.lock"):
             return train(settings, folder, origin)
     except KeyboardInterrupt as interrupt:
-        log.warning(f"Interrupted; {what_is_kept(folder, settings)}.")
+        from brain_tumor_tl.run.failure import kept
+
+        log.warning(f"Interrupted; {kept(folder, settings)}.")
         sys.exit(interrupted_status(interrupt))
-    except Exception:
+    except Exception as error:
+        from brain_tumor_tl.run.failure import explained
+
         log.debug("The error's origin:", exc_info=True)  # for the file; the terminal shows what is no user's error
+        if known := explained(error, folder, settings):
+            raise known from error
         raise
-
-
-def what_is_kept(folder: Path, settings: dict[str, Any]) -> str:
-    """Return what an interrupted run leaves in its folder, in words."""
-    from brain_tumor_tl.run.checkpoints import epochs_in
-
-    try:
-        if inspect_folder(folder, settings, force=False) == "done":
-            return f"the run is done, and its results are in {folder}"
-        kept = epochs_in(folder / "checkpoints" / "last.ckpt")
-    except OtherRunError:
-        return f"the other run in {folder} is as it was"
-    if not kept:
-        return "no epoch is saved yet, so the same command starts anew"
-    return f"the run is saved up to epoch {kept}, and the same command resumes after it"
 
 
 def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +198,7 @@ def show(results: dict[str, Any], folder: Path, ran: bool = True) -> dict[str, A
         folder = folder.relative_to(Path.cwd())
     if ran:
         log.info(f"Done in {results['seconds_total']:.0f} s: {folder}")
-    log.info(f"Next      tensorboard --logdir {folder.parent}")
+    log.info(f"Next      brain-tumor-tl report {folder}")
     log.info(f"          brain-tumor-tl report {folder.parent}")
+    log.info(f"          tensorboard --logdir {folder.parent}")
     return results

@@ -15,12 +15,13 @@ import pytest
 from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.signals import interrupt_on_signals
-from brain_tumor_tl.cli.train import run_locked, what_is_kept
+from brain_tumor_tl.cli.train import run_locked
 from brain_tumor_tl.console import run_log
 from brain_tumor_tl.data.module import TumorData
 from brain_tumor_tl.run import checkpoints
 from brain_tumor_tl.run.callbacks import EpochRecorder
 from brain_tumor_tl.run.checkpoints import epochs_in
+from brain_tumor_tl.run.failure import kept
 from brain_tumor_tl.run.training_run import TrainingRun
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -102,5 +103,5 @@ def test_run_locked__a_signal_after_the_results(
     assert json.loads((tmp_path / "results.json").read_text())["epochs"] == 3
 
 
-def test_what_is_kept__a_signal_where_another_run_is(settings: dict[str, Any], finished_runs: dict[str, Path]) -> None:
-    assert what_is_kept(finished_runs["frozen"], settings).startswith("the other run in ")
+def test_kept__where_another_run_is(settings: dict[str, Any], finished_runs: dict[str, Path]) -> None:
+    assert kept(finished_runs["frozen"], settings).startswith("the other run in ")
