@@ -31,7 +31,7 @@ def run_figures(files: RunFiles) -> dict[str, Figure]:
         if results.get("confusion_matrix"):
             found["confusion_matrix"] = confusion_figure(results["confusion_matrix"], classes, title)
         if probabilities is not None:
-            below = 3.8 + 0.15 * min(len(classes), 8)  # room for the legend
+            below = 3.8 + 0.15 * min(len(classes), 8) + 0.25 * bool(title)  # room for the legend and the title
             found["roc"] = sized(roc_figure(files.labels, probabilities, classes, title), COLUMN, below)
             found["precision_recall"] = sized(
                 precision_recall_figure(files.labels, probabilities, classes, title), COLUMN, below
