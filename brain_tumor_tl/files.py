@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -42,6 +43,15 @@ def replacing(path: Path, exclusive: bool = False, keep: bool = False) -> Iterat
         raise
     finally:
         remove(temporary)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise an OSError if no file can be written to a folder, which may be absent yet; to know it before the work."""
+    place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
 def remove(path: Path) -> None:

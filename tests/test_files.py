@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from brain_tumor_tl.files import finite, read_csv, read_json, replacing, write_csv, write_json, write_text
+from brain_tumor_tl.files import (
+    check_writable,
+    finite,
+    read_csv,
+    read_json,
+    replacing,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 class Unwritable:
@@ -177,3 +187,15 @@ def test_read_csv__bad_file(content: bytes | None, tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"Expected CSV in .*a\.csv, it can't be read"):
         read_csv(tmp_path / "a.csv")
+
+
+def test_check_writable__before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "absent" / "below")
+    assert not (tmp_path / "absent").exists()
+    with pytest.raises(NotADirectoryError, match="file"):
+        check_writable(tmp_path / "file" / "below")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)  # since a superuser may write everywhere
+    with pytest.raises(PermissionError, match=str(tmp_path)):
+        check_writable(tmp_path / "absent")

@@ -22,6 +22,7 @@ from yaml import YAMLError
 from brain_tumor_tl.cli import run_names  # noqa: F401  # the resolvers of conf/train.yaml
 from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.mistakes import explain, mistakes
+from brain_tumor_tl.cli.outcome import in_words
 from brain_tumor_tl.cli.overrides import as_hydra_takes_it, overrides_in, quoted_text, upgraded
 from brain_tumor_tl.sweep.parent_watch import end_with_parent
 
@@ -82,6 +83,8 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
         if type(error) is CompactHydraException:
             refuse(str(error))
         refuse(explain(error), status=2)
+    except OSError as error:  # of the folder that Hydra makes
+        refuse(f"{in_words(error)} A run's folder is in outputs/ below where it starts, or hydra.run.dir=PATH.")
     finally:
         sys.argv = whole
         if not shows_origin:

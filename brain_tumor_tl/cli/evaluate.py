@@ -17,6 +17,7 @@ from brain_tumor_tl.cli.overrides import parsed
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, log
 from brain_tumor_tl.data.volumes import chosen_slices
+from brain_tumor_tl.files import check_writable
 from brain_tumor_tl.inference.run_folder import check_folders
 from brain_tumor_tl.names import nearest
 from brain_tumor_tl.reporting.discover import EVALUATIONS
@@ -92,6 +93,7 @@ def evaluate(options: argparse.Namespace, data: Mapping[str, Any]) -> int:
     source = source_of(data)
     name = options.name or default_name(options, source["root"])
     place = options.runs[0] / EVALUATIONS / name
+    check_writable(place)
     if source["root"]:
         check_place(place, source["root"])
     from brain_tumor_tl.inference.evaluate import evaluate as found_by  # imports torch

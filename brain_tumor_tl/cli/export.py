@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from brain_tumor_tl.cli.outcome import exit_status
 from brain_tumor_tl.cli.parser import Parser
 from brain_tumor_tl.console import console, say
+from brain_tumor_tl.files import check_writable
 from brain_tumor_tl.inference.run_folder import check_folders
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 def write(options: argparse.Namespace) -> int:
     """Write the file and print what is in it; return the exit status."""
     check_folders(options.run)
+    check_writable(options.out.parent if options.out else options.run[0])
     from brain_tumor_tl.inference.export import export  # imports torch
 
     with console.status("Writing and checking the file; a large network takes a minute"):

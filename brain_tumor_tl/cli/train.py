@@ -19,6 +19,7 @@ from omegaconf import DictConfig, read_write
 from brain_tumor_tl import files
 from brain_tumor_tl.cli.checks import checked_settings
 from brain_tumor_tl.cli.command import run_hydra
+from brain_tumor_tl.cli.outcome import in_words
 from brain_tumor_tl.cli.run_names import choose_folder, is_default, origin_of
 from brain_tumor_tl.cli.signals import interrupted_status
 from brain_tumor_tl.reporting.discover import FAILURE
@@ -69,7 +70,7 @@ def run(config: DictConfig, verbose: bool = False) -> dict[str, Any]:
     except BaseException as error:  # as an interrupt before the run began
         remove_empty(folder)
         if isinstance(error, ValueError | OSError):  # of the settings
-            raise CompactHydraException(str(error)) from error
+            raise CompactHydraException(in_words(error)) from error
         raise
 
 
@@ -94,7 +95,7 @@ def run_in_folder(config: DictConfig, folder: Path, verbose: bool) -> dict[str, 
             with contextlib.suppress(OSError):  # of a full disk, which is what the error is about
                 note_failure(folder, error)
         if isinstance(error, USER_ERRORS):
-            raise CompactHydraException(str(error)) from error
+            raise CompactHydraException(in_words(error)) from error
         raise
 
 

@@ -385,3 +385,17 @@ def test_complete__in_bash(line: str, expected: list[str], tmp_path: Path) -> No
     imported = {entry.rpartition("|")[2].strip() for entry in result.stderr.splitlines()}
     assert "brain_tumor_tl.cli.command" in imported
     assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "flags", [["hydra.run.dir={}"], ["-m", "seed=0,1", "hydra.sweep.dir={}"]], ids=["run", "sweep"]
+)
+def test_train__output_folder_that_cannot_be_made(flags: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = [flag.format(tmp_path / "file" / "below") for flag in flags]
+
+    ended = subprocess.run([*MODULE, "train", *line], cwd=tmp_path, capture_output=True, text=True)
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "Not a directory. Move away the file that has the name of a folder. A run's folder is in" in ended.stderr

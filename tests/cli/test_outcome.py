@@ -11,6 +11,17 @@ from brain_tumor_tl.cli.outcome import exit_status
 ENDS: dict[str, tuple[BaseException, int, str]] = {
     "value": (ValueError("wrong"), 1, "error: wrong\n"),
     "file": (FileNotFoundError("no such"), 1, "error: no such\n"),
+    "system": (
+        PermissionError(13, "Permission denied", "/runs/.results.json.77.tmp"),
+        1,
+        "error: Can't use /runs/results.json: Permission denied. Change its permissions, or give another path.\n",
+    ),
+    "full disk": (
+        OSError(28, "No space left on device"),
+        1,
+        "error: Can't use a file: No space left on device. Free some space, or give a path on another disk, and start "
+        "again.\n",
+    ),
     "extra": (ImportError("pip install it"), 1, "error: pip install it\n"),
     "interrupt": (KeyboardInterrupt(), 130, "Interrupted; half is there.\n"),
 }
