@@ -16,8 +16,7 @@ from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.reader import result_or_reason
 from brain_tumor_tl.inference.pictures import Source, stacked
 from brain_tumor_tl.model.faithfulness import removal_curves
-from brain_tumor_tl.model.gradcam import MapLayer, class_maps, last_map_layer, map_and_logits, over_image
-from brain_tumor_tl.model.heads import Backbones, NeighbourHead
+from brain_tumor_tl.model.gradcam import class_maps, explained_layer, map_and_logits, over_image
 from brain_tumor_tl.names import nearest
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def explain(
     """
     check_classes(run.classes, classes)
     inputs = run.inputs(pixels)
-    place = map_layer_of(run, inputs[:1])
+    place = explained_layer(run.backbone, run.head, inputs[:1])
     probabilities = run.probabilities(run.compute_fast(pixels)[1])
     feature_map, logits = map_and_logits(run.backbone, run.head, place.layer, inputs)
     predicted = torch.from_numpy(probabilities.argmax(1))
@@ -126,27 +125,8 @@ def explain(
 def check_run(run: TrainedRun, classes: Sequence[str] | None) -> None:
     """Raise a ValueError if a run can't be explained, or has no class of a name; see `explain`."""
     blank = torch.zeros(1, 1, run.preprocessing.image_size, run.preprocessing.image_size, dtype=torch.uint8)
-    map_layer_of(run, run.inputs(blank))
+    explained_layer(run.backbone, run.head, run.inputs(blank))
     check_classes(run.classes, classes)
-
-
-def map_layer_of(run: TrainedRun, inputs: Tensor) -> MapLayer:
-    """Return the layer of a run's last feature map; see `last_map_layer`.
-
-    Raises:
-        ValueError: There is no such layer, there are several backbones, or the head has no gradient.
-    """
-    if isinstance(run.backbone, Backbones):
-        raise ValueError(
-            f"Grad-CAM follows one backbone, and this run has the features of {len(run.backbone.parts)}. Explain a run "
-            "without head.backbones."
-        )
-    if isinstance(run.head, NeighbourHead):
-        raise ValueError(
-            "Grad-CAM needs the gradient of a class's logit, and a count of the nearest images has none. Explain a run "
-            "with another head, such as head=svm."
-        )
-    return last_map_layer(run.backbone, inputs)
 
 
 def check_classes(known: Sequence[str], wanted: Sequence[str] | None) -> None:

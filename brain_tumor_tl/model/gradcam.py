@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brain_tumor_tl.model.heads import Backbones, NeighbourHead
+
 Hook = Callable[[nn.Module, Any, Any], Any]
 
 
@@ -29,6 +31,25 @@ class MapLayer(NamedTuple):
     layer: nn.Module
     first: float
     step: float
+
+
+def explained_layer(backbone: nn.Module, head: nn.Module, inputs: Tensor) -> MapLayer:
+    """Return the layer whose map explains what a head makes of a backbone's features; see `last_map_layer`.
+
+    Raises:
+        ValueError: There is no such layer, there are several backbones, or the head has no gradient.
+    """
+    if isinstance(backbone, Backbones):
+        raise ValueError(
+            f"Grad-CAM follows one backbone, and this run has the features of {len(backbone.parts)}. Explain a run "
+            "without head.backbones."
+        )
+    if isinstance(head, NeighbourHead):
+        raise ValueError(
+            "Grad-CAM needs the gradient of a class's logit, and a count of the nearest images has none. Explain a run "
+            "with another head, such as head=svm."
+        )
+    return last_map_layer(backbone, inputs)
 
 
 def last_map_layer(backbone: nn.Module, inputs: Tensor) -> MapLayer:

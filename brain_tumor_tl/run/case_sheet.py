@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from brain_tumor_tl.data.layout import printable
-from brain_tumor_tl.model.gradcam import class_maps, last_map_layer, map_and_logits, over_image
+from brain_tumor_tl.model.gradcam import class_maps, explained_layer, map_and_logits, over_image
 from brain_tumor_tl.reporting.overlay import contact_sheet, overlay, to_image
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def predicted_maps(run: TrainingRun, pixels: Tensor, predicted: NDArray[np.int64
     model, device, found = run.model.eval(), run.model.device, []
     with without_gradients(model.backbone):
         try:
-            place = last_map_layer(model.backbone, run.data.normalize(pixels[:1].to(device)))
-        except ValueError:  # a network that computes with tokens
+            place = explained_layer(model.backbone, model.head, run.data.normalize(pixels[:1].to(device)))
+        except ValueError:  # a network that computes with tokens, several backbones, or a head without gradient
             return None
         for start in range(0, len(pixels), BATCH):
             inputs, some = run.data.normalize(pixels[start : start + BATCH].to(device)), predicted[start:]
