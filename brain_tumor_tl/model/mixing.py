@@ -68,7 +68,7 @@ class Mixing:
 def shares(alpha: float, inputs: Tensor) -> Tensor:
     """Return a share 0.5..1 for each image, `(B,)`, of the symmetric Beta distribution folded at one half."""
     concentration = torch.full((len(inputs),), alpha, device=inputs.device)
-    drawn: Tensor = Beta(concentration, concentration, validate_args=False).sample()  # type: ignore[no-untyped-call]
+    drawn: Tensor = Beta(concentration, concentration, validate_args=False).sample()
     return torch.maximum(drawn, 1 - drawn)
 
 

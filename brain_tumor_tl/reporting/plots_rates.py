@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matplotlib.figure import Figure
 
+from brain_tumor_tl.evaluation.ranking import Values
 from brain_tumor_tl.reporting.palette import COLOURS
 
 
-def rates_figure(
-    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None, title: str
-) -> Figure:
+def rates_figure(rates: Values, losses: Values, smoothed: Values, suggestion: float | None, title: str) -> Figure:
     """Plot the loss over the learning rate, and where it falls fastest.
 
     Args:

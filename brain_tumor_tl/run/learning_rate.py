@@ -68,8 +68,8 @@ def find_learning_rate(run: TrainingRun) -> float | None:
 
 def forever(batches: Batches) -> Iterator[Any]:
     """Yield the batches of one epoch after the other, each in its own order."""
-    for epoch in count():
-        yield from replace(batches, epoch=lambda number=epoch: number)
+    for number in count():
+        yield from replace(batches, epoch=partial(int, number))
 
 
 def tell(suggestion: float | None, last: float, scheduler: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
@@ -37,7 +39,7 @@ class Patience(EarlyStopping):
         return f"no better {self.monitor} in {self.wait_count} evaluations"
 
 
-def why_stopped(trainer: L.Trainer) -> str | None:
+def why_stopped(trainer: Any) -> str | None:
     """Return why a run ended before its last epoch, if its patience was at an end."""
     reasons = [callback.reason for callback in trainer.callbacks if isinstance(callback, Patience)]
     return next(iter(reasons), None)

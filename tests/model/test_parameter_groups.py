@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def two_groups(name: str = "Adam") -> torch.optim.Optimizer:
     return build_optimizer(name, parameter_groups(nn.Linear(3, 3), nn.Linear(3, 2), 0.1, 0.2), 0.1, {})
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, dict[str, Any]] = {
     "OneCycleLR": {"max_lr": 0.1, "total_steps": "auto"},
     "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "cycle_momentum": False},
     "CosineAnnealingLR": {"T_max": "auto"},

@@ -15,8 +15,8 @@ from brain_tumor_tl.model.range_test import HIGHEST, LOWEST, SKIPPED, STEPS, Ran
 
 def test_run_range_test__of_a_bowl_ends_where_steps_diverge() -> None:
     """Gradient descent on x**2 gets nearer to 0 in each step below a rate of 1, and farther above it."""
-    weights = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))]
-    optimizer = torch.optim.SGD([{"params": weights[:1]}, {"params": weights[1:], "lr": 0.002}], lr=0.01)
+    weights = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 0.01}, {"params": weights[1:], "lr": 0.002}])
     rates: list[list[float]] = []
 
     def learn(_: None) -> Tensor:

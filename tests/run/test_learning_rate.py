@@ -21,7 +21,7 @@ Settings = dict[str, Any]
 @pytest.fixture
 def settings(finished_runs: dict[str, Path]) -> Settings:
     """The settings of a finished frozen run, whose images and features are cached; a test may change them."""
-    return copy.deepcopy(yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text()))  # type: ignore[no-any-return]
+    return copy.deepcopy(yaml.safe_load((finished_runs["frozen"] / "config.yaml").read_text()))
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["features", "images"])
