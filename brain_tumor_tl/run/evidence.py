@@ -134,21 +134,23 @@ def texts(results: Mapping[str, Any]) -> Iterator[Any]:
     """Yield protocol and surroundings in Markdown."""
     protocol = results["protocol"]
     sentences = "\n\n".join([*headline(results), protocol["text"]])
-    yield events.text("protocol", f"{sentences}\n\n{table(protocol)}")
+    values = {key: value for key, value in protocol.items() if key != "text"}
+    yield events.text("protocol", f"{sentences}\n\n{table(values)}")
     yield events.text("environment", table(results["environment"]))
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Return values as a table in Markdown, without texts that are sentences.
+    """Return values as a table in Markdown, without those that are not known.
 
-    >>> print(table({"split": "random", "counts": {"train": 8}}))
+    >>> print(table({"split": "random", "fold": None, "counts": {"train": 8}}))
     | | |
     |---|---|
     | split | random |
     | counts.train | 8 |
     """
-    rows = {key: as_typed(value).replace("|", "\\|").replace("\n", " ") for key, value in flat(values).items()}
-    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items() if key != "text")])
+    known = {key: as_typed(value) for key, value in flat(values).items() if value is not None}
+    rows = [(key, value.replace("|", "\\|").replace("\n", " ")) for key, value in known.items()]
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
 
 
 def curves(results: Mapping[str, Any], outputs: TestOutputs) -> Iterator[Any]:
