@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +23,9 @@ BOUNDS = {
     "below": ("less than", operator.lt),
 }  # the bounds that `option` may declare: their words, and what must hold
 
-KEEPS_THE_SPLIT = ("data.image_size", "data.batch_size", "data.normalize", "data.augment")  # unlike all else in `data`
+KEEPS_THE_SPLIT = (  # unlike all else in `data`
+    "data.image_size", "data.batch_size", "data.normalize", "data.augment", "data.hierarchy",
+)  # fmt: skip
 ON_TEST = "settings that are chosen on the test split look better on it than they are"
 
 
@@ -90,7 +92,7 @@ def combined_problems(config: DictConfig, classes: Sequence[Sequence[str]]) -> I
     """Yield what is wrong with values that are each in range but do not fit together."""
     if len(classes) < 2:
         yield f"Expected at least two `data.classes`, got {len(classes)}."
-    yield from data_problems(config.data)
+    yield from data_problems(config.data, [names[0] for names in classes])
     yield from split_problems(config.data)
     yield from weight_problems(config.loss.class_weights, len(classes))
     yield from factor_problems(config.optimizer.backbone_lr_factor)
@@ -111,10 +113,10 @@ def method_problems(method: DictConfig, augment: DictConfig) -> Iterator[str]:
     place, stages = method.train_from, method.stages
     if place is not None and (isinstance(place, bool) or not isinstance(place, str | float | int)):
         yield f"Expected `method.train_from` to be the name of a module or a share of the layers, got {place!r}."
-    if stages is not None and (not isinstance(stages, DictConfig) or not all_epochs(stages.values())):
+    if stages is not None and not are_stages(stages):
         yield (
-            "Expected `method.stages` to give a number of epochs for each place, {head: 3, layer4: 5, layer3: null}, "
-            f"got {stages}."
+            "Expected `method.stages` to be a list of places, each with a number of epochs, "
+            f"[[head, 3], [layer4, 5], [layer3, null]], got {stages}."
         )
     if place is not None and stages is not None:
         yield "Expected either `method.train_from` or `method.stages`, got both: the stages say where to train from."
@@ -136,10 +138,14 @@ def method_problems(method: DictConfig, augment: DictConfig) -> Iterator[str]:
         )
 
 
-def all_epochs(values: Iterable[Any]) -> bool:
-    """Tell whether all values are numbers of epochs, or the last is None for all that are left."""
-    *first, last = [*values] or [0]
-    return all(isinstance(v, int) and v > 0 for v in first) and (last is None or (isinstance(last, int) and last > 0))
+def are_stages(stages: Any) -> bool:
+    """Tell whether a value is a list of pairs of a place and its epochs, None in the last for all that are left."""
+    if not isinstance(stages, ListConfig) or not stages:
+        return False
+    if not all(isinstance(pair, ListConfig) and len(pair) == 2 for pair in stages):
+        return False
+    *first, last = [epochs for _, epochs in stages]
+    return all(isinstance(n, int) and n > 0 for n in first) and (last is None or (isinstance(last, int) and last > 0))
 
 
 def search_problems(config: DictConfig, classes: Sequence[Sequence[str]], searched: Sequence[str]) -> Iterator[str]:
@@ -179,14 +185,18 @@ def changes_split(key: str) -> bool:
     return key in ("seed", "data") or (key.startswith("data.") and not key.startswith(KEEPS_THE_SPLIT))
 
 
-def data_problems(data: DictConfig) -> Iterator[str]:
-    """Yield what is wrong with the source of the images."""
+def data_problems(data: DictConfig, classes: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the source of the images and the hierarchy of their classes."""
+    from brain_tumor_tl.data.hierarchy import hierarchy_problem
     from brain_tumor_tl.data.volumes import chosen_slices  # imports NumPy
 
     try:
         chosen_slices(data.slices, 1)
     except ValueError as error:
         yield str(error)
+    hierarchy = OmegaConf.to_container(data.hierarchy) if OmegaConf.is_config(data.hierarchy) else data.hierarchy
+    if hierarchy is not None and (problem := hierarchy_problem(classes, hierarchy)):
+        yield f"Expected `data.hierarchy` {problem}."
     number, size = data.phantoms_per_class, data.phantom_size
     if data.source == "matlab" and data.matlab is None:
         yield "`data.matlab` has no value: folder of the .mat files. Give data.matlab=PATH."

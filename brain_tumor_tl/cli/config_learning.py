@@ -24,11 +24,11 @@ class MethodConfig:
     name: str = option("name of the method in folders and tables")
     freeze: bool = option("freeze the backbone or a part of it, including BatchNorm statistics")
     train_from: Any = option(
-        "with freeze: the first module that learns (layer3, features.7), or the share of layers that don't, 0.5; null: "
-        "only the head learns"
+        "with freeze: the first module that learns (layer3, features.7), or the share of layers that don't, from 0 for "
+        "none to 1 for all but the head; null: 1"
     )
     stages: Any = option(
-        "layers that begin to learn one after the other, with epochs: {head: 3, layer4: 5, layer3: null}"
+        "layers that begin to learn one after the other, with epochs: [[head, 3], [layer4, 5], [layer3, null]]"
     )
     cache_features: Any = option("compute the output of what is frozen once; auto: if possible", choices=AUTO)
     views: int = option(

@@ -13,7 +13,7 @@ from brain_tumor_tl.model.parts import Parts, divide, whole
 
 HEAD, ALL = "head", "all"  # the places after a backbone's last layer and before its first one
 Place = str | float
-Epochs = Mapping[Place, int | None]
+Epochs = Sequence[tuple[Place, int | None]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Freezing:
         freeze: Whether anything is frozen.
         train_from: The first module that learns, or the share of the layers that don't, from 0 for none to 1 for all;
             None to freeze all of them.
-        stages: For layers that begin to learn one after the other: places as `train_from`, "head" or "all", and for
-            how many epochs each counts; None in the last stage for all that are left.
+        stages: For layers that begin to learn one after the other: places as `train_from`, "head" or "all", each with
+            the number of its epochs; None in the last stage for all that are left.
 
     Raises:
         ValueError: The backbone can't be cut at a place, a stage has no epochs, or trains no more than that before it.
@@ -62,6 +62,16 @@ class Freezing:
         if self.parts is not None:
             self.parts.freeze()
         self._now = self.stages[-1].parts
+
+    def require_one_device(self, devices: int) -> None:
+        """Raise a ValueError if layers begin to learn in the middle of a training on several devices.
+
+        DDP notes at the beginning which gradients the devices exchange.
+        """
+        if devices > 1 and len(self.stages) > 1:
+            raise ValueError(
+                f"Expected one device for method.stages, got {devices}: give trainer.devices=1, or method=partial."
+            )
 
     @property
     def head_only(self) -> bool:
@@ -129,7 +139,7 @@ def learns(method: Mapping[str, Any]) -> str:
     """
     stages, place = method.get("stages"), method.get("train_from")
     if stages:
-        place = next(reversed(stages))
+        place = stages[-1][0]
     if not method["freeze"] or place in (ALL, 0):
         return ALL
     return HEAD if place in (None, HEAD, 1) and (not stages or len(stages) == 1) else "part"
@@ -149,7 +159,7 @@ def make_stages(backbone: nn.Module, epochs: Epochs) -> list[Stage]:
         ValueError: A place can't be cut, a stage has no epochs, or trains no more layers than the one before it.
     """
     stages, done = list[Stage](), 0
-    for number, (place, count) in enumerate(epochs.items(), start=1):
+    for number, (place, count) in enumerate(epochs, start=1):
         if (count is None and number < len(epochs)) or (count is not None and count < 1):
             raise ValueError(f"Expected a number of epochs for the stage {place} of method.stages, got {count}.")
         done += count or 0

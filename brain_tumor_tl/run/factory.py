@@ -23,7 +23,7 @@ from brain_tumor_tl.data.splits.protocol import Protocol
 from brain_tumor_tl.model import backbone
 from brain_tumor_tl.model.backbone import Cut, build_network, feature_count
 from brain_tumor_tl.model.classifier import TumorClassifier
-from brain_tumor_tl.model.freezing import ALL, Freezing
+from brain_tumor_tl.model.freezing import ALL, HEAD, Freezing, learns
 from brain_tumor_tl.model.loss import class_weights
 from brain_tumor_tl.model.optim import check_learning
 from brain_tumor_tl.model.parameter_groups import factors_in_use, first_parameters
@@ -31,7 +31,7 @@ from brain_tumor_tl.model.steps import Blocks
 from brain_tumor_tl.run import hardware
 from brain_tumor_tl.run.averaging import AveragedWeights
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
-from brain_tumor_tl.run.checkpoints import Checkpoints
+from brain_tumor_tl.run.checkpoints import Checkpoints, PlainFiles
 from brain_tumor_tl.run.stopping import Patience
 
 Settings = Mapping[str, Any]
@@ -85,15 +85,14 @@ def set_up_compute(trainer: Settings, method: Settings, augment: Settings) -> Co
     accelerator = hardware.resolve_accelerator(trainer["accelerator"])
     if accelerator == "cuda":
         hardware.set_tf32(trainer)
-    head_only = method["freeze"] and method["train_from"] is None and not method["stages"]
-    precision = hardware.resolve_precision(trainer["precision"], accelerator, head_only)
+    precision = hardware.resolve_precision(trainer["precision"], accelerator, learns(method) == HEAD)
     channels_last = hardware.resolve_channels_last(trainer["channels_last"], precision, accelerator)
     keeps_memory = accelerator == "cpu" and trainer["keep_memory"] and hardware.keep_freed_memory()
-    freezes = method["freeze"] and next(reversed(method["stages"] or {}), None) != ALL
-    fixed = freezes and (Augmentation(**augment).does_nothing or method["views"] > 1)
+    fixed = learns(method) != ALL and (Augmentation(**augment).does_nothing or method["views"] > 1)
     caches = bool(fixed and method["cache_features"] in ("auto", True))
-    # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured.
-    fuses = caches and accelerator == "cpu" and precision == "32-true"
+    # Only in float32 on a processor: 16 bits would round every map differently, and a GPU was not measured. Not before
+    # layers that learn, which would make much of a rounding in the first steps.
+    fuses = caches and accelerator == "cpu" and precision == "32-true" and learns(method) == HEAD
     return Compute(accelerator, precision, channels_last, keeps_memory, caches, fuses)
 
 
@@ -249,6 +248,7 @@ def make_trainer(
         **{name: trainer[name] for name in TRAINER_KEYS},
         log_every_n_steps=1,  # rows are written once an epoch; otherwise Lightning warns of short epochs
         callbacks=[recorder, checkpoints, *further],
+        plugins=[PlainFiles()],
         logger=False,  # the recorder writes TensorBoard's files
         profiler=PROFILERS[trainer["profiler"]](folder, PROFILE) if trainer["profiler"] else None,
         use_distributed_sampler=False,

@@ -19,9 +19,11 @@ from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.console import log
 from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
+from brain_tumor_tl.data.hierarchy import superclasses
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
 from brain_tumor_tl.evaluation.calibration import run_probabilities
+from brain_tumor_tl.evaluation.hierarchy import superclass_results
 from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.model.backbone import state_digest
@@ -41,6 +43,7 @@ from brain_tumor_tl.run.kept import Kept, keep
 from brain_tumor_tl.run.overfit import few_images, tell_whether_learnt
 from brain_tumor_tl.run.projector import head_inputs
 from brain_tumor_tl.run.reference import write_reference
+from brain_tumor_tl.run.stopping import why_stopped
 
 # What wrong settings, files or installations raise; their messages are enough for a user.
 USER_ERRORS = (ValueError, OSError, ImportError, MisconfigurationException)
@@ -73,6 +76,7 @@ class TrainingRun:
         # The seed's random numbers go to the network's weights, then the new head's: nothing may draw any in between.
         L.seed_everything(settings["seed"], verbose=False)
         network, self.width = factory.make_network(settings, self.data.monitored, self.compute.channels_last)
+        self.freezing = Freezing(network.backbone, **factory.frozen_by(settings["method"]))
         weights_digest = state_digest(network.backbone)
         factory.provide(settings["data"])
         self.data.setup()
@@ -84,7 +88,6 @@ class TrainingRun:
         note = "SYNTHETIC images" if self.synthetic else ""
         every = settings["confusion_every"] * settings["evidence"]["confusion"]
         self.recorder = EpochRecorder(folder, monitored, classes, every, note)
-        self.freezing = Freezing(network.backbone, **factory.frozen_by(settings["method"]))
         self.checkpoints = Checkpoints(folder / "checkpoints", f"{monitored}/accuracy", self.freezing.keys)
         parts = {"backbone": network.backbone, "head": network.head}
         steps = settings["trainer"]["max_steps"]
@@ -93,6 +96,7 @@ class TrainingRun:
         self.trainer = factory.make_trainer(trainer_settings(settings), self.compute, folder, *callbacks, done)
         self.device = self.trainer.strategy.root_device
         devices = self.trainer.world_size
+        self.freezing.require_one_device(devices)
         self.min_images = batching.images_needed(settings, self.freezing, self.counts["train"], devices)
         self.blocks = batching.make_blocks(settings, self.compute, self.freezing, self.data, devices, self.min_images)
         self.model = factory.make_model(settings, network, self.freezing, self.data, self.blocks)
@@ -217,11 +221,15 @@ class TrainingRun:
         if trial := self.origin.get("trial"):
             trial["value"] = record.best_value(self.recorder.rows, trial["metric"])
         self.digests["head"] = state_digest(self.model.head)  # by which the tested checkpoint is known again
+        units = read_units(self.folder, paths)
         results = {
             **record.results(self, test_seconds, about_features),
-            "intervals": run_intervals(labels, probabilities, classes, *read_units(self.folder, paths)),
+            "intervals": run_intervals(labels, probabilities, classes, *units),
             "probabilities": run_probabilities(logits, labels, classes, validation),
         }
+        if hierarchy := self.settings["data"]["hierarchy"]:
+            members = superclasses(classes, hierarchy)
+            results["superclasses"] = superclass_results(labels, probabilities, classes, members, *units)
         rows = prediction_rows(paths, classes, probabilities, labels)
         files.write_csv(self.folder / "predictions.csv", rows, prediction_columns(classes))
         plots.save_run_figures(self.folder, results, self.recorder.rows, monitored)
@@ -229,6 +237,11 @@ class TrainingRun:
         self.recorder.events.close()
         files.write_json(self.folder / "results.json", results)
         return results
+
+    @property
+    def stopped_early(self) -> str | None:
+        """Why the run stopped before its last epoch; None if it didn't."""
+        return why_stopped(self.trainer)
 
     def outputs(self, stage: str) -> tuple[Any, Any, Any]:
         """Return logits, labels and positions of a stage's epoch as arrays."""

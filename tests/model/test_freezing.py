@@ -22,7 +22,7 @@ def learning(backbone: nn.Module) -> set[str]:
 
 def test_begin__layers_join_from_the_head_down() -> None:
     backbone = resnet()
-    freezing = Freezing(backbone, True, stages={"head": 2, "layer4": 1, "layer3": None})
+    freezing = Freezing(backbone, True, stages=[("head", 2), ("layer4", 1), ("layer3", None)])
     assert learning(backbone) == {"layer3", "layer4"}  # what an optimizer takes: all that ever learns
     backbone.train()
     seen = []
@@ -37,7 +37,7 @@ def test_begin__layers_join_from_the_head_down() -> None:
 
 def test_begin__to_the_whole_network() -> None:
     backbone = resnet()
-    freezing = Freezing(backbone, True, stages={"head": 1, "all": None})
+    freezing = Freezing(backbone, True, stages=[("head", 1), ("all", None)])
     assert (freezing.parts, freezing.keys, freezing.head_only) == (None, frozenset(), False)
     freezing.begin(0)
     assert not learning(backbone)
@@ -46,11 +46,11 @@ def test_begin__to_the_whole_network() -> None:
 
 
 WRONG: dict[str, tuple[Epochs, str]] = {
-    "order": ({"layer3": 2, "layer4": None}, "more layers than the one before it, got layer3 before layer4"),
-    "after-all": ({"all": 2, "head": None}, "got all before head"),
-    "no-epochs": ({"head": 0, "layer4": None}, "number of epochs for the stage head .*got 0"),
-    "rest-too-early": ({"head": None, "layer4": 3}, "number of epochs for the stage head .*got None"),
-    "unknown": ({"head": 1, "layer9": None}, "got 'layer9'"),
+    "order": ([("layer3", 2), ("layer4", None)], "more layers than the one before it, got layer3 before layer4"),
+    "after-all": ([("all", 2), ("head", None)], "got all before head"),
+    "no-epochs": ([("head", 0), ("layer4", None)], "number of epochs for the stage head .*got 0"),
+    "rest-too-early": ([("head", None), ("layer4", 3)], "number of epochs for the stage head .*got None"),
+    "unknown": ([("head", 1), ("layer9", None)], "got 'layer9'"),
 }
 
 
@@ -77,8 +77,8 @@ ENDS: dict[str, tuple[dict[str, Any], str, float]] = {
     "frozen": ({"freeze": True}, "head", 0.0),
     "from-1": ({"freeze": True, "train_from": 1.0}, "head", 0.0),
     "partial": ({"freeze": True, "train_from": "layer3"}, "part", 0.5),
-    "gradual": ({"freeze": True, "stages": {"head": 1, "layer4": None}}, "part", 0.25),
-    "gradual-to-all": ({"freeze": True, "stages": {"head": 1, "all": None}}, "all", 1.0),
+    "gradual": ({"freeze": True, "stages": [("head", 1), ("layer4", None)]}, "part", 0.25),
+    "gradual-to-all": ({"freeze": True, "stages": [("head", 1), ("all", None)]}, "all", 1.0),
 }
 
 
@@ -88,6 +88,12 @@ def test_learns__the_same_as_the_freezing_of_a_network(method: dict[str, Any], w
     assert learns(method) == what
     assert (freezing.share, freezing.head_only) == (share, what == "head")
     assert (freezing.parts is None) == (what == "all")
+
+
+def test_require_one_device__of_stages_alone() -> None:
+    with pytest.raises(ValueError, match=r"one device for method\.stages, got 2"):
+        Freezing(resnet(), True, stages=[("head", 1), ("layer4", None)]).require_one_device(2)
+    Freezing(resnet(), True, "layer3").require_one_device(2)
 
 
 def test_kept_part__of_nothing_frozen() -> None:

@@ -144,7 +144,7 @@ def test_make_blocks__none_where_long_steps_are_kept_or_stages_change(settings: 
     data = Mock()
     data.split.train = np.arange(26)
     cut = Freezing(small_resnet(), True, "layer3")
-    stages = Freezing(small_resnet(), True, stages={"head": 1, "layer4": None})
+    stages = Freezing(small_resnet(), True, stages=[("head", 1), ("layer4", None)])
     assert batching.make_blocks(settings, CACHED, cut, data, world_size=1) is None
     assert batching.make_blocks(settings, GPU, stages, data, world_size=1) is None
 

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from sklearn.utils.class_weight import compute_class_weight
 
+from brain_tumor_tl.model.freezing import HEAD, learns
 from brain_tumor_tl.run import factory, hardware
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
 from brain_tumor_tl.run.checkpoints import Checkpoints
@@ -86,8 +87,8 @@ FEATURES = {
     "augmented": ({}, {"flip": 0.5}, False),
     "views": ({"views": 2}, {"flip": 0.5}, True),
     "partial": ({"train_from": "layer3"}, {}, True),
-    "gradual": ({"stages": {"head": 1, "layer4": None}}, {}, True),
-    "gradual-to-all": ({"stages": {"head": 1, "all": None}}, {}, False),
+    "gradual": ({"stages": [["head", 1], ["layer4", None]]}, {}, True),
+    "gradual-to-all": ({"stages": [["head", 1], ["all", None]]}, {}, False),
 }
 
 
@@ -101,7 +102,8 @@ def test_set_up_compute__caches_features_that_stay_the_same(
     compute = factory.set_up_compute(trainer, settings["method"] | method, data)
 
     assert (compute.accelerator, compute.precision, compute.keeps_memory) == ("cpu", "32-true", False)
-    assert compute.caches_features == compute.fuses_norms == cached
+    assert compute.caches_features == cached
+    assert compute.fuses_norms == (cached and learns(settings["method"] | method) == HEAD)
     in_16_bits = factory.set_up_compute(trainer | {"precision": "bf16-mixed"}, settings["method"] | method, data)
     assert (in_16_bits.caches_features, in_16_bits.fuses_norms) == (cached, False)
 
