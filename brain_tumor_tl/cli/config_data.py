@@ -40,6 +40,9 @@ class DataConfig:
     url: str | None = option("zip archive that data=kaggle downloads if data.root is absent")
     matlab: str | None = option("folder of the .mat files that data=figshare converts if data.root is absent")
     classes: Any = option("classes in label order: names, [cat,dog], or lists of a folder's names; null: all folders")
+    hierarchy: Any = option(
+        "superclasses to report too: lists of classes by their name, {tumor: [glioma_tumor, ...]}, or null"
+    )
     image_size: int = option("height and width in pixels to which images are resized", low=8, high=4096)
     batch_size: int = option("images per optimizer step, over all devices together", low=1)
     drop_last: Any = option(

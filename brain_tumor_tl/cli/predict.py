@@ -87,7 +87,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.features:
         batches = keeping_features(batches, options.features, len(pictures))
     tally, found = Counter[str](), rows(runs, pictures, batches)
-    put_out(counted(ranked(found, labels) if labels else found, tally), options, runs[0].classes)
+    put_out(counted(ranked(found, labels) if labels else found, tally), options, runs[0])
     if options.explain:
         from brain_tumor_tl.cli.explain import explained
 
@@ -96,19 +96,19 @@ def predict(options: argparse.Namespace) -> int:
     return 1 if tally["problem"] else 0
 
 
-def put_out(found: Iterable[Row], options: argparse.Namespace, classes: Sequence[str]) -> None:
+def put_out(found: Iterable[Row], options: argparse.Namespace, run: TrainedRun) -> None:
     """Write rows as they are computed: as CSV, as JSON lines or as a table on the terminal."""
     from brain_tumor_tl.data.reader import refusing_bombs
     from brain_tumor_tl.inference.answers import columns, json_line  # imports torch
 
     with refusing_bombs():
         if options.csv:
-            write_csv(options.csv, found, columns(classes, options.rank_labels))
+            write_csv(options.csv, found, columns(run.classes, options.rank_labels, list(run.superclasses or ())))
         elif options.jsonl:
             for row in found:
-                print(json_line(row, classes))
+                print(json_line(row, run.classes))
         else:
-            print_table(found, classes)
+            print_table(found, run.classes)
 
 
 def labelled_pictures(runs: Sequence[TrainedRun], root: Path) -> tuple[list[Path], dict[str, str]]:

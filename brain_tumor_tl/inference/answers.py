@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brain_tumor_tl.cache import new_array
+from brain_tumor_tl.data.hierarchy import Members
 from brain_tumor_tl.data.layout import printable
+from brain_tumor_tl.evaluation.hierarchy import summed
 from brain_tumor_tl.files import finite, replacing
 from brain_tumor_tl.inference.predict import Predictions
 
@@ -18,17 +21,19 @@ if TYPE_CHECKING:
     from brain_tumor_tl.inference.trained_run import TrainedRun
 
 Row = dict[str, Any]
+ABOVE = "superclass/"
 
 
-def columns(classes: Sequence[str], labelled: bool = False) -> list[str]:
-    """Return the columns of predictions, with those of given labels if there are any.
+def columns(classes: Sequence[str], labelled: bool = False, above: Sequence[str] = ()) -> list[str]:
+    """Return the columns of predictions, with those of given labels and of superclasses `above` if there are any.
 
     >>> columns(["no_tumor", "glioma_tumor"])[:3]
     ['path', 'predicted', 'probability/no_tumor']
     """
     given = ["class", "self_confidence"] if labelled else []
     probabilities = [f"probability/{name}" for name in classes]
-    return ["path", *given, "predicted", *probabilities, "distance", "unlike_training", "problem"]
+    sums = [f"{ABOVE}{name}" for name in above]
+    return ["path", *given, "predicted", *probabilities, *sums, "distance", "unlike_training", "problem"]
 
 
 def rows(runs: Sequence[TrainedRun], pictures: Iterable[Path], batches: Iterable[Predictions]) -> Iterator[Row]:
@@ -54,11 +59,26 @@ def rows(runs: Sequence[TrainedRun], pictures: Iterable[Path], batches: Iterable
                 found = batch.probabilities[usable]
                 row["predicted"] = classes[int(found.argmax())]
                 row |= {f"probability/{name}": plain(value) for name, value in zip(classes, found, strict=True)}
+                row |= superclass_row(found, classes, runs[0].superclasses)
                 if known:
                     row["distance"] = plain(np.nanmean(distances[:, usable]))
                     row["unlike_training"] = int(unlike[usable])
                 usable += 1
             yield row
+
+
+def superclass_row(probabilities: NDArray[np.float32], classes: Sequence[str], members: Members | None) -> Row:
+    """Return the probability of each superclass, the sum of those of its classes; empty without superclasses.
+
+    Args:
+        probabilities: Of one picture, `(K,)`.
+        classes: Name of each class.
+        members: Classes of each superclass.
+    """
+    if not members:
+        return {}
+    sums = summed(probabilities[None], classes, members)[0]
+    return {f"{ABOVE}{name}": plain(np.float32(value)) for name, value in zip(members, sums, strict=True)}
 
 
 def plain(value: np.float32) -> float:
@@ -73,11 +93,13 @@ def plain(value: np.float32) -> float:
 def json_line(row: Mapping[str, Any], classes: Sequence[str]) -> str:
     """Return a row as one line of JSON, the probabilities as one object."""
     probabilities = {name: row[column] for name in classes if (column := f"probability/{name}") in row}
+    above = {name.removeprefix(ABOVE): value for name, value in row.items() if name.startswith(ABOVE)}
     flag = row.get("unlike_training")
     content = {
         "path": row["path"],
         "predicted": row.get("predicted"),
         "probabilities": probabilities or None,
+        **({"superclasses": above} if above else {}),
         "distance": row.get("distance"),
         "unlike_training": None if flag is None else bool(flag),
         "problem": row["problem"] or None,

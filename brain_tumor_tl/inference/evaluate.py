@@ -241,7 +241,7 @@ def evaluation_of(
     reasons = [(run.results.get("probabilities") or {}).get("no_temperature") for run in runs]
     temperatures = [(run.temperature, reason) for run, reason in zip(runs, reasons, strict=True)]
     combined, temperature = mean_of_runs(logits, temperatures)
-    figures = evaluation_figures(combined, labels, runs[0].classes, units, temperature)
+    figures = evaluation_figures(combined, labels, runs[0].classes, units, temperature, runs[0].superclasses)
     results = {"schema": SCHEMA, "runs": [identity(run) for run in runs], "seen": None, "compared": None}
     return Evaluation({**results, **about, **figures}, paths, labels, softmax(combined.cpu().numpy()), seen)
 

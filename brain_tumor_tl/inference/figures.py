@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brain_tumor_tl.evaluation.calibration import probability_metrics
+from brain_tumor_tl.evaluation.hierarchy import superclass_results
 from brain_tumor_tl.evaluation.intervals import run_intervals
 from brain_tumor_tl.evaluation.ranking import softmax
 from brain_tumor_tl.model.metrics import scalars
@@ -27,6 +28,7 @@ def evaluation_figures(
     classes: Sequence[str],
     units: tuple[ArrayLike | None, str],
     temperature: tuple[float | None, str | None],
+    members: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return metrics, intervals and calibration of some images, with the keys of results.json.
 
@@ -36,11 +38,13 @@ def evaluation_figures(
         classes: Name of each class.
         units: Group of each image, `(N,)`, None if not known, and what the groups hold; see `run_intervals`.
         temperature: The run's; or None, and why there is none.
+        members: Classes of each superclass; None without superclasses.
     """
     truth, values = torch.from_numpy(labels), logits.cpu()
     matrix = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     matrix.index_put_((truth, values.argmax(dim=1)), torch.tensor(1), accumulate=True)
     summary, counts = scalars({"confusion_matrix": matrix}, classes), matrix.tolist()
+    probabilities = softmax(values.numpy())
     return {
         "accuracy": summary["accuracy"],
         **{name: summary[name] for name in MEANS},
@@ -49,9 +53,9 @@ def evaluation_figures(
         "per_class": per_class(summary, classes, counts),
         "confusion_matrix": counts,
         "classes": list(classes),
-        "intervals": run_intervals(labels, softmax(values.numpy()), classes, *units),
+        "intervals": run_intervals(labels, probabilities, classes, *units),
         "probabilities": probability_metrics(values.numpy(), labels, classes, *temperature),
-    }
+    } | ({"superclasses": superclass_results(labels, probabilities, classes, members, *units)} if members else {})
 
 
 def mean_of_runs(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brain_tumor_tl.data.decode import Pixels
 from brain_tumor_tl.data.formats import Source as File
+from brain_tumor_tl.data.hierarchy import superclasses
 from brain_tumor_tl.data.intensity import Intensity, uses_own_window
 from brain_tumor_tl.data.normalize import Normalization
 from brain_tumor_tl.data.volumes import ALL
@@ -103,6 +104,12 @@ class TrainedRun:
         """All that decoded pictures depend on: size, window, and whether a DICOM file's own window comes first."""
         rule, window = self.preprocessing.intensity["rule"], self.preprocessing.intensity["window"]
         return self.preprocessing.image_size, tuple(window) if window else None, uses_own_window(rule)
+
+    @property
+    def superclasses(self) -> dict[str, list[str]] | None:
+        """The classes of each superclass; None if the run has no hierarchy."""
+        hierarchy = self.results["config"]["data"].get("hierarchy")
+        return superclasses(self.classes, hierarchy) if hierarchy else None
 
     @property
     def slices(self) -> str:

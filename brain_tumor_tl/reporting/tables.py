@@ -62,7 +62,21 @@ def metric_lines(results: Mapping[str, Any]) -> list[str]:
     elif probabilities.get("no_temperature"):
         error += f"; no temperature: {probabilities['no_temperature']}"
     lines += [f"AUROC {percent(probabilities['auroc'])} (one vs. rest, mean)", f"calibration error {error}"]
-    return [*lines, *filter(None, [describe_means(results)])]
+    return [*lines, *superclass_lines(results), *filter(None, [describe_means(results)])]
+
+
+def superclass_lines(results: Mapping[str, Any]) -> list[str]:
+    """Return accuracy and recalls of a run's superclasses, with their intervals; empty without a hierarchy."""
+    found = results.get("superclasses")
+    if not found:
+        return []
+    intervals = found["intervals"]
+    recalls = [
+        f"{name} {percent(row['recall'])} ({between(intervals['per_class'][name]['recall'])})"
+        for name, row in found["per_class"].items()
+    ]
+    whole = f"accuracy {percent(found['accuracy'])} ({between(intervals['accuracy'])})"
+    return [f"{' / '.join(found['per_class'])}: {whole}, AUROC {percent(found['auroc'])}, recall {', '.join(recalls)}"]
 
 
 def summary_table(groups: Sequence[RunGroup]) -> Table:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from brain_tumor_tl.data.batches import images_used
 from brain_tumor_tl.model.parameter_groups import factors_in_use
+from brain_tumor_tl.reporting.results import as_typed
 from brain_tumor_tl.run import hardware
 from brain_tumor_tl.run.fitted import describe_fit
 from brain_tumor_tl.run.folder import flat
-from brain_tumor_tl.run.record import as_typed
 
 if TYPE_CHECKING:
     from brain_tumor_tl.run.training_run import TrainingRun

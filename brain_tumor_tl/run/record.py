@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ from brain_tumor_tl.reporting.protocol_text import describe_protocol
 from brain_tumor_tl.reporting.results import per_class
 from brain_tumor_tl.reporting.results_file import SCHEMA
 from brain_tumor_tl.reporting.study import row_for
-from brain_tumor_tl.run.stopping import why_stopped
 
 if TYPE_CHECKING:
     from brain_tumor_tl.run.training_run import TrainingRun
@@ -38,44 +36,57 @@ def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) 
     """
     settings, rows, data = run.settings, run.recorder.rows, run.data
     summary, matrix, classes = run.model.summarize("test"), run.model.confusion["test"], run.model.classes
-    model, method = settings["model"]["name"], settings["method"]["name"]
     best, epoch = best_epoch(rows, data.monitored)
-    limits = [settings["trainer"][f"limit_{name}_batches"] for name in ("train", "val", "test")]
-    seconds = {name: mean_of(rows, f"seconds/{name}") for name in ("train", "test")}
     return {
         "schema": SCHEMA,
         "name": settings["name"],
-        "model": model,
-        "method": method,
+        "model": settings["model"]["name"],
+        "method": settings["method"]["name"],
         "seed": settings["seed"],
         "accuracy": summary["accuracy"],
         "best_accuracy": best,
         "best_epoch": epoch,
         "epochs": len(rows),
-        "stopped_early": why_stopped(run.trainer),
+        "stopped_early": run.stopped_early,
         **{name: summary[name] for name in ("balanced_accuracy", "macro_f1", "loss")},
         "classes_in_means": [name for name, row in zip(classes, matrix, strict=True) if sum(row)],
         "per_class": per_class(summary, classes, matrix),
         "confusion_matrix": matrix,
         "classes": classes,
-        "seconds_per_epoch": {**seconds, "test": seconds["test"] or test_seconds},
+        "seconds_per_epoch": seconds_per_epoch(rows, test_seconds),
         "seconds_total": run.recorder.seconds_before + time.time() - run.started,
         "features": features,
         **({} if run.fitter is None else {"head": run.fitter.about}),
+        "learning": {
+            "from": run.freezing.kept_before or run.freezing.stages[-1].place,
+            "layers": run.freezing.share,
+            "parameters": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
+        },
         "protocol": protocol(
             {**data.describe_split(), "nearest_neighbour": data.nearest_neighbour()},
             run.counts,
             data.monitored,
             data.protocol.stratified,
             synthetic=run.synthetic,
-            limited=any(limit is not None for limit in (*limits, settings["trainer"]["overfit_batches"])),
+            limited=is_limited(settings["trainer"]),
             evaluated=best is not None,
         ),
-        "study": row_for(model, method),
+        "study": row_for(settings["model"]["name"], settings["method"]["name"]),
         **run.origin,
         "config": settings,
         "environment": run.environment(),
     }
+
+
+def seconds_per_epoch(rows: Sequence[Mapping[str, Any]], test_seconds: float) -> dict[str, float | None]:
+    """Return the mean seconds of training and of the test split in an epoch, else those of the one test."""
+    return {"train": mean_of(rows, "seconds/train"), "test": mean_of(rows, "seconds/test") or test_seconds}
+
+
+def is_limited(trainer: Mapping[str, Any]) -> bool:
+    """Tell whether a run used only some batches of a split."""
+    limits = [trainer[f"limit_{name}_batches"] for name in ("train", "val", "test")]
+    return any(limit is not None for limit in (*limits, trainer["overfit_batches"]))
 
 
 def best_epoch(rows: Iterable[Mapping[str, Any]], monitored: str) -> tuple[float, int] | tuple[None, None]:
@@ -177,14 +188,3 @@ def git_commit(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def as_typed(value: Any) -> str:
-    """Return a setting's value as it is written in YAML and on the command line.
-
-    >>> as_typed(None), as_typed(True), as_typed([["a", "b"], 1])
-    ('null', 'true', '[[a,b],1]')
-    """
-    if isinstance(value, list):
-        return f"[{','.join(map(as_typed, value))}]"
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

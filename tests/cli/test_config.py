@@ -229,6 +229,7 @@ GOOD_VALUES = {
     "validation-split": ["data.test_fraction=0.5", "data.val_fraction=0.499"],
     "folds": ["data.split=kfold", "data.fold=4", "data.test_fraction=0.9", "data.val_fraction=0.7"],
     "official": ["data.split=official", "data.find_copies=false", "data.val_fraction=0.9"],
+    "hierarchy": ["data.hierarchy={tumor: [glioma_tumor, meningioma_tumor, pituitary_tumor]}"],
     "rates-by-module": ["optimizer.backbone_lr_factor={features.7: 0.1, features.14: 1}"],
     "weights": ["loss.class_weights=[1,2,0.5,1]"],
     "balanced": ["loss.class_weights=balanced"],
@@ -285,6 +286,7 @@ COMBINED = {
     "no-rate": (["optimizer.backbone_lr_factor=0"], "to be a positive number, .* got 0. .* give method=frozen"),
     "no-rate-of-a-module": (["optimizer.backbone_lr_factor={layer1: 0}"], "to be a positive number.*'layer1': 0"),
     "rate-in-words": (["optimizer.backbone_lr_factor=slow"], "to be a positive number.*got slow"),
+    "hierarchy": (["data.hierarchy={tumor: [glioma]}"], "`data.hierarchy` to have classes of .* not glioma"),
     "three-weights": (["loss.class_weights=[1,1,1]"], "to be null, balanced or 4 numbers"),
     "unknown-weights": (["loss.class_weights=even"], "to be null, balanced or 4 numbers, got even"),
     "zero-weight": (

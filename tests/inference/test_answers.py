@@ -20,7 +20,7 @@ PICTURES = [Path("a.png"), Path("bad.png"), Path("c.png")]
 def run_with(threshold: float | None) -> Any:
     """Return what `rows` needs of a run."""
     reference = None if threshold is None else SimpleNamespace(threshold=threshold)
-    return SimpleNamespace(classes=CLASSES, reference=reference)
+    return SimpleNamespace(classes=CLASSES, reference=reference, superclasses=None)
 
 
 def batches(distances: list[list[float]]) -> list[Predictions]:
@@ -64,6 +64,19 @@ def test_rows__of_several_runs_half_of_those_that_know_decide(thresholds: Any, u
     first = next(rows(runs, PICTURES, batches(far)))
 
     assert (first["unlike_training"], first["distance"]) == (unlike, 0.5)
+
+
+def test_rows__superclasses_are_sums() -> None:
+    run = run_with(None)
+    run.superclasses = {"tumor": ["glioma_tumor"], "any": list(CLASSES)}
+
+    found = list(rows([run], PICTURES, batches([[np.nan] * 2])))
+
+    assert [found[0][f"superclass/{name}"] for name in ("tumor", "any")] == [0.9, 1.0]
+    assert "superclass/tumor" not in found[1], "it can't be read"
+    assert json.loads(json_line(found[0], CLASSES))["superclasses"] == {"tumor": 0.9, "any": 1.0}
+    assert "superclasses" not in json.loads(json_line(found[1], CLASSES))
+    assert columns(CLASSES, above=["tumor"])[-4:] == ["superclass/tumor", "distance", "unlike_training", "problem"]
 
 
 def test_json_line__has_everything_under_fixed_keys() -> None:

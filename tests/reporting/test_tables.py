@@ -19,6 +19,7 @@ from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import (
     run_table,
     summary_table,
+    superclass_lines,
     unfinished_lines,
     unfinished_table,
 )
@@ -200,3 +201,16 @@ def test_unfinished_lines__how_a_cut_run_goes_on() -> None:
     assert unfinished_lines([Unfinished("a", "cut", Path("a"), epochs=3)], str) == [
         "cut: a; interrupted, and the same command resumes after the last saved epoch"
     ]
+
+
+def test_superclass_lines__accuracy_and_recalls_with_intervals(make_results: Callable[..., dict[str, Any]]) -> None:
+    row = {"precision": 0.9, "recall": 0.95, "f1": 0.92, "support": 20}
+    recalls = {"no_tumor": {"recall": [0.75, 0.99]}, "tumor": {"recall": [0.75, 0.99]}}
+    found = {
+        "accuracy": 0.9, "auroc": None, "per_class": {"no_tumor": row, "tumor": row},
+        "intervals": {"accuracy": [0.8, 0.97], "per_class": recalls},
+    }  # fmt: skip
+    (line,) = superclass_lines(make_results("resnet18-frozen-s0", superclasses=found))
+    assert line.startswith("no_tumor / tumor: accuracy 90.00 (80.00 to 97.00)")
+    assert line.endswith("tumor 95.00 (75.00 to 99.00)")
+    assert superclass_lines(make_results("resnet18-frozen-s0")) == []
