@@ -22,7 +22,7 @@ HEADS = {
     "knn": ("neighbors",),
 }
 WEIGHTED = ("linear", "mlp", "logistic", "svm")  # heads that know weights of classes
-BACKBONE = {"name": None, "weights": "IMAGENET1K_V1", "options": {}}  # the keys of a further backbone
+BACKBONE: dict[str, Any] = {"name": None, "weights": "IMAGENET1K_V1", "options": {}}  # the keys of a further backbone
 
 
 @dataclass

@@ -29,6 +29,7 @@ from brain_tumor_tl.names import nearest
 
 log = logging.getLogger("brain_tumor_tl")
 Batch = tuple[Tensor, Tensor, Tensor]
+Saving = Callable[[dict[str, Any]], None]  # what a callback does with each checkpoint
 
 
 class TumorClassifier(L.LightningModule):
@@ -73,6 +74,10 @@ class TumorClassifier(L.LightningModule):
     The hyperparameters in a checkpoint are all of these up to `preprocessing`, so a checkpoint says what it is.
     """
 
+    class_weights: Tensor | None
+    learner: Learner | None = None  # takes the place of the optimizer's steps in training
+    _evaluated = -1  # the newest epoch that evaluated the monitored split
+
     def __init__(
         self,
         name: str,
@@ -111,24 +116,18 @@ class TumorClassifier(L.LightningModule):
         self.save_hyperparameters(ignore=["blocks", "network", "freezing", "load_weights", "to_loggers"])
         self.classes, self.seed, self.to_loggers, self.monitored = classes, seed, to_loggers, monitored
         learning = (scheduler, scheduler_options, scheduler_interval, scheduler_monitor)
-        head_only = learns({"freeze": freeze, "train_from": train_from, "stages": stages}) == HEAD
-        factors = (1.0,) if head_only else factors_in_use(backbone_lr_factor)
+        part = learns({"freeze": freeze, "train_from": train_from, "stages": stages})
+        factors = (1.0,) if part == HEAD else factors_in_use(backbone_lr_factor)
         check_learning(optimizer, lr, optimizer_options, *learning, monitored=self.monitored, factors=factors)
         network = network or build_network(name, classes, weights, options, load_weights, head)
         self.backbone, self.head = network.backbone, network.head
         self.freezing = freezing or Freezing(self.backbone, freeze, train_from, stages)
         parameter_groups(self.backbone, self.head, lr, backbone_lr_factor)  # fails early if these don't fit
-        self.label_smoothing = label_smoothing
-        mixing = Mixing(len(classes), mixup, cutmix)
-        self.mix = None if mixing.does_nothing else mixing
-        self.class_weights: Tensor | None
+        self.mix = Mixing(len(classes), mixup, cutmix) if mixup or cutmix else None
         self.register_buffer("class_weights", None if class_weights is None else torch.tensor(class_weights).float())
-        self._results = StageResults(classes)
+        self._results, self.on_saving = StageResults(classes), list[Saving]()
         self.confusion = self._results.confusion  # by stage
         self.blocks, self.automatic_optimization = blocks, blocks is None
-        self.learner: Learner | None = None  # takes the place of the optimizer's steps in training
-        self.on_saving: list[Callable[[dict[str, Any]], None]] = []  # what callbacks do with each checkpoint
-        self._evaluated = -1  # the newest epoch that evaluated the monitored split
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **options: Any) -> TumorClassifier:
@@ -142,7 +141,7 @@ class TumorClassifier(L.LightningModule):
         known = {*signature(cls.__init__).parameters, *signature(super().load_from_checkpoint).parameters}
         if unknown := [name for name in options if name not in known - {"self", "cls", "kwargs"}]:
             raise TypeError(f"Expected arguments of TumorClassifier, got {unknown[0]!r}.{nearest(unknown[0], known)}")
-        return super().load_from_checkpoint(*args, **{"load_weights": False, **options})  # type: ignore[no-any-return]
+        return super().load_from_checkpoint(*args, **{"load_weights": False, **options})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of the head alone, which a run with a frozen backbone writes before its end."""
@@ -252,7 +251,7 @@ class TumorClassifier(L.LightningModule):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return what training minimises, of logits `(B, classes)` and labels `(B,)` or soft targets `(B, classes)`."""
-        return cross_entropy(logits, targets, self.class_weights, self.label_smoothing)
+        return cross_entropy(logits, targets, self.class_weights, self.hparams["label_smoothing"])
 
     def outputs(self, stage: str) -> Outputs:
         """Return logits `(N, classes)`, labels and positions `(N,)` of the stage's epoch, of all processes together."""

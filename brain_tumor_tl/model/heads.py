@@ -6,6 +6,7 @@ other layer; `fitting.py` fills them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def directions(features: Tensor, mean: Tensor, std: Tensor, parts: Tensor) -> Te
     """
     rows = (features - mean) / std
     lengths = (rows.square() @ parts.T).clamp_min(TINY).sqrt()
-    return rows / ((lengths @ parts) * len(parts) ** 0.5)
+    return rows / ((lengths @ parts) * math.sqrt(len(parts)))
 
 
 class FittedHead(nn.Module):
@@ -79,7 +80,7 @@ class FittedHead(nn.Module):
         for name, own in list(self._buffers.items()):
             if own is not None and (given := state_dict.get(prefix + name)) is not None:
                 self._buffers[name] = torch.empty_like(given, device=own.device)
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]  # torch's own
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class KernelHead(FittedHead):
@@ -137,7 +138,7 @@ def gaussian(products: Tensor, gamma: Tensor | float) -> Tensor:
 
 
 def make_head(settings: Mapping[str, Any], features: int, classes: int) -> nn.Module:
-    """Return the head of some settings, with new weights or, if it is to be fitted, without values.
+    """Return the head of some settings, with new weights, or empty if only a fit knows its size.
 
     Args:
         settings: Those of `head.`.
@@ -148,14 +149,12 @@ def make_head(settings: Mapping[str, Any], features: int, classes: int) -> nn.Mo
         ValueError: There is no head of that name.
     """
     match settings["name"]:
-        case "linear":
-            return nn.Linear(features, classes)
         case "mlp":
             hidden = settings["hidden"]
             layers = nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(settings["dropout"]), nn.Linear(hidden, classes)
             return nn.Sequential(*layers)
-        case "logistic" | "lda":  # what standardises the features is merged into the weights
-            return nn.utils.skip_init(nn.Linear, features, classes)
+        case "linear" | "logistic" | "lda":  # what standardises the features is merged into the weights of the latter
+            return nn.Linear(features, classes)
         case "svm":
             return KernelHead()
         case "knn":

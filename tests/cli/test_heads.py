@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import hydra
 import pytest
@@ -22,9 +23,9 @@ def bases() -> dict[str, DictConfig]:
 
 
 def problems(base: DictConfig, *values: str) -> list[str]:
-    changed = base.copy()
-    OmegaConf.set_struct(changed, False)
-    changed = OmegaConf.merge(changed, OmegaConf.from_dotlist(list(values)))
+    loose = base.copy()
+    OmegaConf.set_struct(loose, False)
+    changed = OmegaConf.merge(loose, OmegaConf.from_dotlist(list(values)))
     assert isinstance(changed, DictConfig)
     return list(head_problems(changed))
 
@@ -83,7 +84,7 @@ def test_head_problems__missing_scikit_learn_names_the_extra(
 
 
 def test_whole_backbones__names_get_the_usual_weights() -> None:
-    given = ["vgg16", {"name": "resnet18", "weights": None}]
+    given: list[Any] = ["vgg16", {"name": "resnet18", "weights": None}]
     assert whole_backbones(given) == [
         {"name": "vgg16", "weights": "IMAGENET1K_V1", "options": {}},
         {"name": "resnet18", "weights": None, "options": {}},

@@ -50,7 +50,7 @@ def settings(finished_runs: dict[str, Path]) -> Callable[..., Settings]:
     return make
 
 
-FURTHER = {"name": "squeezenet1_1", "weights": None, "options": {}}
+FURTHER: dict[str, Any] = {"name": "squeezenet1_1", "weights": None, "options": {}}
 
 
 @pytest.fixture(scope="module")
