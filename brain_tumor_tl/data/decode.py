@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 from PIL import __version__ as pillow_version
 
 from brain_tumor_tl.data.formats import FORMATS, Source, UnreadableError, format_of, opened, reason_against
+from brain_tumor_tl.data.rows import by_rows
 from brain_tumor_tl.data.volumes import limits_of, picture_values, reader_versions, split_name
 
 # All that the pixels of a file that Pillow reads depend on. Raise the number when the pixels change.
@@ -234,5 +235,7 @@ def to_bytes(values: Values, window: Window = None) -> Pixels:
     [[0, 128, 255]]
     """
     low, high = (float(values.min()), float(values.max())) if window is None else window
-    scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
-    return np.round(scaled.clip(0, 255)).astype(np.uint8)
+    factor = 255 / max(high - low, 1e-12)
+    return by_rows(
+        lambda rows: np.round(((rows.astype(np.float64) - low) * factor).clip(0, 255)).astype(np.uint8), values
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brain_tumor_tl.data.formats import Source, UnreadableError, opened
+from brain_tumor_tl.data.rows import by_rows
 
 if TYPE_CHECKING:
     from pydicom import Dataset  # pydicom is an optional dependency
@@ -56,8 +58,13 @@ def read_header(source: Source) -> Header:
         OSError: It can't be read.
     """
     data = dataset_of(source)
+    count = int(data.get("NumberOfFrames") or 1)
+    with opened(source) as file:
+        size = file.seek(0, os.SEEK_END)
+    if count > size:
+        raise UnreadableError(f"damaged: its header tells of {count} pictures, and it has {size} bytes")
     return Header(
-        int(data.get("NumberOfFrames") or 1),
+        count,
         pseudonym(str(data.get("PatientID") or "")),
         str(data.get("SeriesInstanceUID") or ""),
         place_in_series(data),
@@ -137,12 +144,17 @@ def read_frame(source: Source, number: int, own_window: bool) -> Values:
     data = dataset_of(source)
     check(data)
     with opened(source) as file:
-        stored: Values = pixel_array(cast("BinaryIO", file), index=number)
+        try:
+            stored: Values = pixel_array(cast("BinaryIO", file), index=number)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # how pylibjpeg-rle ends on damaged data: no Exception
+                raise
+            raise UnreadableError("can't be decoded, truncated or damaged") from error
     kind = data.PhotometricInterpretation
     if kind == PALETTE:
         colours: Values = apply_color_lut(stored, data)
         return (colours >> 8 * (colours.itemsize - 1)).astype(np.uint8)
-    return stored if kind in COLOUR else intensities(stored, data, number, own_window)
+    return stored if kind in COLOUR else by_rows(lambda rows: intensities(rows, data, number, own_window), stored)
 
 
 def check(data: Dataset) -> None:

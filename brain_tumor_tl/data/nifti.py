@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RIGHT, FRONT, HEAD = 0, 1, 2  # nibabel's directions, in which its orientations ascend
 MOST_BYTES = 2**30  # of a packed volume, which has to be unpacked into memory; others are read slice by slice
+DENSEST = 1032  # bytes that gzip can pack into one, at most
 MASKS = ("seg", "dseg", "mask", "label", "labels", "labelmap")  # last words of the names of masks, as in BraTS and BIDS
 READING = Lock()  # or several threads would unpack the same volume
 
@@ -43,7 +44,10 @@ class Volume:
         image = open_volume(path)
         shape, self.axes, self.ascends = checked_shape(image), *placement_of(image)
         check_slices(shape, self.axes)
-        if is_packed(path) and (size := math.prod(shape) * image.get_data_dtype().itemsize) > MOST_BYTES:
+        size, packed = math.prod(shape) * image.get_data_dtype().itemsize, is_packed(path)
+        if size > path.stat().st_size * (DENSEST if packed else 1):
+            raise UnreadableError(f"truncated or damaged: its header tells of {size} bytes of values, and it has fewer")
+        if packed and size > MOST_BYTES:
             raise UnreadableError(f"{size / 2**30:.1f} GiB once unpacked; unpack it, then slices are read one by one")
         proxy: Any = image.dataobj
         self.slope, self.intercept = proxy.slope, proxy.inter
