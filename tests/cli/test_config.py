@@ -480,7 +480,7 @@ def test_yaml__a_recipe_is_complete_and_names_the_run(recipe: str, compose: Comp
     study, own = (file_values("recipe", name, [conf_dir()]) for name in ("study", recipe))
     assert len(study) > 10
     assert {key.removesuffix(".") for key in study} - {"scheduler.options", "optimizer.options"} <= own.keys()
-    assert composed.name == "resnet18-finetune-s0" + (f"-{recipe}" if recipe != "study" else "")
+    assert composed.name == f"resnet18-{composed.method.name}-s0" + (f"-{recipe}" if recipe != "study" else "")
     checked_settings(composed)
 
 
