@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from brain_tumor_tl.files import (
     finite,
     read_csv,
     read_json,
+    remove_leftovers,
     replacing,
     write_csv,
     write_json,
@@ -199,3 +202,14 @@ def test_check_writable__before_the_work(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "access", lambda *_: False)  # since a superuser may write everywhere
     with pytest.raises(PermissionError, match=str(tmp_path)):
         check_writable(tmp_path / "absent")
+
+
+def test_remove_leftovers__of_dead_processes_alone(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f".results.json.{dead.pid}.tmp", f".metrics.csv.{os.getpid()}.tmp", ".mine.tmp", "notes.7.tmp"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".images.{dead.pid}.tmp").mkdir()
+    remove_leftovers(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f".metrics.csv.{os.getpid()}.tmp", ".mine.tmp", "notes.7.tmp"}

@@ -178,6 +178,7 @@ def train(settings: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dic
         epochs, most = len(files.read_csv(folder / "metrics.csv")), settings["trainer"]["max_epochs"]
         log.info(f"Continue  after the {epochs} epochs that {folder} has; trainer.max_epochs={most}")
     (folder / FAILURE).unlink(missing_ok=True)
+    files.remove_leftovers(folder)
     run = TrainingRun(settings, folder, state in ("cut", "longer"), origin)
     results = run.train()
     return show(results, folder) if run.trainer.is_global_zero else results

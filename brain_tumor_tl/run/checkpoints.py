@@ -16,6 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from brain_tumor_tl.files import replacing
@@ -172,6 +173,20 @@ def epochs_in(path: Path) -> int:
     return rows_in(torch.load(path, map_location="cpu", weights_only=True, mmap=True)) if path.is_file() else 0
 
 
+class PlainFiles(TorchCheckpointIO):
+    """Writes checkpoints where they belong, so that a killed run leaves nothing elsewhere.
+
+    Lightning's own way makes a copy in memory, writes it to the system's temporary folder, which may be small, and
+    moves it from there to another disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint to a file of Python's, which tells why it can't be written; torch's own doesn't."""
+        Path(path).parent.mkdir(exist_ok=True)  # not the run, if that was removed
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
+
+
 def save(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:
     """Write a checkpoint atomically."""
     with replacing(path, exclusive=True) if trainer.is_global_zero else nullcontext(path) as target:
@@ -191,6 +206,5 @@ def complete(path: Path, state: Mapping[str, Tensor]) -> None:
     if state.keys() <= checkpoint["state_dict"].keys():
         return
     checkpoint["state_dict"] = {**state, **checkpoint["state_dict"]}
-    # Into a file of Python's, which tells why it can't be written; torch's own doesn't.
-    with replacing(path, exclusive=True) as temporary, temporary.open("wb") as file:
-        torch.save(checkpoint, file)
+    with replacing(path, exclusive=True) as temporary:
+        PlainFiles().save_checkpoint(checkpoint, temporary)

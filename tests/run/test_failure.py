@@ -57,7 +57,7 @@ def full_after(size: int) -> Iterator[None]:
 # Bytes that a file may have, what can't be written, what is saved by then.
 LIMITS = {
     "settings": (1_000, "/config.yaml", ANEW),
-    "checkpoint": (30_000, "/checkpoints/best.ckpt", ANEW),
+    "checkpoint": (30_000, "[^:]*", ANEW),
     "backbone": (
         600_000,
         "/checkpoints/last.ckpt",
