@@ -43,7 +43,7 @@ class LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Write no more, and say why."""
         self.lost = True
-        stream, self.stream = self.stream, None  # type: ignore[assignment]  # as where it was not opened yet
+        stream, self.stream = self.stream, None  # as where it was not opened yet
         with suppress(OSError):  # of what is still to be written
             if stream is not None:
                 stream.close()
@@ -102,9 +102,10 @@ def quiet_threads() -> Iterator[None]:
     original = threading.excepthook
 
     def note(failed: threading.ExceptHookArgs) -> None:
-        if failed.exc_value is None or not isinstance(failed.exc_value, OSError):
-            return original(failed)
-        log.debug("A thread failed:", exc_info=failed.exc_value)
+        if isinstance(failed.exc_value, OSError):
+            log.debug("A thread failed:", exc_info=failed.exc_value)
+        else:
+            original(failed)
 
     threading.excepthook = note
     try:
