@@ -21,8 +21,9 @@ from brain_tumor_tl.reporting.fold_table import fold_table
 from brain_tumor_tl.reporting.folds import fold_of
 from brain_tumor_tl.reporting.leaderboard import between, leaderboard, notes, with_std
 from brain_tumor_tl.reporting.method_comparison import conclusion, method_table
-from brain_tumor_tl.reporting.page import Drawing, render
+from brain_tumor_tl.reporting.page import render
 from brain_tumor_tl.reporting.protocol_text import summarize_splits
+from brain_tumor_tl.reporting.report_pictures import depth_pictures, line_pictures, tradeoff_pictures
 from brain_tumor_tl.reporting.significance import TEST_NOTE, ComparisonSet, comparison_line, comparison_table
 from brain_tumor_tl.reporting.study import CITATION
 from brain_tumor_tl.reporting.suspects import NOTE, Suspects, suspect_picture, suspect_table
@@ -104,6 +105,7 @@ def as_html(report: Report) -> str:
     """Return the report as one self-contained page."""
     pictures = {
         "matrices": matrices_by_method(report.groups),
+        "table_1": page_leaderboard(report) if report.groups else None,
         "tradeoff": tradeoff_pictures(report.groups),
         "lines": line_pictures(report.groups),
         "depth_pictures": depth_pictures(report.groups),
@@ -140,7 +142,7 @@ def content(report: Report) -> dict[str, Any]:
         ],
         "splits": summarize_splits(results),
         "compared": any(group.study for group in groups),
-        "leaderboard": replace(leaderboard(groups), links=page_links(report, groups)),
+        "leaderboard": leaderboard(groups),
         "notes": notes(groups),
         "evaluations": evaluation_table(report.evaluations) if report.evaluations else None,
         "folds": fold_table(groups),
@@ -213,56 +215,19 @@ def matrix_of(group: RunGroup) -> Matrix:
     return Matrix(caption, names, total, largest_confusions(np.array(total), names))
 
 
-def tradeoff_pictures(groups: Sequence[RunGroup]) -> list[Drawing]:
-    """Return a plot of accuracy against time for each method."""
-    from brain_tumor_tl.reporting.svg import inline, svg_text  # matplotlib is slow to import
-    from brain_tumor_tl.reporting.tradeoff import points, tradeoff_figure
-
-    drawn = points(groups)
-    note = ", SYNTHETIC images" if any(group.synthetic for group in groups) else ""
-    alt = "Accuracy against seconds per epoch, {}; Table 1 has the numbers."
-    titles = dict.fromkeys(point.panel for point in drawn)
-    figures = [tradeoff_figure(drawn, title, note) for title in titles]
-    return [
-        Drawing(inline(svg_text(figure, f"tradeoff-{number}")), alt.format(title), width=560)
-        for number, (title, figure) in enumerate(zip(titles, figures, strict=True))
-    ]
-
-
-def depth_pictures(groups: Sequence[RunGroup]) -> list[Drawing]:
-    """Return a plot of accuracy and time against the share of layers that learn, for each network that has one."""
-    from brain_tumor_tl.reporting.depth_figure import depth_figure  # matplotlib is slow to import
-    from brain_tumor_tl.reporting.svg import inline, svg_text
-
-    note = ", SYNTHETIC images" if any(group.synthetic for group in groups) else ""
-    alt = "Accuracy and seconds per epoch of {} against the share of layers that learn; the table has the numbers."
-    return [
-        Drawing(inline(svg_text(depth_figure(found, note), f"depth-{number}")), alt.format(model), width=620)
-        for number, (model, found) in enumerate(depths(groups).items())
-    ]
-
-
-def line_pictures(groups: Sequence[RunGroup]) -> dict[str, list[Drawing]]:
-    """Return plots of learning curves and of reliability, one for each method that has any."""
-    from brain_tumor_tl.reporting import sweep_figures as lines  # matplotlib is slow to import
-    from brain_tumor_tl.reporting.svg import inline, svg_text
-
-    kinds = {
-        "curves": (lines.curve_lines, ("epoch", "accuracy on the monitored split"), False),
-        "reliability": (lines.reliability_lines, ("confidence", "accuracy"), True),
-    }
-    alts = {
-        "curves": "Accuracy on the monitored split over the epochs, {}; the page of each run has its own curves.",
-        "reliability": "Accuracy over confidence, {}; the legend has the calibration errors.",
-    }
-    found: dict[str, list[Drawing]] = {kind: [] for kind in kinds}
-    for number, (method, some) in enumerate(lines.by_method(groups).items()):
-        for kind, (make, labels, square) in kinds.items():
-            if drawn := make(some):
-                figure = lines.lines_figure(drawn, method, labels, square)
-                text = inline(svg_text(figure, f"{kind}-{number}"))
-                found[kind].append(Drawing(text, alts[kind].format(method), width=530))
-    return found
+def page_leaderboard(report: Report) -> Table:
+    """Return Table 1 for the page: each row leads to its runs, and sets of settings stand below, for want of width."""
+    table = replace(leaderboard(report.groups), links=page_links(report, report.groups))
+    if not {"set", "settings"} <= set(table.headers):
+        return table
+    shown = [place for place, header in enumerate(table.headers) if header != "settings"]
+    legend = sorted({(group.number, group.label) for group in report.groups})
+    return replace(
+        table,
+        headers=tuple(table.headers[place] for place in shown),
+        rows=tuple(tuple(row[place] for place in shown) for row in table.rows),
+        notes=(*table.notes, *(f"Set {number}: {label}" for number, label in legend)),
+    )
 
 
 def page_links(report: Report, groups: Sequence[RunGroup]) -> tuple[tuple[tuple[str, str], ...], ...]:

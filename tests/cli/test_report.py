@@ -128,6 +128,19 @@ def test_main__synthetic_images_are_named_everywhere(
     assert "89.13" not in (tmp_path / "report.md").read_text()
 
 
+def test_main__settings_stand_below_the_table_of_the_page(tmp_path: Path, put_run: PutRun) -> None:
+    for folder, rate in (("a", 0.001), ("b", 0.1)):
+        put_run(tmp_path, "resnet18-finetune-s0", folder, config={"optimizer": {"lr": rate}})
+    main([str(tmp_path)])
+
+    page = Texts()
+    page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Set 1: optimizer.lr=0.001" in page.text
+    assert "Set 2: optimizer.lr=0.1" in page.text
+    assert "| network | method | set | accuracy | runs |" in (tmp_path / "report.md").read_text()
+    assert "| settings |" in (tmp_path / "report.md").read_text()
+
+
 def test_main__named_files_alone(sweep: Path, tmp_path: Path) -> None:
     assert main([str(sweep), "--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.html")]) == 0
 

@@ -112,7 +112,7 @@ def test_page__the_accuracy_is_in_sight_in_a_narrow_window(driver: webdriver.Chr
 def test_page__a_row_leads_to_its_run(driver: webdriver.Chrome, pages: dict[str, Path]) -> None:
     opened(driver, pages["sweep"], 1280, "light")
 
-    links = driver.execute_script("return [...document.querySelectorAll('td a')].map((each) => each.href)")
+    links = driver.execute_script("return [...document.querySelectorAll('tbody th a')].map((each) => each.href)")
     assert sorted(links) == [(pages["sweep"].parent / each / "report.html").as_uri() for each in ("finetune", "frozen")]
     driver.get(links[0])
     assert driver.execute_script("return document.querySelector('h2').textContent") == "Result"

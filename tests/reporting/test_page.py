@@ -231,3 +231,24 @@ def test_figure__a_picture_says_what_it_is(start: bytes, kind: str) -> None:
     (image,) = part("figure(picture)", picture=Picture(start, "alt")).all("img")
 
     assert str(image["src"]).startswith(f"data:image/{kind};base64,")
+
+
+@pytest.mark.parametrize(
+    ("links", "texts"),
+    [(((("run", "a%20b/report.html"),),), ["resnet18"]), (((("seed 0", "a"), ("seed 1", "b")),), ["seed 0", "seed 1"])],
+    ids=["one-run", "several"],
+)
+def test_table__a_row_leads_to_its_runs(links: Any, texts: list[str]) -> None:
+    found = part("table(table)", table=Table("", ("network", "accuracy"), (("resnet18", "90.00"),), links=links))
+
+    assert [link["href"] for link in found.all("a")] == [address for _, address in links[0]]
+    assert found.text_of("a") == texts
+    assert [cell["scope"] for cell in found.all("th")] == ["col", "col", "row"]
+
+
+def test_table__many_columns_are_narrow() -> None:
+    narrow, wide = (
+        part("table(table)", table=Table("", ("a",) * count, (("1",) * count,))).all("table")[0] for count in (11, 10)
+    )
+
+    assert (narrow.get("class"), wide.get("class")) == ("many", None)
