@@ -14,13 +14,14 @@ from typing import Any
 from rich.console import Console
 from rich.tree import Tree
 
+CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")  # all but tabs and ends of lines
 console = Console()
 log = logging.getLogger("brain_tumor_tl")
 
 
 def say(text: str, style: str | None = None, to: Console = console) -> None:
-    """Write one line as it is, however long, without markup."""
-    to.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    """Write one line as it is, however long, without markup; what would control the terminal is shown as a mark."""
+    to.print(text.translate(CONTROLS), style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 class LogFile(logging.FileHandler):

@@ -7,12 +7,16 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+FORMULA = re.compile(r"'*[=+\-@\t\r].")  # or what `shielded` makes of one
+NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @contextmanager
@@ -145,7 +149,25 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
     ):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: shielded(value) for name, value in row.items()} for row in rows)
+
+
+def shielded(value: Any) -> Any:
+    """Return a text that a spreadsheet would take for a formula with an apostrophe before it, any other value as it is.
+
+    >>> shielded("=HYPERLINK(1)"), shielded("-0.5"), shielded("glioma"), shielded(-1)
+    ("'=HYPERLINK(1)", '-0.5', 'glioma', -1)
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value) else value
+
+
+def unshielded(text: str) -> str:
+    """Return the text that `shielded` was given.
+
+    >>> unshielded("'=1"), unshielded("it's"), unshielded("'a'")
+    ('=1', "it's", "'a'")
+    """
+    return text[1:] if text[:1] == "'" and FORMULA.match(text) else text
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -162,4 +184,4 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise ValueError(f"Expected in {path} as many values in each row as in its header, row {number} has not.")
-    return rows
+    return [{name: unshielded(value) for name, value in row.items()} for row in rows]

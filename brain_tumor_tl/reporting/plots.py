@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -159,9 +160,17 @@ def save_run_figures(
         write_bytes(folder / f"{name}.png", png(figure))
 
 
+def literal(figure: Figure) -> Figure:
+    """Return a figure whose texts are shown as they are: between two $ a name would be a formula, or an error."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text():
+            text.set_parse_math(False)
+    return figure
+
+
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as an array `(H, W, 3)`."""
-    canvas = FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(literal(figure))
     canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's own
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
@@ -174,5 +183,5 @@ def png(figure: Figure, dots_per_inch: int | None = None) -> bytes:
         dots_per_inch: Its resolution, None for the figure's own.
     """
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dots_per_inch or "figure", metadata={"Software": None})
+    literal(figure).savefig(content, format="png", dpi=dots_per_inch or "figure", metadata={"Software": None})
     return content.getvalue()

@@ -8,6 +8,8 @@ import re
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from brain_tumor_tl.reporting.plots import literal
+
 HEAD = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>\s*", re.DOTALL)
 ARTIST_ID = re.compile(r' id="[\w.]+_\d+"')  # such as line2d_1: nothing refers to them, and every figure has the same
 CLIP_ID = re.compile(r'<clipPath id="(\w+)"')
@@ -25,7 +27,7 @@ def svg_text(figure: Figure, name: str) -> str:
     """
     content = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        literal(figure).savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = content.getvalue()
     for number, clip in enumerate(CLIP_ID.findall(text)):  # matplotlib makes these from places in memory
         text = text.replace(clip, f"{name}-clip-{number}")

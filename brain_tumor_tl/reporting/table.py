@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 EMPTY = ("", "-")
+CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")  # shown, not sent to the terminal
 NUMBER = re.compile(r"[-+−±]?\d[\d.,]*%?(/\d+)?(\s*(±|\+-|to|-)\s*[\d.,]+%?)?(\s+\([^)]*\)|\s+folds)?")
 
 
@@ -49,14 +50,14 @@ class Table:
     def __rich__(self) -> RichTable:
         """Return the table as Rich prints it; columns of words wrap if the terminal is narrow."""
         table = RichTable(
-            title=escape(self.title) or None, title_justify="left", box=box.SIMPLE_HEAD,
+            title=escape(self.title.translate(CONTROLS)) or None, title_justify="left", box=box.SIMPLE_HEAD,
             padding=(0, 1) if len(self.headers) < 10 else 0, collapse_padding=True, pad_edge=False, show_edge=False,
-            caption="\n".join(map(escape, self.notes)) or None, caption_justify="left",
+            caption="\n".join(escape(note.translate(CONTROLS)) for note in self.notes) or None, caption_justify="left",
         )  # fmt: skip
         for header, numeric in zip(self.headers, self.numeric, strict=True):
             table.add_column(escape(header), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(cell.translate(CONTROLS)) for cell in row))
         return table
 
     def markdown(self) -> str:
