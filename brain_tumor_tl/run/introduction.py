@@ -48,7 +48,7 @@ def introduction(run: TrainingRun) -> Iterator[tuple[str, str]]:
     if run.fitter is not None:
         yield "Head", describe_fit(run.settings["head"])
         return
-    factors = () if run.settings["method"]["freeze"] else factors_in_use(optimizer["backbone_lr_factor"])[1:]
+    factors = () if run.freezing.head_only else factors_in_use(optimizer["backbone_lr_factor"])[1:]
     slower = f", in the backbone times {', '.join(f'{factor:g}' for factor in factors)}" if factors else ""
     rate = f"{optimizer['name']} at {optimizer['lr']:g}{slower}"
     until = f", fewer if {trainer['patience']} evaluations in a row are no better" if trainer["patience"] else ""
