@@ -55,7 +55,8 @@ def choose(group: str, choice: str) -> list[str]:
     """Return the overrides that choose from a group, with a path where one has no value of its own."""
     root = ["data.root=PATH"] if group == "data" and choice in NEEDS_ROOT else []
     matlab = ["data.matlab=PATH"] if (group, choice) == ("data", "figshare") else []
-    return [f"{group}={choice}", *root, *matlab]
+    frozen = ["method=frozen"] if group == "head" else []  # on whose features most heads are fitted
+    return [f"{group}={choice}", *root, *matlab, *frozen]
 
 
 def leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
