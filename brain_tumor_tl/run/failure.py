@@ -20,6 +20,8 @@ BROKEN = (errno.EIO, errno.EROFS)  # the disk fails or became read-only
 NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE
 )
+# What torch's means of communication say of a process that is gone.
+LOST_PEER = re.compile(r"gloo/transport|NCCL|closed by (remote )?peer|reset by peer|ProcessGroup", re.IGNORECASE)
 
 
 def explained(error: BaseException, folder: Path, settings: Mapping[str, Any]) -> OSError | None:
@@ -32,6 +34,11 @@ def explained(error: BaseException, folder: Path, settings: Mapping[str, Any]) -
     """
     if any(map(is_out_of_memory, chain(error))):
         return OSError(out_of_memory(error, settings) + f" So far {kept(folder, settings)}.")
+    if any(isinstance(each, RuntimeError) and LOST_PEER.search(str(each)) for each in chain(error)):
+        return OSError(
+            "Another process of this run on several devices has ended, and the others can't go on without it. What "
+            f"ended it stands above, unless it was killed from outside; {kept(folder, settings)}."
+        )
     failed = next((each for each in chain(error) if isinstance(each, OSError) and each.errno is not None), None)
     if failed is None or (failed is not error and isinstance(error, OSError)):  # explained where it was raised
         return None

@@ -125,6 +125,27 @@ def test_train__two_processes_agree_with_one(tmp_path: Path, small_job: list[str
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
 
 
+@pytest.mark.slow
+def test_train__a_killed_process_ends_the_others_in_a_sentence(tmp_path: Path, small_job: list[str]) -> None:
+    flags = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=10000", "name=two")
+    process = start(tmp_path, small_job, "method=finetune", *flags)
+    folder = tmp_path / "outputs" / "runs" / "two"
+    deadline = time.monotonic() + 300
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    (further,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(further), signal.SIGKILL)
+    killed = time.monotonic()
+    output = finish(process, status=1)
+    assert time.monotonic() - killed < 60
+    assert "Traceback" not in output
+    said = "Another process of this run on several devices has ended"
+    kept = epochs_in(folder / "checkpoints" / "last.ckpt")
+    assert re.search(rf"error: {said}, .*; the run is saved up to epoch {kept}, and the same command resumes", output)
+
+
 def test_train__several_devices_in_an_in_process_sweep_are_refused(tmp_path: Path, small_job: list[str]) -> None:
     flags = ("trainer.devices=2", "trainer.strategy=ddp")
     output = finish(start(tmp_path, small_job, "-m", "hydra/launcher=basic", "seed=0,1", *flags), status=1)

@@ -154,6 +154,11 @@ def test_is_out_of_memory__of_this_machine_itself() -> None:
     assert is_out_of_memory(caught.value)
 
 
+def test_explained__a_process_of_the_run_is_gone(settings: Settings, tmp_path: Path) -> None:
+    error = RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:5821")
+    assert str(explained(error, tmp_path, settings)).endswith(f"killed from outside; {ANEW}.")
+
+
 OTHERS: dict[str, Exception] = {
     "value": ValueError("wrong"),
     "foreign-file": FileNotFoundError(errno.ENOENT, "No such file or directory", "/elsewhere/image.png"),
