@@ -9,9 +9,10 @@ TRAIN := $(BIN)/brain-tumor-tl train
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 DATA ?=
 ARGS ?=
+LOWEST ?= build/lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train grid tensorboard lint format test test-fast test-all wheel clean
+.PHONY: help install demo train grid tensorboard lint format test test-fast test-all test-lowest audit-deps wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +55,16 @@ test-fast: install  ## run only the tests that take seconds
 
 test-all: lint  ## check style and types, then run every test that this machine can run
 	$(PYTEST) $(ARGS)
+
+test-lowest: install  ## run the fast tests with the lowest versions that pyproject.toml allows; installs PyTorch again
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/python -m uv pip compile --quiet --resolution lowest-direct --extra dev pyproject.toml -o $(LOWEST)/requirements.txt
+	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/requirements.txt
+	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest -m "not slow and not benchmark and not slurm and not real_data" $(ARGS)
+
+audit-deps: install  ## report known vulnerabilities of the installed packages
+	$(BIN)/python -m pip_audit --skip-editable
 
 wheel: install  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
