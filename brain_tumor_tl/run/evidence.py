@@ -135,8 +135,8 @@ def texts(results: Mapping[str, Any]) -> Iterator[Any]:
     protocol = results["protocol"]
     sentences = "\n\n".join([*headline(results), protocol["text"]])
     values = {key: value for key, value in protocol.items() if key != "text"}
-    yield events.text("protocol", f"{sentences}\n\n{table(values)}")
-    yield events.text("environment", table(results["environment"]))
+    yield events.text("about/protocol", f"{sentences}\n\n{table(values)}")
+    yield events.text("about/environment", table(results["environment"]))
 
 
 def table(values: Mapping[str, Any]) -> str:

@@ -155,7 +155,7 @@ class TrainingRun:
             files.write_csv(self.folder / "bad_files.csv", rows)
             log.warning(f"{len(rows)} file(s) left out, listed in {self.folder / 'bad_files.csv'}")
         if self.settings["evidence"]["texts"]:
-            self.recorder.events.add(0, [events.text("config", f"```yaml\n{text}```"), events.layout()])
+            self.recorder.events.add(0, [events.text("about/config", f"```yaml\n{text}```"), events.layout()])
         for title, sentence in introduction(self):
             log.info(f"{title:<10}{sentence}")
 

@@ -340,7 +340,7 @@ def test_train__tensorboard_holds_curves_matrix_and_config(trained: Trained) -> 
     logged = [event.value for event in train.Scalars("metrics/accuracy")]
     assert logged == pytest.approx([float(row["train/accuracy"]) for row in rows(folder / "metrics.csv")], abs=1e-6)
     assert "pictures/confusion_matrix_test" in tags["images"]
-    assert [tag for tag in tags["tensors"] if tag.startswith("config")]
+    assert [tag for tag in tags["tensors"] if tag.startswith("about/config")]
 
 
 def test_train__bad_files_are_skipped_and_listed(

@@ -44,7 +44,7 @@ def test_add_evidence__every_tab_has_something(finished: Path) -> None:
     assert {f"pictures/{name}" for name in PICTURES} <= set(tags["images"])
     assert set(events.PluginTagToContent("pr_curves")) == set(results["classes"])
     assert {tag.partition("/")[0] for tag in tags["scalars"]} == {"metrics", "per_class", "training"}
-    assert {f"{name}/text_summary" for name in ("config", "protocol", "environment")} <= set(tags["tensors"])
+    assert {f"about/{name}/text_summary" for name in ("config", "protocol", "environment")} <= set(tags["tensors"])
     assert "custom_scalars__config__" in tags["tensors"]
     assert set(events.PluginTagToContent("hparams")) == {
         "_hparams_/session_start_info", "_hparams_/session_end_info",
@@ -63,7 +63,7 @@ def test_add_evidence__the_last_values_are_the_results(finished: Path) -> None:
 
 
 def test_add_evidence__protocol_is_told_in_markdown(finished: Path) -> None:
-    (event,) = read(finished).Tensors("protocol/text_summary")
+    (event,) = read(finished).Tensors("about/protocol/text_summary")
     told = event.tensor_proto.string_val[0].decode()
 
     assert "test images rightly (95 % interval" in told
