@@ -38,7 +38,8 @@ def find_learning_rate(run: TrainingRun) -> float | None:
         run: It has not trained, and takes its steps one by one.
     """
     for title, sentence in introduction(run):
-        log.info(f"{title:<10}{sentence}")
+        if title not in ("Run", "Training"):  # there is none
+            log.info(f"{title:<10}{sentence}")
     log.info(f"Range test  {STEPS} steps at rising learning rates; nothing is trained")
     training = run.sources(keep(run) if run.compute.caches_features else None)[1]
     model, p = run.model.to(run.device).train(), run.model.hparams
