@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import kills
+from benchmarks import kills, measure
 
 Figures = Callable[..., list[dict[str, Any]]]
 
@@ -27,7 +27,7 @@ def test_row_of__counts_runs_that_differ(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(kills, "difference", lambda *_: next(found))
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
-    options = kills.measure.options(
+    options = measure.options(
         "Kills", [], ("kills", 3, ""), ("seed", 0, ""), images=4, image_size=32, batch_size=8, epochs=5, model="a"
     )
     row = kills.row_of(options, tmp_path, tmp_path, "frozen", "study", "none")
