@@ -13,14 +13,14 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
@@ -172,7 +172,7 @@ def locked(path: Path) -> Iterator[bool]:
         yield True
 
 
-def take(lock: BaseFileLock) -> AcquireReturnProxy:
+def take(lock: BaseFileLock) -> AbstractContextManager[object]:
     """Acquire a lock; print a line if another process holds it."""
     try:
         return lock.acquire(timeout=0.5)
