@@ -53,7 +53,8 @@ def superclass_results(
     matrix = np.zeros((len(names), len(names)), np.int64)
     np.add.at(matrix, (truth, guess), 1)
     hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-    counted = count_metrics(*(each[None].astype(np.float64) for each in (hits, support, predicted)), names)
+    counts = [each[None].astype(np.float64) for each in (hits, support, predicted)]
+    counted = count_metrics(counts[0], counts[1], counts[2], names)
     figures = {name: finite_or_none(value[0]) for name, value in counted.items()}
     return {
         "members": {name: list(below) for name, below in members.items()},
