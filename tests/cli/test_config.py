@@ -283,7 +283,10 @@ COMBINED = {
         [*PHANTOMS, "data.phantom_size=31"],
         "`data.phantom_size` of at least 32, got 150 and 31",
     ),
-    "patience-by-the-test": (["trainer.patience=3"], "`trainer.patience` needs a validation split.*val_fraction"),
+    "patience-by-the-test": (
+        ["trainer.patience=3"],
+        "`trainer.patience` needs a validation split.*val_fraction",
+    ),
     "no-rate": (["optimizer.backbone_lr_factor=0"], "to be a positive number, .* got 0. .* give method=frozen"),
     "no-rate-of-a-module": (["optimizer.backbone_lr_factor={layer1: 0}"], "to be a positive number.*'layer1': 0"),
     "rate-in-words": (["optimizer.backbone_lr_factor=slow"], "to be a positive number.*got slow"),
