@@ -5,7 +5,8 @@
 
 Runs are whole processes of `brain-tumor-tl train`, start-up included, with decoded images in the cache and nothing kept
 of the frozen part, so that its pass over all images counts. A cut is a place as `method.train_from` takes it; `fast`
-stands for recipe=fast with its own epochs. With --again 1 each run is repeated with another seed and what was kept.
+stands for recipe=fast with its own epochs. With --again 1 each run but the last is repeated with another seed and what
+was kept.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         __doc__,
         arguments,
         ("cuts", ["1", "0.85", "0.7", "0.5", "0.35", "0.2", "0"], "places; the last one is compared with"),
-        ("again", 0, "1 to repeat each cut with seed 1 and what is kept of the frozen part"),
+        ("again", 0, "1 to repeat each cut but the last with seed 1 and what is kept of the frozen part"),
         data=None,
         images=400,
         image_size=224,
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cuts = {cut: partial(runs.cut, cut) for cut in options.cuts}
         found = measure.taking_turns(cuts, options.repeats)
         if options.again:
-            found |= {f"{cut}, again": runs.again(cut) for cut in options.cuts}
+            found |= {f"{cut}, again": runs.again(cut) for cut in options.cuts[:-1]}
     title = f"{options.model}: cuts beside {options.cuts[-1]}"
     measure.report(title, rows_of(found, options.cuts[-1]), options, before)
     return 0

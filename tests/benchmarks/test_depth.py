@@ -26,5 +26,5 @@ def test_rows_of__compared_with_the_last_cut() -> None:
 def test_main__every_row(figures: Figures) -> None:
     line = "--model shufflenet_v2_x0_5 --images 40 --image-size 32 --epochs 2 --cuts stage3 0 --again 1"
     rows = figures(depth.main, f"{line} --set trainer=cpu data.batch_size=8")
-    assert [row["from"] for row in rows] == ["stage3", "0", "stage3, again", "0, again"]
+    assert [row["from"] for row in rows] == ["stage3", "0", "stage3, again"]
     assert rows[0]["keeping, s"]["median"] > 0 == rows[1]["keeping, s"]["median"]
