@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from brain_tumor_tl.data import rows
 from brain_tumor_tl.data.decode import to_bytes
@@ -16,9 +19,10 @@ def test_by_rows__same_as_at_once(shape: tuple[int, ...], monkeypatch: pytest.Mo
     whole, seen = np.exp(values).astype(np.float32), []
     monkeypatch.setattr(rows, "MOST", 12)
 
-    def compute(block: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def compute(block: NDArray[Any]) -> NDArray[Any]:
         seen.append(block.size)
-        return np.exp(block).astype(np.float32)
+        result: NDArray[Any] = np.exp(block).astype(np.float32)
+        return result
 
     assert np.array_equal(by_rows(compute, values), whole)
     assert sum(seen) == values.size
