@@ -95,7 +95,8 @@ class EpochRecorder(L.Callback):
         for split, values in epoch_values(row, self.monitored).items():
             self.events.add(row["epoch"], values, split)
         if f"{self.monitored}/accuracy" in row and self._is_pictured(trainer, row["epoch"]):
-            self._undrawn.append((row["epoch"], pl_module.confusion[self.monitored]))
+            matrices: Any = pl_module.confusion
+            self._undrawn.append((row["epoch"], matrices[self.monitored]))
         if self._undrawn and self._drawing <= DRAWING_SHARE * (time.perf_counter() - self._pictured):
             self.draw_confusion(*self._undrawn.pop(0))
 

@@ -43,6 +43,17 @@ def test_discover_runs__each_run_once(tmp_path: Path, put_run: PutRun) -> None:
     assert found.state() == "2 of 2 runs done"
 
 
+def test_discover_runs__below_folders_named_as_those_of_a_runs_events(tmp_path: Path, put_run: PutRun) -> None:
+    run = put_run(tmp_path / "train", "resnet18-frozen-s0")
+    (run / "val").mkdir()
+    (run / "val" / "results.json").write_text("{}")  # which no run has there, so nobody looks
+
+    found = discover_runs([tmp_path])
+
+    assert [each.folder for each in found.runs] == [run]
+    assert found.unfinished == []
+
+
 def test_discover_runs__without_a_sweep(tmp_path: Path, put_run: PutRun) -> None:
     put_run(tmp_path, "resnet18-frozen-s0")
     (tmp_path / "cut").mkdir()

@@ -170,6 +170,19 @@ def test_clear__leaves_what_no_run_wrote(make_run: MakeRun, tmp_path: Path) -> N
     assert (tmp_path / "elsewhere" / "file").is_file()
 
 
+def test_clear__removes_what_tensorboard_reads_and_no_more(make_run: MakeRun) -> None:
+    folder = make_run(True, True)
+    for place in ("", "train", "val"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / "events.out.tfevents.1.host.2.0").touch()
+    (folder / "val" / "notes.txt").touch()
+
+    clear(folder)
+
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert left == ["train.log", "val", "val/notes.txt"]
+
+
 def test_clear__half_done_looks_cut(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(path: Path, ignore_errors: bool) -> None:
         raise KeyboardInterrupt
