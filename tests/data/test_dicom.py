@@ -252,3 +252,14 @@ def test_parsed_once__a_changed_file_is_read_again(write_dicom: WriteDicom, tmp_
 
     assert read_header(path).patient == pseudonym("22") != before
     assert dicom.parsed_once.cache_info().maxsize == 16
+
+
+def test_read_header__that_tells_of_more_pictures_than_the_file_can_hold(
+    write_dicom: WriteDicom, tmp_path: Path
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    data = dcmread(path)
+    data.NumberOfFrames = 10**7
+    data.save_as(path)
+    with pytest.raises(UnreadableError, match=r"its header tells of 10000000 pictures, and it has \d+ bytes"):
+        decode_image(path, 32)

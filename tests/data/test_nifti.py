@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -178,3 +179,16 @@ def test_slice__read_by_many_threads_is_unpacked_once(
 
     assert all(np.array_equal(shown, VALUES[::-1, ::-1, k % 7].T) for k, shown in enumerate(slices))
     assert len(unpacked) == 1
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_volume_of__a_header_that_tells_of_more_values_than_the_file_can_hold(
+    suffix: str, write_nifti: WriteNifti, tmp_path: Path
+) -> None:
+    path = write_nifti(tmp_path / "a.nii", VALUES)
+    content = bytearray(path.read_bytes())
+    content[42:48] = np.full(3, 3_000, np.int16).tobytes()  # dim[1] to dim[3] of the header
+    damaged = tmp_path / f"b{suffix}"
+    damaged.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises(UnreadableError, match=r"its header tells of 54000000000 bytes of values, and it has fewer"):
+        volume_of(damaged)
