@@ -37,14 +37,13 @@ def frozen_features(options: Any, root: Path, work: Path) -> tuple[Any, Features
     """Return the data module and the frozen features of all images, as a run has them."""
     from brain_tumor_tl.cli.checks import checked_settings
     from brain_tumor_tl.cli.help import composed
+    from brain_tumor_tl.run.kept import keep
     from brain_tumor_tl.run.training_run import TrainingRun
 
     fixed = [f"data.root={root}", f"data.cache_dir={work / 'cache'}", "method=frozen", "data.find_copies=true"]
     config = composed([*fixed, "name=patients", *options.set])
     run = TrainingRun(checked_settings(config), work / "run")
-    kept, _ = run.cached_features()
-    assert kept is not None
-    return run.data, kept.flatten(1).float().numpy()
+    return run.data, keep(run).views[0].numpy()
 
 
 def groups_kept(relations: Relations, patients: Indices, name: str) -> Indices:

@@ -123,7 +123,7 @@ def method_problems(method: DictConfig, augment: DictConfig) -> Iterator[str]:
     if not method.freeze and (place is not None or stages is not None):
         yield "`method.train_from` and `method.stages` need method.freeze=true, as method=partial and gradual have it."
     must_cache = "`method.cache_features=true` needs"
-    changes = ", ".join(f"data.augment.{key}={value}" for key, value in augment.items() if value)
+    changes = ", ".join(f"data.augment.{key!s}={value}" for key, value in augment.items() if value)
     if method.cache_features is True and not method.freeze:
         yield f"{must_cache} a frozen backbone, or the features change. Give method=frozen or leave it at auto."
     if method.cache_features is True and changes and method.views == 1:

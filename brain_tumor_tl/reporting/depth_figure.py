@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ def depth_figure(found: Sequence[Depth], note: str = "") -> Figure:
     shares = [100 * depth.share for depth in found]
     ends = [[100 * bars(depth)[side] for depth in found] for side in (0, 1)]
     means = [100 * depth.group.accuracy.mean for depth in found]
-    style = {"marker": "o", "ms": 5, "lw": 1.2, "color": COLOURS[0]}
+    style: dict[str, Any] = {"marker": "o", "ms": 5, "lw": 1.2, "color": COLOURS[0]}
     accuracy.errorbar(shares, means, ends, capsize=3, elinewidth=1, **style)
     for depth, share, mean in zip(found, shares, means, strict=True):
         side = "right" if share > 80 else "left"

@@ -72,7 +72,7 @@ def test_read_checkpoint__says_what_is_wrong(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="it holds something else"):
         read_checkpoint(path)
-    settings = {"name": "resnet18", "classes": ["a", "b"], "weights": None, "options": {}}
+    settings: dict[str, Any] = {"name": "resnet18", "classes": ["a", "b"], "weights": None, "options": {}}
     torch.save({"state_dict": {"head.weight": torch.zeros(1)}, "hyper_parameters": settings}, path)
     with pytest.raises(ValueError, match="has a head without its backbone, since its run was cut: resume that run"):
         read_checkpoint(path)

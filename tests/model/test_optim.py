@@ -141,7 +141,7 @@ PLATEAUS = {
 
 
 @pytest.mark.parametrize(("how", "options", "match"), PLATEAUS.values(), ids=PLATEAUS)
-def test_check_learning__plateau_goes_by_what_it_may(how: dict[str, str], options: dict[str, Any], match: str) -> None:
+def test_check_learning__plateau_goes_by_what_it_may(how: dict[str, Any], options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         check_learning("Adam", 0.001, {}, PLATEAU, options, **how)
 

@@ -60,7 +60,7 @@ def test_divide__freezes_the_first_part_to_the_byte() -> None:
     backbone.train()
     parts.hold()
     features = parts.learning(parts.frozen(torch.randn(4, 3, 64, 64)))
-    features.sum().backward()
+    features.sum().backward()  # type: ignore[no-untyped-call]  # torch's own
     torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1).step()
 
     same = {key for key, value in backbone.state_dict().items() if torch.equal(value, before[key])}

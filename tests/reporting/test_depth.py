@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from brain_tumor_tl.reporting.aggregate import RunGroup, group_runs
@@ -57,4 +58,4 @@ def test_depth_figure__shares_and_accuracies_in_percent(make_results: MakeResult
     assert list(line.get_xdata()) == [0, 25, 100]
     assert list(line.get_ydata()) == pytest.approx([90, 91.25, 95])
     assert accuracy.get_title() == "resnet18, SYNTHETIC images"
-    assert len(time.lines[0].get_xdata()) == 3
+    assert np.shape(time.lines[0].get_xdata()) == (3,)

@@ -82,7 +82,7 @@ def test_report__a_run_of_schema_1_is_compared_on_the_same_test_images(
     (compared,) = report.comparisons
     assert {one.run.folder.name for one in compared.runs} == {"new", "old"}
     assert compared.images == 13
-    assert "Better method for shufflenet_v2_x0_5: " in as_markdown(report)
+    assert "Method with the highest accuracy for shufflenet_v2_x0_5: " in as_markdown(report)
     assert "shufflenet_v2_x0_5" in as_html(report)
 
 

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from sklearn.utils.class_weight import compute_class_weight
 
 from brain_tumor_tl.model.freezing import HEAD, learns
+from brain_tumor_tl.model.loss import class_weights
 from brain_tumor_tl.run import factory, hardware
 from brain_tumor_tl.run.callbacks import EpochRecorder, ProgressBar
 from brain_tumor_tl.run.checkpoints import Checkpoints
@@ -145,11 +146,11 @@ def test_unless_deterministic(setting: bool | str, deterministic: bool, expected
 def test_class_weights__balanced_as_scikit_learn_has_it() -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
-    assert factory.class_weights("balanced", labels, 3) == pytest.approx(expected.tolist())
-    assert factory.class_weights(None, labels, 3) is None
-    assert factory.class_weights([1, 2, 3], labels, 3) == [1, 2, 3]
+    assert class_weights("balanced", labels, 3) == pytest.approx(expected.tolist())
+    assert class_weights(None, labels, 3) is None
+    assert class_weights([1, 2, 3], labels, 3) == [1, 2, 3]
     with pytest.raises(ValueError, match=r"every class for balanced weights, got \[3, 1, 2, 0\] images"):
-        factory.class_weights("balanced", labels, 4)
+        class_weights("balanced", labels, 4)
 
 
 WRONG = {

@@ -12,7 +12,8 @@ import yaml
 from torch import Tensor
 
 from brain_tumor_tl.files import read_csv, read_json
-from brain_tumor_tl.inference.evaluate import Source, evaluate
+from brain_tumor_tl.inference.evaluate import evaluate
+from brain_tumor_tl.inference.other_set import Source
 from brain_tumor_tl.inference.own_test import open_as_trained
 from brain_tumor_tl.model.freezing import Freezing
 from brain_tumor_tl.run.kept import keep

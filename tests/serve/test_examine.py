@@ -14,10 +14,11 @@ from PIL import Image
 
 from brain_tumor_tl.data.formats import UnreadableError
 from brain_tumor_tl.inference.explain import explain
-from brain_tumor_tl.inference.overlay import overlay, sized, to_image
+from brain_tumor_tl.inference.overlay import sized
 from brain_tumor_tl.inference.pictures import stacked
 from brain_tumor_tl.inference.predict import predict_batch
 from brain_tumor_tl.inference.trained_run import TrainedRun
+from brain_tumor_tl.reporting.overlay import overlay, to_image
 from brain_tumor_tl.serve.examine import Examiner, check_single
 from brain_tumor_tl.serve.upload import Upload
 from tests.serve.conftest import png
