@@ -83,6 +83,8 @@ def run_hydra(config_name: str, arguments: Sequence[str], run: Callable[[DictCon
         if type(error) is CompactHydraException:
             refuse(str(error))
         refuse(explain(error), status=2)
+    except BrokenPipeError:  # as of `| head`, which the command itself handles
+        raise
     except OSError as error:  # of the folder that Hydra makes
         refuse(f"{in_words(error)} A run's folder is in outputs/ below where it starts, or hydra.run.dir=PATH.")
     finally:

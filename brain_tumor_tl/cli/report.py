@@ -26,7 +26,7 @@ from brain_tumor_tl.reporting.suspects import COLUMNS, find_suspects
 from brain_tumor_tl.reporting.table import Table
 from brain_tumor_tl.reporting.tables import run_table, summary_table, unfinished_lines
 from brain_tumor_tl.reporting.trials import by_search, trial_table, without_others
-from brain_tumor_tl.run.folder import settings_with_effect
+from brain_tumor_tl.run.folder import SINCE, settings_with_effect
 
 TERMINAL = Path("-")  # where `--checklist` writes if no file is named
 IN_FOLDER = Path("-")  # where `--card` writes if no file is named: into the run's folder
@@ -164,7 +164,7 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Images are identified by their digest, and weights if they were loaded, since random ones differ with the seed.
     """
-    config = settings_with_effect(results.get("config") or {})
+    config = SINCE | settings_with_effect(results.get("config") or {})
     settings = {key: value for key, value in config.items() if key and key not in (*REPEATS, *REPLACED)}
     environment = results.get("environment") or {}
     digests = environment.get("digests") or {}

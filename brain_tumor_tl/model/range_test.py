@@ -18,7 +18,7 @@ SMOOTHING, DIVERGED = 0.9, 4.0  # of the losses; the test ends at this multiple 
 SKIPPED = 10  # first losses, over which the smoothed one settles, as in Lightning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RangeTest:
     """The losses of a range test.
 

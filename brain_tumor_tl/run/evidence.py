@@ -38,7 +38,7 @@ NAMES = {  # of settings in the tab HParams; other keys are named by their last 
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TestOutputs:
     """What a run's test gave.
 

@@ -21,7 +21,13 @@ RUN_FILES = (
     CARD, "projector_config.pbtxt",
 )  # fmt: skip
 # Keys that came after the first version, and the value that means what earlier runs did.
-SINCE = {
+SINCE: dict[str, Any] = {
+    "data.hierarchy": None,
+    "method.train_from": None,
+    "method.stages": None,
+    "trainer.patience": None,
+    "trainer.ema": None,
+    "trainer.overfit_batches": None,
     "data.slices": "all",
     "method.views": 1,
     "optimizer.backbone_lr_factor": 1.0,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brain_tumor_tl.run.training_run import TrainingRun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kept:
     """What the frozen part returned, for all images.
 

@@ -151,7 +151,7 @@ def test_help_page__explains_every_group_and_key() -> None:
     lines = help_page("train").splitlines()
 
     for group in config_groups():
-        assert f"  {group}={'|'.join(choices_of(group)) or '...'}" in lines
+        assert f"  {group}={'|'.join(choices_of(group)) or '...'}" in lines, group
     assert len(declared()) > 50
     for key in declared().values():
         (place,) = [number for number, line in enumerate(lines) if line.startswith(f"  {key.path}=")]
@@ -317,7 +317,10 @@ def test_complete__choices(tmp_path: Path) -> None:
 COMPLETED = {
     "key": ("brain-tumor-tl train trainer.max_ep", {"trainer.max_epochs="}),
     "key-behind-others": ("brain-tumor-tl train model=vgg16 seed=1 opt", {"optimizer."}),
-    "table": ("brain-tumor-tl train optimizer.", {"optimizer.name=", "optimizer.lr=", "optimizer.options."}),
+    "table": (
+        "brain-tumor-tl train optimizer.",
+        {"optimizer.name=", "optimizer.lr=", "optimizer.backbone_lr_factor=", "optimizer.options."},
+    ),
     "one-choice": ("brain-tumor-tl train method=fr", {"method=frozen"}),
     "multirun": ("brain-tumor-tl train -m trainer=d", {"trainer=ddp"}),
 }

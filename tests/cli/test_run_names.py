@@ -114,6 +114,8 @@ def test_choose_folder__no_command_of_the_readme_is_refused_after_another(compos
     lines = readme_lines()
     assert len(lines) > 6
     for line in lines:
+        if "trainer.find_lr=true" in line:
+            continue  # it makes no run
         config = compose(*checked_line(shlex.split(line)))
         folder, state = choose_folder(Path(config.hydra.run.dir), settings_of(config), is_default(config, "name"))
         assert state == "new", line
@@ -201,13 +203,13 @@ def test_run__why_a_run_failed_is_in_its_folder(
 ) -> None:
     def fail(settings: dict[str, Any], folder: Path, origin: Any) -> Any:
         (folder / "config.yaml").write_text("seed: 0\n")
-        raise RuntimeError("out of memory")
+        raise RuntimeError("the power went")
 
     monkeypatch.setattr(train, "train", fail)
     with pytest.raises(RuntimeError):
         run_job(compose())
 
-    assert (tmp_path / "outputs" / "runs" / BASE / "error.txt").read_text() == "out of memory\n"
+    assert (tmp_path / "outputs" / "runs" / BASE / "error.txt").read_text() == "the power went\n"
 
 
 def test_run__beside_another_run(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

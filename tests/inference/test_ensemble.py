@@ -43,7 +43,7 @@ def test_load__runs_of_other_sizes_decode_for_themselves(finished_runs: Mapping[
 
 
 def test_load__refuses_other_classes_and_nothing(finished_runs: Mapping[str, Path], tmp_path: Path) -> None:
-    folder = edited_copy(finished_runs["frozen"], tmp_path / "other", lambda results: None)
+    folder = edited_copy(finished_runs["frozen"], tmp_path / "other", lambda results: results["classes"].reverse())
     path = folder / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["hyper_parameters"]["classes"].reverse()

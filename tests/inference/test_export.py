@@ -71,7 +71,9 @@ def copy_with(folder: Path, place: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_export__is_used_without_the_package(file_format: str, finished_runs: dict[str, Path], tmp_path: Path) -> None:
-    folder = copy_with(finished_runs["finetune"], tmp_path / "run", probabilities={"temperature": 2.5})
+    known = read_json(finished_runs["finetune"] / "results.json")["probabilities"]
+    calibrated = {"temperature": 2.5, "calibrated": {"calibration_error": 0.1, "reliability": []}}
+    folder = copy_with(finished_runs["finetune"], tmp_path / "run", probabilities=known | calibrated)
     rows = read_csv(folder / "predictions.csv")
     root = Path(read_json(folder / "results.json")["config"]["data"]["root"])
 

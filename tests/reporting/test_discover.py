@@ -169,7 +169,7 @@ def test_discover_runs__log_is_what_the_launcher_kept(tmp_path: Path) -> None:
 BROKEN = {
     "half": ('{"schema": 1', "Expected JSON"),
     "a-list": ("[]", "Expected a JSON object"),
-    "of-another-program": ('{"accuracy": 1}', "expected schema 2 or 1, got None"),
+    "of-another-program": ('{"accuracy": 1}', "expected schema 2 or 1, got null"),
     "of-another-version": ('{"schema": 99}', "expected schema 2 or 1, got 99"),
     "lacking": ('{"schema": 1, "name": "a", "protocol": {}}', "lacks model, method, seed"),
 }

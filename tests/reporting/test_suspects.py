@@ -33,7 +33,15 @@ def folded(make_results: MakeResults, tmp_path: Path) -> Path:
             label, wrong = number % 2, {3: 0.9, 5: 0.9, 14: 0.7}.get(number, 0.2)
             own, other = f"probability/{CLASSES[label]}", f"probability/{CLASSES[1 - label]}"
             rows.append(
-                {"path": f"{number}.png", "label": label, "correct": int(wrong < 0.5), own: 1 - wrong, other: wrong}
+                {
+                    "path": f"{number}.png",
+                    "class": CLASSES[label],
+                    "predicted": CLASSES[label if wrong < 0.5 else 1 - label],
+                    "label": label,
+                    "correct": int(wrong < 0.5),
+                    own: 1 - wrong,
+                    other: wrong,
+                }
             )
             Image.fromarray(np.full((8, 8), number, dtype=np.uint8)).save(tmp_path / "images" / f"{number}.png")
         results = make_results(

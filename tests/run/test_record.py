@@ -93,7 +93,9 @@ def test_protocol__synthetic_comes_first(monitored: str) -> None:
 
 
 def test_protocol__limited_batches() -> None:
-    assert text_of("test", limited=True) == f"{text_of('test')} Only some batches were used (trainer.limit_*_batches)."
+    assert text_of("test", limited=True) == (
+        f"{text_of('test')} Only some batches were used (trainer.limit_*_batches or overfit_batches)."
+    )
 
 
 @pytest.mark.parametrize(("monitored", "of"), [("test", "last epoch"), ("val", "best validation epoch")])
