@@ -162,7 +162,13 @@ def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
 
 def resident(inputs: Tensor, device: torch.device) -> Tensor:
     """Return inputs on a GPU with enough free memory, else where they are."""
-    if device.type != "cuda" or inputs.device == device:
-        return inputs
+    return all_resident((inputs,), device)[0]
+
+
+def all_resident(variants: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Return variants of the same inputs on a GPU with enough free memory for all of them, else where they are."""
+    if device.type != "cuda" or all(each.device == device for each in variants):
+        return variants
     free, _ = torch.cuda.mem_get_info(device)
-    return inputs.to(device) if inputs.nbytes < DEVICE_SHARE * free else inputs
+    fit = sum(each.nbytes for each in variants) < DEVICE_SHARE * free
+    return tuple(each.to(device) for each in variants) if fit else variants

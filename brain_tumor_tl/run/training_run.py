@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from brain_tumor_tl import files
 from brain_tumor_tl.cache import digest_of
 from brain_tumor_tl.console import log
-from brain_tumor_tl.data.batches import Batches, monitored_batch_size, resident
+from brain_tumor_tl.data.batches import Batches, all_resident, monitored_batch_size
 from brain_tumor_tl.data.hierarchy import superclasses
 from brain_tumor_tl.data.layout import printable
 from brain_tumor_tl.data.sources.phantom import NOTICE_FILE
@@ -173,14 +173,14 @@ class TrainingRun:
         data, split = self.data, self.data.split
         images = Kept((data.pixels,), data.normalize, {}), data.prepare_training
         source, augment = images if kept is None else (kept, kept.prepare)
-        inputs = resident(source.views[0], self.device)
+        inputs, *variants = all_resident(source.views, self.device)
         everything = data.batches(inputs, self.trainer, source.prepare, from_disk=inputs.ndim > 2)
         features, gpu = inputs.ndim == 2, self.compute.accelerator == "cuda"
         size = monitored_batch_size(self.settings["trainer"], data.batch_size, len(data.index), features, gpu)
         training = everything.of(
             split.train,
             prepare=None if self.blocks else augment,  # in blocks each optimizer step prepares its own images
-            variants=source.views[1:],
+            variants=tuple(variants),
             epoch=lambda: int(self.trainer.current_epoch),
             in_blocks=self.blocks is not None,
             min_images=self.min_images,

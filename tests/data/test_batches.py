@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from brain_tumor_tl.data import batches
-from brain_tumor_tl.data.batches import Batches, ahead, monitored_batch_size, resident
+from brain_tumor_tl.data.batches import Batches, ahead, all_resident, monitored_batch_size, resident
 
 CPU = torch.device("cpu")
 
@@ -174,6 +174,14 @@ def test_resident__takes_at_most_half_of_the_free_memory(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1000))
     inputs = Mock(nbytes=12, device=CPU)
     assert resident(inputs, torch.device("cuda")) is (inputs.to.return_value if moves else inputs)
+
+
+@pytest.mark.parametrize(("free", "moves"), [(401, True), (399, False)])
+def test_all_resident__all_variants_or_none(free: int, moves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    variants = tuple(Mock(nbytes=100) for _ in range(2))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1000))
+    expected = tuple(each.to.return_value if moves else each for each in variants)
+    assert all_resident(variants, torch.device("cuda")) == expected
 
 
 TEAMS = """
