@@ -88,6 +88,11 @@ class Freezing:
         """The first module that ever learns; None if none does, or all do."""
         return self.parts.place.name if self.parts is not None and self.parts.place is not None else None
 
+    @property
+    def begins(self) -> str:
+        """The first module that learns in the end; "head" if none of the backbone does, "all" if all do."""
+        return self.kept_before or (ALL if self.parts is None else HEAD)
+
     def kept_part(self) -> nn.Module:
         """Return what is frozen in all epochs as a network for one pass, on the device where the backbone is now.
 

@@ -75,7 +75,7 @@ def case_of(row: Mapping[str, str], copies: Mapping[str, Rows]) -> Case:
         copies: The rows of split.csv of each image's copies, by its path; it is one of them itself.
     """
     same = copies.get(row["path"])
-    others = dict.fromkeys(each["class"] for each in same or () if each.get("class", row["class"]) != row["class"])
+    others = dict.fromkeys(each["class"] for each in same or () if each["class"] != row["class"])
     return Case(
         row["path"],
         row["class"],

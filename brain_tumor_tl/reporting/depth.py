@@ -33,7 +33,8 @@ def depths(groups: Sequence[RunGroup]) -> dict[str, list[Depth]]:
     found: dict[str, list[Depth]] = {}
     for group in groups:
         learning = group.runs[0].results.get("learning")  # which runs of earlier versions lack
-        if learning and not group.runs[0].results["config"]["method"].get("stages"):
+        method = (group.runs[0].results.get("config") or {}).get("method") or {}
+        if learning and not method.get("stages"):
             depth = Depth(group.model, learning["layers"], learning["from"], group)
             found.setdefault(group.model, []).append(depth)
     several = {model: some for model, some in found.items() if len({depth.share for depth in some}) >= FEWEST}

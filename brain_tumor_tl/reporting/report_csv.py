@@ -50,7 +50,7 @@ def finished_row(report: Report, group: RunGroup, run: Run) -> dict[str, Any]:
         **group.differing,
         "fold": fold_of(results),
         **{key: results.get(key) for key in METRICS},
-        "classes_in_means": len(results["classes_in_means"]) if "classes_in_means" in results else None,
+        "classes_in_means": len(present) if (present := results.get("classes_in_means")) is not None else None,
         **dict(zip(("accuracy_low", "accuracy_high"), interval or (None, None), strict=True)),
         "interval_unit": unit if interval else None,
         **{key: results["protocol"].get(key) for key in PROTOCOL},

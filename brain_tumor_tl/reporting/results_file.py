@@ -22,23 +22,23 @@ HOLDS = {
         "protocol.monitored", "protocol.best_chosen_on", "choices.*", "trial.metric", "probabilities.no_temperature",
         "intervals.unit", "environment.device", "environment.precision", "environment.digests.*", "config.name",
         "config.data.root", "config.data.cache_dir", "config.data.labels", "config.data.normalize",
-        "config.data.on_bad_file", "config.data.intensity", "config.model.name", "config.method.name",
+        "config.data.on_bad_file", "config.data.intensity", "config.model.name", "config.method.name", "learning.from",
     ),
     "a whole number": (
         "seed", "epochs", "best_epoch", "per_class.*.support", "protocol.counts.*", "protocol.fold", "protocol.folds",
         "protocol.test_images", "protocol.known_patients", "protocol.patients_in_training", "intervals.units",
-        "config.data.image_size", "config.data.batch_size",
+        "config.data.image_size", "config.data.batch_size", "learning.parameters",
     ),
     "a number": (
         "accuracy", "best_accuracy", "balanced_accuracy", "macro_f1", "loss", "seconds_total", "seconds_per_epoch.*",
         "per_class.*.precision", "per_class.*.recall", "per_class.*.f1", "features.seconds", "study.accuracy",
         "trial.value", "protocol.nearest_neighbour", "probabilities.auroc", "probabilities.average_precision",
         "probabilities.brier", "probabilities.log_loss", "probabilities.calibration_error",
-        "probabilities.calibrated.calibration_error", "intervals.level",
+        "probabilities.calibrated.calibration_error", "intervals.level", "learning.layers",
     ),
     "a number above 0": ("probabilities.temperature",),
     "true or false": ("protocol.synthetic", "protocol.limited", "protocol.shuffled_labels", "features.cached"),
-    "a list of texts": ("classes", "classes_in_means", "changed"),
+    "a list of texts": ("classes", "classes_in_means", "changed", "given"),
     "a list of lists of whole numbers": ("confusion_matrix",),
     "a list of two numbers": (
         "intervals.accuracy", "intervals.accuracy_bootstrap", "intervals.balanced_accuracy", "intervals.macro_f1",
@@ -51,7 +51,7 @@ HOLDS = {
         "config.optimizer", "config.loss", "environment",
         "environment.digests", "intervals", "intervals.per_class", "intervals.per_class.*", "probabilities",
         "probabilities.per_class", "probabilities.per_class.*", "probabilities.calibrated", "protocol.counts",
-        "protocol.missing_classes",
+        "protocol.missing_classes", "learning", "superclasses", "head",
     ),
 }  # fmt: skip
 
@@ -61,6 +61,7 @@ WHOLE = {  # what a table has, if it is there; null counts
     "study": ("accuracy",),
     "probabilities": ("auroc", "calibration_error", "temperature", "calibrated"),
     "probabilities.calibrated": ("calibration_error",),
+    "learning": ("from", "layers", "parameters"),
 }
 
 

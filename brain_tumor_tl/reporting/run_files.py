@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from brain_tumor_tl.files import read_csv
 from brain_tumor_tl.reporting.discover import Run
+from brain_tumor_tl.reporting.predictions import read_split
 
 PROBABILITY = "probability/"
 
@@ -65,11 +66,12 @@ def read_run_files(run: Run) -> RunFiles:
     Raises:
         ValueError: A file is there and can't be read.
     """
-    rows = {name: read_if_there(run.folder / f"{name}.csv") for name in ("metrics", "predictions", "split")}
+    rows = {name: read_if_there(run.folder / f"{name}.csv") for name in ("metrics", "predictions")}
+    split = read_split(run.folder, "class", "split") if (run.folder / "split.csv").is_file() else {}
     try:
         epochs = [{key: float(cell) for key, cell in row.items() if cell} for row in rows["metrics"]]
-        files = RunFiles(run.folder, run.results, epochs, rows["predictions"], rows["split"])
-        _ = files.labels, files.probabilities
+        files = RunFiles(run.folder, run.results, epochs, rows["predictions"], list(split.values()))
+        _ = files.labels, files.probabilities, [(row["class"], row["predicted"]) for row in files.predictions]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"Expected the tables of a run in {run.folder}, metrics.csv or predictions.csv is damaged: {error!r}. "

@@ -58,7 +58,7 @@ def results(run: TrainingRun, test_seconds: float, features: Mapping[str, Any]) 
         "features": features,
         **({} if run.fitter is None else {"head": run.fitter.about}),
         "learning": {
-            "from": run.freezing.kept_before or run.freezing.stages[-1].place,
+            "from": run.freezing.begins,
             "layers": run.freezing.share,
             "parameters": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
         },

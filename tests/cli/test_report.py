@@ -16,6 +16,7 @@ import pytest
 
 from brain_tumor_tl.cli.report import FILES, main, refresh, settings_of
 from brain_tumor_tl.reporting.discover import INSIDE_A_RUN
+from brain_tumor_tl.run.folder import SINCE
 
 PutRun = Callable[..., Path]
 MakeResults = Callable[..., dict[str, Any]]
@@ -416,7 +417,7 @@ def test_settings_of__what_figures_depend_on() -> None:
     }  # fmt: skip
     environment = {"precision": "bf16-mixed", "digests": {"data": "d", "weights": "w", "split": "s"}}
 
-    assert settings_of({"config": config, "environment": environment}) == {
+    assert settings_of({"config": config, "environment": environment}) == SINCE | {
         "seed": "any", "data.image_size": 224, "model.weights": "a.pth", "images": "d", "precision": "bf16-mixed",
         "model.weights_digest": "w",
     }  # fmt: skip
@@ -425,6 +426,6 @@ def test_settings_of__what_figures_depend_on() -> None:
 def test_settings_of__random_weights_differ_with_the_seed() -> None:
     environment = {"digests": {"weights": "w"}}
 
-    assert settings_of({"config": {"model": {"weights": None}}, "environment": environment}) == {
+    assert settings_of({"config": {"model": {"weights": None}}, "environment": environment}) == SINCE | {
         "seed": "any", "model.weights": None,
     }  # fmt: skip

@@ -87,6 +87,7 @@ def test_learns__the_same_as_the_freezing_of_a_network(method: dict[str, Any], w
     freezing = Freezing(resnet(), **method)
     assert learns(method) == what
     assert (freezing.share, freezing.head_only) == (share, what == "head")
+    assert freezing.begins == {"part": freezing.kept_before}.get(what, what)
     assert (freezing.parts is None) == (what == "all")
 
 

@@ -45,14 +45,23 @@ def folded(make_results: MakeResults, tmp_path: Path) -> Path:
             )
             Image.fromarray(np.full((8, 8), number, dtype=np.uint8)).save(tmp_path / "images" / f"{number}.png")
         results = make_results(
-            "resnet18-frozen-s0", 0.9, classes=CLASSES, protocol={"fold": fold, "folds": 2},
+            "resnet18-frozen-s0", 0.9, classes=CLASSES, confusion_matrix=[[5, 0], [1, 4]],
+            protocol={"fold": fold, "folds": 2},
             config={"data": {"root": str(tmp_path / "images"), "fold": fold}},
         )  # fmt: skip
         (tmp_path / "runs" / str(fold)).mkdir(parents=True)
         write_json(tmp_path / "runs" / str(fold) / "results.json", results)
         write_csv(tmp_path / "runs" / str(fold) / "predictions.csv", rows)
         copies = {f"{number}.png": {5: 3, 7: 14}.get(number, number) for number in range(20)}
-        split = [{"path": path, "copies": group} for path, group in copies.items()]
+        split = [
+            {
+                "path": path,
+                "class": CLASSES[number % 2],
+                "split": "test" if number // 10 == fold else "train",
+                "copies": group,
+            }
+            for number, (path, group) in enumerate(copies.items())
+        ]
         write_csv(tmp_path / "runs" / str(fold) / "split.csv", split)
     return tmp_path / "runs"
 
