@@ -71,7 +71,9 @@ def read_run_files(run: Run) -> RunFiles:
     try:
         epochs = [{key: float(cell) for key, cell in row.items() if cell} for row in rows["metrics"]]
         files = RunFiles(run.folder, run.results, epochs, rows["predictions"], list(split.values()))
-        _ = files.labels, files.probabilities, [(row["class"], row["predicted"]) for row in files.predictions]
+        _ = files.labels
+        if files.probabilities is not None:
+            _ = [(row["class"], row["predicted"]) for row in files.predictions]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"Expected the tables of a run in {run.folder}, metrics.csv or predictions.csv is damaged: {error!r}. "
