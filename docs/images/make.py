@@ -3,8 +3,9 @@ r"""Take the pictures of the pages in this folder, in headless Chromium, from ru
     python docs/images/make.py RUN SWEEP
 
 RUN is the folder of a run on phantoms of 224 pixels, SWEEP that of several runs on phantoms; report.png, errors.png,
-sweep.png and serve.png are written here. It needs Chromium with its driver (`apt-get install chromium chromium-driver`)
-and the extra dev. The runs of the present pictures, with `$WEIGHTS` of MobileNetV2 and SqueezeNet in files:
+sweep.png, serve.png and tensorboard.png are written here. It needs Chromium with its driver
+(`apt-get install chromium chromium-driver`) and the extra dev. The present tensorboard.png shows curves alone, of two
+runs on the study's images (recipe=fast). The runs of the others, with `$WEIGHTS` of MobileNetV2 and SqueezeNet:
 
     brain-tumor-tl train data=phantom data.phantoms_per_class=60 data.val_fraction=0.2 data.stratify=true \
         data.find_copies=true data.normalize=imagenet data.phantom_size=224 model.name=mobilenet_v2 \
@@ -22,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +54,8 @@ def main(arguments: list[str]) -> int:
         take(driver, sweep / "report.html", "sweep", height=1130)
         with serving(run) as address:
             take_answer(driver, address, a_picture(run))
+        with tensorboard(sweep) as address:
+            take_curves(driver, address)
     return 0
 
 
@@ -106,6 +110,26 @@ def serving(run: Path) -> Iterator[str]:
         found = (re.search(r"http://127\.0\.0\.1:\d+/", text) for text in process.stdout)
         yield next(match[0] for match in found if match)
         process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def tensorboard(sweep: Path) -> Iterator[str]:
+    """Start TensorBoard and yield its address."""
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(sweep), "--port=0", "--load_fast=false"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        found = (re.search(r"http://localhost:\d+/", text) for text in process.stderr)
+        yield next(match[0] for match in found if match)
+        process.terminate()
+
+
+def take_curves(driver: webdriver.Chrome, address: str) -> None:
+    """Take a picture of TensorBoard's first tab, once it has drawn its charts."""
+    show(driver, f"{address}?darkMode=false#timeseries", 760, "light")
+    WebDriverWait(driver, 120).until(lambda _: len(driver.find_elements(By.CSS_SELECTOR, "scalar-card")) >= 2)
+    driver.find_element(By.XPATH, "//button[contains(., 'Settings')]").click()  # closes their pane
+    time.sleep(10)  # the charts are drawn after the cards are there, without a sign that they are
+    save(driver, "tensorboard")
 
 
 def a_picture(run: Path) -> Path:
