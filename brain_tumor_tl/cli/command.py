@@ -24,6 +24,7 @@ from brain_tumor_tl.cli.config import conf_dir
 from brain_tumor_tl.cli.mistakes import explain, mistakes
 from brain_tumor_tl.cli.outcome import in_words
 from brain_tumor_tl.cli.overrides import as_hydra_takes_it, overrides_in, quoted_text, upgraded
+from brain_tumor_tl.run.causes import causes
 from brain_tumor_tl.sweep.parent_watch import end_with_parent
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -99,11 +100,7 @@ def was_interrupted(error: BaseException | None) -> bool:
     >>> was_interrupted(KeyboardInterrupt()), was_interrupted(ValueError())
     (True, False)
     """
-    seen: list[BaseException] = []  # an error raised again may be among its own causes
-    while error is not None and error not in seen:
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return any(isinstance(each, KeyboardInterrupt) for each in seen)
+    return any(isinstance(each, KeyboardInterrupt) for each in causes(error))
 
 
 def refuse(message: str, status: int = 1) -> NoReturn:

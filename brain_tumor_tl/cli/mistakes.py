@@ -19,6 +19,7 @@ from brain_tumor_tl.cli.config import TrainConfig, choices_of, conf_dir, config_
 from brain_tumor_tl.cli.keys import declared, inside_open_table, tables, unknown_key
 from brain_tumor_tl.cli.overrides import FLAGS_WITH_VALUE, overrides_in, parsed
 from brain_tumor_tl.names import nearest
+from brain_tumor_tl.run.causes import causes
 
 FLAGS = (
     *FLAGS_WITH_VALUE, "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--shell-completion", "-sc",
@@ -175,9 +176,7 @@ def wrong_type(path: str, value: Any = ...) -> str:
 
 def explain(error: BaseException) -> str:
     """Return what Hydra, OmegaConf or a YAML parser refused, as a sentence with a way out."""
-    chain = [error]
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
-        chain.append(inner)
+    chain = list(causes(error))
     return next((text for each in chain if (text := explain_one(each))), f"The configuration is refused: {chain[-1]}")
 
 

@@ -6,6 +6,8 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
+from brain_tumor_tl.run.causes import causes
+
 SIGNALS = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
@@ -42,10 +44,4 @@ def interrupted_status(error: BaseException | None) -> int:
     >>> interrupted_status(KeyboardInterrupt()), interrupted_status(Stopped(15))
     (130, 143)
     """
-    seen: list[BaseException] = []  # an error raised again may be among its own causes
-    while error is not None and error not in seen:
-        if isinstance(error, Stopped):
-            return 128 + error.number
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return 128 + signal.SIGINT
+    return 128 + next((each.number for each in causes(error) if isinstance(each, Stopped)), signal.SIGINT)

@@ -117,9 +117,16 @@ class Batches:
     def _order(self) -> Tensor:
         if self.epoch is None:
             return self.positions
-        # NumPy's legacy generator takes seed and epoch and has a frozen stream (NEP 19); torch's has a 32-bit seed.
-        order = np.random.RandomState([self.seed, self.epoch()]).permutation(len(self.positions))
+        order = order_of(len(self.positions), self.seed, self.epoch())
         return self._rows(self.positions, torch.from_numpy(order).to(self.positions.device))
+
+
+def order_of(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order in which an epoch takes the training images, by places among them.
+
+    NumPy's legacy generator takes seed and epoch and has a frozen stream (NEP 19); torch's has a 32-bit seed.
+    """
+    return np.random.RandomState([seed, epoch]).permutation(images)
 
 
 def images_used(images: int, batch_size: int, min_images: int) -> int:

@@ -23,6 +23,7 @@ from brain_tumor_tl.model.metrics import Outputs, StageResults
 from brain_tumor_tl.model.mixing import Mixing
 from brain_tumor_tl.model.optim import HEADLINES, build_optimizer, build_scheduler, check_learning
 from brain_tumor_tl.model.parameter_groups import Factors, factors_in_use, parameter_groups
+from brain_tumor_tl.model.seeds import epoch_seed
 from brain_tumor_tl.model.steps import Blocks, Learner, Stepper, undo_capturable
 from brain_tumor_tl.model.weights import require_backbone
 from brain_tumor_tl.names import nearest
@@ -203,7 +204,7 @@ class TumorClassifier(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run continues as an uninterrupted one."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch + 7_919 * self.global_rank)
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
         self.freezing.begin(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from brain_tumor_tl.evaluation.calibration import calibration_error
 from brain_tumor_tl.evaluation.curves import precision_recall_points, roc_points
@@ -29,8 +30,7 @@ def roc_figure(labels: Labels, probabilities: Values, classes: Sequence[str], ti
         title: Title of the figure.
     """
     curves = []
-    for place, name in enumerate(classes):
-        scores, positive = probabilities[:, place], labels == place
+    for name, scores, positive in each_against_the_rest(labels, probabilities, classes):
         curves.append((*roc_points(scores, positive), float(auroc(scores, positive)[0]), name))
     figure, axes = square_figure(title, "false positive rate (1 - specificity)", "true positive rate (sensitivity)")
     axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=1, label="chance")
@@ -48,8 +48,7 @@ def precision_recall_figure(labels: Labels, probabilities: Values, classes: Sequ
         title: Title of the figure.
     """
     curves = []
-    for place, name in enumerate(classes):
-        scores, positive = probabilities[:, place], labels == place
+    for name, scores, positive in each_against_the_rest(labels, probabilities, classes):
         recall, precision = precision_recall_points(scores, positive)
         area = average_precision(scores, positive)
         curve = np.append(0, recall), np.append(precision[:1], precision)  # from a recall of 0
@@ -57,6 +56,14 @@ def precision_recall_figure(labels: Labels, probabilities: Values, classes: Sequ
     figure, axes = square_figure(title, "recall (sensitivity)", "precision (positive predictive value)")
     plot_curves(axes, curves, "average precision", drawstyle="steps-pre")
     return figure
+
+
+def each_against_the_rest(
+    labels: Labels, probabilities: Values, classes: Sequence[str]
+) -> Iterator[tuple[str, Values, NDArray[np.bool_]]]:
+    """Yield each class, its probability for each image `(N,)`, and whether the image is of that class `(N,)`."""
+    for place, name in enumerate(classes):
+        yield name, probabilities[:, place], labels == place
 
 
 def square_figure(title: str, horizontal: str, vertical: str) -> tuple[Figure, Axes]:

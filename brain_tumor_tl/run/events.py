@@ -17,7 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from torch.utils.tensorboard import summary
 
 Value = Any  # one value of a `Summary`, which has no type information
-HEADLINES = ("accuracy", "loss", "balanced_accuracy", "macro_f1")
+OF_TRAINING = ("accuracy", "loss")  # metrics of the training split that are drawn
 FLUSH_SECONDS = 10  # until a page that is open shows what was added
 # TensorBoard shows groups of tags in alphabetical order and opens the first two.
 METRICS, CLASSES, PICTURES, TRAINING = "metrics", "per_class", "pictures", "training"
@@ -93,7 +93,7 @@ def epoch_values(row: Mapping[str, Any], monitored: str) -> dict[str, list[Value
     """
     speed = {"learning_rate": row["learning_rate"], "memory_megabytes": row["memory_megabytes"]}
     speed |= {"images_per_second": row["images_per_second/train"], "seconds": row["seconds/train"]}
-    train = [scalar(f"{METRICS}/{name}", row[f"train/{name}"]) for name in HEADLINES[:2]]
+    train = [scalar(f"{METRICS}/{name}", row[f"train/{name}"]) for name in OF_TRAINING]
     found = {"test": [scalar(f"{TRAINING}/{name}", value) for name, value in speed.items()], "train": train}
     start = f"{monitored}/"
     of_split = {key.removeprefix(start): value for key, value in row.items() if key.startswith(start)}

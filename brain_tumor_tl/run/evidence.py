@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brain_tumor_tl.console import log
+from brain_tumor_tl.data.batches import order_of
 from brain_tumor_tl.data.layout import printable
+from brain_tumor_tl.model.seeds import epoch_seed
 from brain_tumor_tl.reporting.headline import headline
 from brain_tumor_tl.reporting.overlay import contact_sheet, to_image
 from brain_tumor_tl.reporting.plots import pixels
@@ -95,8 +97,9 @@ def add_evidence(run: TrainingRun, results: Mapping[str, Any], outputs: TestOutp
         add(step, texts(results))
     if wanted["curves"]:
         add(step, curves(results, outputs))
+    kept = run.compute.caches_features
     if count := wanted["training_images"]:
-        add(step, [events.picture("training_batch", training_sheet(run.data, run.settings["seed"], count))])
+        add(step, [events.picture("training_batch", training_sheet(run.data, run.settings["seed"], count, not kept))])
     add(step, cases(run, outputs))
     if len(outputs.features):
         project(run, outputs)
@@ -167,21 +170,25 @@ def curves(results: Mapping[str, Any], outputs: TestOutputs) -> Iterator[Any]:
     yield events.picture("reliability", pixels(reliability_figure(found["reliability"], scaled, title)))
 
 
-def training_sheet(data: TumorData, seed: int, count: int) -> NDArray[np.uint8]:
-    """Return the first images of the first epoch as the network gets them, augmented, with their labels.
+def training_sheet(data: TumorData, seed: int, count: int, augmented: bool) -> NDArray[np.uint8]:
+    """Return the first images of the first epoch as the network gets them, with their labels.
 
     Args:
         data: After `setup`.
         seed: The run's.
         count: Number of images.
+        augmented: Whether that epoch's images were augmented; kept ones are so in later epochs alone.
     """
-    order = np.random.RandomState([seed, 0]).permutation(len(data.split.train))[:count]  # as in data/batches.py
+    order = order_of(len(data.split.train), seed, 0)[: max(count, data.batch_size)]
     positions = data.split.train[order]
     images = data.pixels[positions].cpu()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed * 100_003)
-        changed = images if data.augmentation.does_nothing else data.augmentation(images).round().to(torch.uint8)
-    tiles = [to_image(image).convert("RGB").resize((TILE, TILE)) for image in changed.numpy()]
+    if augmented and not data.augmentation.does_nothing:
+        with torch.random.fork_rng():
+            torch.manual_seed(epoch_seed(seed, 0))
+            whole = images.split(data.batch_size)  # each batch draws its random numbers together
+            images = torch.cat([data.augmentation(batch) for batch in whole]).round().to(torch.uint8)
+    images, positions = images[:count], positions[:count]
+    tiles = [to_image(image).convert("RGB").resize((TILE, TILE)) for image in images.numpy()]
     labels = [[data.index.classes[label]] for label in data.labels[positions].tolist()]
     return np.asarray(contact_sheet(tiles, labels, COLUMNS))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from brain_tumor_tl.run.causes import causes
 from brain_tumor_tl.run.checkpoints import epochs_in
 from brain_tumor_tl.run.folder import OtherRunError, inspect_folder
 
@@ -32,14 +33,14 @@ def explained(error: BaseException, folder: Path, settings: Mapping[str, Any]) -
         folder: The run's folder.
         settings: The run's.
     """
-    if any(map(is_out_of_memory, chain(error))):
+    if any(map(is_out_of_memory, causes(error))):
         return OSError(out_of_memory(error, settings) + f" So far {kept(folder, settings)}.")
-    if any(isinstance(each, RuntimeError) and LOST_PEER.search(str(each)) for each in chain(error)):
+    if any(isinstance(each, RuntimeError) and LOST_PEER.search(str(each)) for each in causes(error)):
         return OSError(
             "Another process of this run on several devices has ended, and the others can't go on without it. What "
             f"ended it stands above, unless it was killed from outside; {kept(folder, settings)}."
         )
-    failed = next((each for each in chain(error) if isinstance(each, OSError) and each.errno is not None), None)
+    failed = next((each for each in causes(error) if isinstance(each, OSError) and each.errno is not None), None)
     if failed is None or (failed is not error and isinstance(error, OSError)):  # explained where it was raised
         return None
     path = written(failed, folder)
@@ -52,15 +53,6 @@ def explained(error: BaseException, folder: Path, settings: Mapping[str, Any]) -
     way_out = "Make room there" if failed.errno in FULL else "Make it writable"
     why = os.strerror(failed.errno)
     return OSError(f"Can't write {path}: {why}. {way_out}, and try again: {kept(folder, settings)}.")
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that led to it, each once: an error raised again may be among its own causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def written(error: OSError, folder: Path) -> Path:
@@ -81,7 +73,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(error: BaseException, settings: Mapping[str, Any]) -> str:
     """Return what did not fit into memory, how much more was asked for, and the way out."""
-    text = next(str(each) for each in chain(error) if is_out_of_memory(each))
+    text = next(str(each) for each in causes(error) if is_out_of_memory(each))
     wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
     asked = f" ({wanted[1]} more)" if wanted else ""
     device = "the GPU" if re.search("CUDA|MPS|HIP|cuDNN", text, re.IGNORECASE) else "this machine"

@@ -170,7 +170,8 @@ def test_table__text(text: str, tmp_path: Path) -> None:
 
     for labels, patients in ((table, None), (None, table)):
         with suppress(ValueError, OSError):  # as `exit_status` reports them
-            apply_tables(replace(index), classes, labels, patients)
+            found, _ = apply_tables(replace(index), classes, labels, patients)
+            assert set(found.paths) <= set(index.paths)  # which no table adds to
 
 
 FILES = ("results.json", "config.yaml", "split.csv", "predictions.csv", "sweep.json", "error.txt", "metrics.csv")

@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from brain_tumor_tl.cli.config import choices_of, conf_dir
 from brain_tumor_tl.files import read_csv, read_json
+from brain_tumor_tl.model.seeds import epoch_seed
+from brain_tumor_tl.run import evidence
 from brain_tumor_tl.run.evidence import hyperparameters, joined, spacing, training_sheet
 from brain_tumor_tl.run.projector import CONFIG
 from brain_tumor_tl.run.training_run import TrainingRun
@@ -130,12 +132,33 @@ def test_training_sheet__leaves_the_random_numbers_as_they_were(settings: dict[s
     expected = torch.rand(3)
     torch.manual_seed(7)
 
-    augmented = training_sheet(data, 0, 8)
+    augmented = training_sheet(data, 0, 8, augmented=True)
 
     assert torch.equal(torch.rand(3), expected)
-    assert np.array_equal(augmented, training_sheet(data, 0, 8))
+    assert np.array_equal(augmented, training_sheet(data, 0, 8, augmented=True))
     data.augmentation = type(data.augmentation)()
-    assert not np.array_equal(augmented, training_sheet(data, 0, 8))
+    assert not np.array_equal(augmented, training_sheet(data, 0, 8, augmented=True))
+
+
+def test_training_sheet__is_what_the_network_gets(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["method"] |= {"name": "finetune", "freeze": False}
+    settings["data"]["augment"] |= {"degrees": 90.0, "flip": 0.5, "contrast": 0.5}
+    run = TrainingRun(settings, tmp_path)
+    tiles: list[Any] = []
+    monkeypatch.setattr(evidence, "contact_sheet", lambda found, *_: tiles.extend(found) or np.zeros((1, 1, 3)))
+    training_sheet(run.data, settings["seed"], 3, augmented=True)
+
+    _, training, _, _ = run.sources(None)
+    torch.manual_seed(epoch_seed(settings["seed"], 0))
+    inputs, _, _ = next(iter(training))
+    pictures = (255 * inputs[:3, 0]).round().to(torch.uint8).numpy()
+    expected = [np.asarray(Image.fromarray(picture).convert("RGB").resize(tiles[0].size)) for picture in pictures]
+    assert settings["data"]["normalize"] == "unit"
+    assert len(tiles) == 3
+    for tile, picture in zip(tiles, expected, strict=True):
+        assert np.abs(np.asarray(tile).astype(int) - picture).max() <= 1
 
 
 def test_hyperparameters__readable_and_only_what_differs() -> None:
