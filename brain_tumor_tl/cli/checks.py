@@ -131,6 +131,11 @@ def method_problems(method: DictConfig, augment: DictConfig) -> Iterator[str]:
             f"{must_cache} images that stay the same, got {changes}. Set these to 0, leave it at auto, or give "
             "method.views=8 for as many fixed variants."
         )
+    if method.views > 1 and (augment.mixup or augment.cutmix):
+        yield (
+            f"`method.views={method.views}` keeps the output for single images, but data.augment.mixup and cutmix mix "
+            "them: set both to 0, or give method.views=1."
+        )
     if method.views > 1 and not (changes and method.freeze and method.cache_features is not False):
         yield (
             f"`method.views={method.views}` needs a frozen part whose output is kept, and variants: method=partial or "

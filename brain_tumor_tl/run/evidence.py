@@ -185,8 +185,8 @@ def training_sheet(data: TumorData, seed: int, count: int, augmented: bool) -> N
     if augmented and not data.augmentation.does_nothing:
         with torch.random.fork_rng():
             torch.manual_seed(epoch_seed(seed, 0))
-            whole = images.split(data.batch_size)  # each batch draws its random numbers together
-            images = torch.cat([data.augmentation(batch) for batch in whole]).round().to(torch.uint8)
+            batches = torch.split(images, data.batch_size)  # each draws its random numbers together
+            images = torch.cat([data.augmentation(batch) for batch in batches]).round().to(torch.uint8)
     images, positions = images[:count], positions[:count]
     tiles = [to_image(image).convert("RGB").resize((TILE, TILE)) for image in images.numpy()]
     labels = [[data.index.classes[label]] for label in data.labels[positions].tolist()]

@@ -307,6 +307,26 @@ COMBINED = {
         ["method=frozen", "method.cache_features=true", "data.augment.flip=0.5"],
         r"images that stay the same, got data.augment.flip=0.5",
     ),
+    "views-of-nothing": (
+        ["method.freeze=true", "method.views=4"],
+        "`method.views=4` needs a frozen part .*some data.augment",
+    ),
+    "views-of-all-layers": (["method.views=4", "data.augment.flip=0.5"], "`method.views=4` needs a frozen part"),
+    "views-mixed": (
+        ["method.freeze=true", "method.views=4", "data.augment.flip=0.5", "data.augment.mixup=0.2"],
+        "`method.views=4` keeps the output for single images.*set both to 0",
+    ),
+    "place-and-stages": (
+        ["method.freeze=true", "method.train_from=layer3", "method.stages=[[head,1]]"],
+        "either `method.train_from` or `method.stages`",
+    ),
+    "place-of-finetune": (["method.train_from=layer3"], "need method.freeze=true, as method=partial and gradual"),
+    "place-that-is-none": (["method.freeze=true", "method.train_from=true"], "the name of a module or a share"),
+    "stages-of-names": (["method.freeze=true", "method.stages=[layer3]"], "to be a list of places, each with a number"),
+    "stages-without-epochs": (
+        ["method.freeze=true", "method.stages=[[head,null],[layer4,2]]"],
+        "to be a list of places, each with a number",
+    ),
     "features-that-change": (["method.cache_features=true"], "needs a frozen backbone.*method=frozen"),
     "no-batch": (["trainer.limit_test_batches=0"], "`trainer.limit_test_batches` to be null.*got 0"),
     "share-above-one": (["trainer.limit_train_batches=1.5"], "`trainer.limit_train_batches` .*got 1.5"),

@@ -147,7 +147,12 @@ def test_training_sheet__is_what_the_network_gets(
     settings["data"]["augment"] |= {"degrees": 90.0, "flip": 0.5, "contrast": 0.5}
     run = TrainingRun(settings, tmp_path)
     tiles: list[Any] = []
-    monkeypatch.setattr(evidence, "contact_sheet", lambda found, *_: tiles.extend(found) or np.zeros((1, 1, 3)))
+
+    def caught(found: list[Any], *_: Any) -> Any:
+        tiles.extend(found)
+        return np.zeros((1, 1, 3))
+
+    monkeypatch.setattr(evidence, "contact_sheet", caught)
     training_sheet(run.data, settings["seed"], 3, augmented=True)
 
     _, training, _, _ = run.sources(None)
