@@ -67,7 +67,7 @@ def fit_problems(config: DictConfig) -> Iterator[str]:
         yield f"{fitted} and are kept, got method.cache_features=false. Leave it at auto."
     if changes := ", ".join(f"data.augment.{key}={value}" for key, value in config.data.augment.items() if value):
         yield f"{fitted}, got {changes}. Set these to 0, or give head=linear or mlp."
-    for key in ("loss.label_smoothing", "loss.mixup", "loss.cutmix", "trainer.limit_train_batches"):
+    for key in ("loss.label_smoothing", "trainer.limit_train_batches"):
         if value := OmegaConf.select(config, key):
             neutral = "null" if key.startswith("trainer") else "0"
             yield f"`{key}={value}` has no meaning for head={name}. Give {key}={neutral}, or head=linear or mlp."

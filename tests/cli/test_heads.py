@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from brain_tumor_tl.cli import heads
 from brain_tumor_tl.cli.checks import checked_settings
-from brain_tumor_tl.cli.config import choices_of, conf_dir
+from brain_tumor_tl.cli.config import choices_of
 from brain_tumor_tl.cli.heads import HEADS, head_problems, whole_backbones
+from brain_tumor_tl.cli.help import composed
 
 
 @pytest.fixture(scope="module")
 def bases() -> dict[str, DictConfig]:
     """The configuration of a frozen run with each head."""
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return {name: hydra.compose("train", ["method=frozen", "data=phantom", f"head={name}"]) for name in HEADS}
+    return {name: composed(["method=frozen", "data=phantom", f"head={name}"]) for name in HEADS}
 
 
 def problems(base: DictConfig, *values: str) -> list[str]:
