@@ -31,10 +31,11 @@ def depth_figure(found: Sequence[Depth], note: str = "") -> Figure:
         offset = (-5 if side == "right" else 5, 6)
         accuracy.annotate(depth.place, (share, mean), offset, textcoords="offset points", fontsize=7, ha=side)
     timed = [(100 * depth.share, spread.mean) for depth in found if (spread := depth.group.spread(seconds_per_epoch))]
-    time.plot(*zip(*timed, strict=True), **style) if timed else None
+    if timed:
+        time.plot(*zip(*timed, strict=True), **style)
     accuracy.set(ylabel="accuracy, percent", xlim=(-4, 104))
     accuracy.tick_params(labelbottom=False)
-    accuracy.set_title(f"{found[0].model}{note}", fontsize=11)
+    accuracy.set_title(f"{found[0].title}{note}", fontsize=11)
     time.set(xlabel="layers of the backbone that learn, percent", ylabel="seconds per epoch", xlim=(-4, 104))
     time.set_ylim(bottom=0)
     for axes in (accuracy, time):

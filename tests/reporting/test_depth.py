@@ -26,7 +26,7 @@ def sweep(make_results: MakeResults, *places: str) -> list[RunGroup]:
         results["learning"] = {"from": place, "layers": PLACES[place], "parameters": 1000 * (number + 1)}
         results["config"].setdefault("method", {})["train_from"] = place
         runs.append(Run(Path(str(number)), results))
-    return group_runs(runs, lambda content: dict(content["learning"]))[0]
+    return group_runs(runs, lambda content: {"method.train_from": content["learning"]["from"]})[0]
 
 
 def test_depths__by_share_and_not_of_two(make_results: MakeResults) -> None:
@@ -38,6 +38,20 @@ def test_depths__by_share_and_not_of_two(make_results: MakeResults) -> None:
 def test_depths__none_of_runs_of_earlier_versions(make_results: MakeResults) -> None:
     runs = [Run(Path(str(i)), make_results(f"resnet18-frozen-s{i}")) for i in range(3)]
     assert depths(group_runs(runs, lambda content: {})[0]) == {}
+
+
+def test_depths__of_other_settings_are_no_points_of_the_same_line(make_results: MakeResults) -> None:
+    runs = []
+    for place in PLACES:
+        for split in ("random", "grouped"):
+            results = make_results("resnet18-partial-s0", 0.9)
+            results["learning"] = {"from": place, "layers": PLACES[place], "parameters": 1000}
+            runs.append(Run(Path(f"{place}-{split}"), results | {"of_split": split}))
+    groups = group_runs(runs, lambda one: {"method.train_from": one["learning"]["from"], "data.split": one["of_split"]})
+    assert {title: len(found) for title, found in depths(groups[0]).items()} == {
+        "resnet18, data.split=random": 4,
+        "resnet18, data.split=grouped": 4,
+    }
 
 
 def test_depth_table(make_results: MakeResults) -> None:
